@@ -134,6 +134,9 @@ def worker(
     processes: Annotated[
         int | None, typer.Option(min=1, help="The number of processes that run functions.")
     ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="A name of the code of the functions, such as v2.")
+    ] = None,
 ) -> None:
     """Run a worker: it relays LLMs and runs your functions.
 
@@ -149,6 +152,7 @@ def worker(
         "worker.queues": queues and queues.split(","),
         "worker.port": port,
         "producers.processes": processes,
+        "worker.version": version,
     }
     settings = _load_production_settings(config, flags, "worker")
     if app is not None:

@@ -22,6 +22,11 @@ import msgspec
 DEFAULT_QUEUE: Final = "default"
 
 
+def versioned_queue(queue: str, version: str) -> str:
+    """Return the queue of the jobs of `queue` that only workers of one version continue."""
+    return f"{queue}@{version}"
+
+
 class Job(msgspec.Struct, frozen=True):
     """A generation for a worker. queue: the name of the queue; each worker serves some queues."""
 

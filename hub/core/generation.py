@@ -131,6 +131,11 @@ class Generation(msgspec.Struct, frozen=True):
     external: ExternalState | None = None
 
     @property
+    def version(self) -> str:
+        """The version of the worker that began the newest attempt, empty without one."""
+        return self.writer.partition("@")[2]
+
+    @property
     def text(self) -> str:
         """The text so far."""
         return self.fold().text

@@ -54,6 +54,14 @@ class AttemptSuperseded(Exception):
     """The generation has ended, belongs to a newer attempt, or its lease is lost."""
 
 
+class OtherVersion(Exception):
+    """Only workers of another version may continue the generation."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
+
+
 class _Refused(Exception):
     """The broker refused an event of this attempt."""
 
@@ -91,11 +99,17 @@ class Attempt:
     """Publishes the events of one attempt and counts them."""
 
     def __init__(
-        self, broker: BrokerAccess, clock: Clock, record: Generation, limits: PartsLimits
+        self,
+        broker: BrokerAccess,
+        clock: Clock,
+        record: Generation,
+        limits: PartsLimits,
+        *,
+        version: str = "",
     ) -> None:
         self._broker = broker
         self._clock = clock
-        self._events = AttemptEvents(record, limits)
+        self._events = AttemptEvents(record, limits, version=version)
         self._is_started = False
         self._call_numbers = CallNumbers()
         self._created_at = clock.now()

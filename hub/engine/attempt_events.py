@@ -39,11 +39,16 @@ class AttemptEvents:
 
     record: as it was read. number, writer, deltas: those of the previous attempt until the attempt
     begins; deltas is the `i` of the next part. state: what the attempt began with. next_writer: the
-    writer of the attempt that begins; None means a random one.
+    writer of the attempt that begins; None means a random one, with the version of this worker.
     """
 
     def __init__(
-        self, record: Generation, limits: PartsLimits, *, next_writer: str | None = None
+        self,
+        record: Generation,
+        limits: PartsLimits,
+        *,
+        next_writer: str | None = None,
+        version: str = "",
     ) -> None:
         self.number = record.attempt
         self.writer = record.writer
@@ -51,6 +56,7 @@ class AttemptEvents:
         self.state = DurableState()
         self._record = record
         self._limits = limits
+        self._version = version
         self._channel = user_channel(record.user)
         self._journal = PartsJournal(limits)
         self._journal_bytes = 0  # of the record's journal
@@ -168,7 +174,8 @@ class AttemptEvents:
         read_bytes: the length of the journal that must not have changed; None means any.
         """
         self.number += 1
-        self.writer = self._next_writer or secrets.token_hex(8)
+        random = f"{secrets.token_hex(8)}@{self._version}".removesuffix("@")
+        self.writer = self._next_writer or random
         self._journal = PartsJournal(self._limits, state)
         self._unpublished = self._journal.compact()
         checkpoint = state.checkpoint if name == CONTINUED else None

@@ -16,7 +16,7 @@ A stop request cancels the upstream read and the flush delay, but never a publis
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -27,7 +27,13 @@ from hub.core.durable import PartOrCommand
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.generation_context import GenerationContext
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempt import Attempt, AttemptSuperseded, BrokerAccess, GenerationResult
+from hub.engine.attempt import (
+    Attempt,
+    AttemptSuperseded,
+    BrokerAccess,
+    GenerationResult,
+    OtherVersion,
+)
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.stop_signal import StopRequested, StopSignal
@@ -67,7 +73,8 @@ async def _always() -> bool:
 class Relay:
     """Relays generations; one call of `run` each.
 
-    upstreams, functions: those of this worker, by the name of the upstream.
+    upstreams, functions: those of this worker, by the name of the upstream. version: that of this
+    worker. pinned: the upstreams whose lost answers only a worker of the same version continues.
     """
 
     def __init__(
@@ -79,11 +86,15 @@ class Relay:
         limits: RelayLimits,
         *,
         functions: Mapping[str, Function] | None = None,
+        version: str = "",
+        pinned: Collection[str] = (),
     ) -> None:
         self._events = events
         self._store = store
         self._upstreams = upstreams
         self._functions = functions or {}
+        self._version = version
+        self._pinned = pinned
         self._clock = clock
         self._limits = limits
 
@@ -100,7 +111,8 @@ class Relay:
         Return the result if this call ended the generation, None if it had ended.
         When the record has vanished and this worker holds the lease, the generation fails.
         Raise AttemptSuperseded when another worker has the generation, which has not ended; raise
-        BrokerUnavailable when the broker stays away longer than the limit.
+        OtherVersion when only workers of another version may continue it; raise BrokerUnavailable
+        when the broker stays away longer than the limit.
         """
         generation = lease.generation
         record = await self._store.find(generation)
@@ -130,7 +142,7 @@ class Relay:
     ) -> Attempt:
         timeout_seconds = self._limits.broker_timeout_seconds
         broker = BrokerAccess(self._events, self._store, holds_lease, timeout_seconds)
-        return Attempt(broker, self._clock, record, self._limits.parts)
+        return Attempt(broker, self._clock, record, self._limits.parts, version=self._version)
 
     async def _end_unstarted(
         self, lease: Lease, holds_lease: Callable[[], Awaitable[bool]]
@@ -166,6 +178,7 @@ class Relay:
             if record.stop_requested_by is not None:
                 stop.set(record.stop_requested_by)
             self._check_startable(attempt, stop, deliveries)
+            self._check_version(record)
             while True:
                 await attempt.start(stop, keeps_state=is_function)
                 try:
@@ -200,6 +213,12 @@ class Relay:
         ):
             message = "no worker was free in time to start the answer"
             raise UpstreamError("queue_timeout", message, retryable=True)
+
+    def _check_version(self, record: Generation) -> None:
+        """Raise OtherVersion for a generation that other workers must continue."""
+        is_pinned = record.request.upstream in self._pinned
+        if is_pinned and record.attempt and record.version != self._version:
+            raise OtherVersion(record.version)
 
     async def _relay_stream(self, attempt: Attempt, stop: StopSignal) -> None:
         """Publish the stream of the upstream until it is finished, and close its connection."""

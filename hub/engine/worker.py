@@ -9,7 +9,8 @@ Rules:
 2. A worker that lost the lease of a job cancels its relay; the broker refuses its events anyway.
 3. A worker begins an attempt only while it holds the lease. It may have been frozen since it
    reserved the job.
-4. A worker whose events are refused although the generation has not ended releases the job.
+4. A worker that may not continue a generation gives the job to those of its version.
+5. A worker whose events are refused although the generation has not ended releases the job.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import structlog
 
-from hub.engine.attempt import AttemptSuperseded, GenerationResult
+from hub.engine.attempt import AttemptSuperseded, GenerationResult, OtherVersion
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import cancel_and_wait
@@ -145,6 +146,9 @@ class Worker:
         except AttemptSuperseded:
             _log.warning("worker.superseded", generation=lease.generation)
             await self._queue.release(job.lease)  # does nothing if another worker has the job
+        except OtherVersion as error:
+            _log.info("worker.other_version", generation=lease.generation, version=error.version)
+            await self._queue.release(job.lease, version=error.version)
         except asyncio.CancelledError:
             await self._queue.release(job.lease)  # does nothing if another worker has the job
             raise

@@ -37,11 +37,26 @@ class ActiveGeneration(msgspec.Struct, frozen=True, kw_only=True):
     text: str | UnsetType = UNSET
 
 
+class PinnedRuns(msgspec.Struct, frozen=True):
+    """Runs of functions that only workers of one version continue. `version` is empty for workers
+    without one. `jobs` counts them, also those that run. `workers` is the number of such workers,
+    null if Redis does not tell.
+    """
+
+    queue: str
+    version: str
+    jobs: int
+    workers: int | None
+
+
 class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
-    """`total` counts all queued and running generations, also those beyond the limit."""
+    """`total` counts all queued and running generations, also those beyond the limit. `pinned` has
+    the runs of functions that a worker of the same version must continue.
+    """
 
     generations: list[ActiveGeneration]
     total: int
+    pinned: list[PinnedRuns]
 
 
 class WholeGenerationResponse(GenerationResponse, frozen=True, kw_only=True):
@@ -91,7 +106,8 @@ class ActiveGenerationRoutes:
             for record in records
             if record is not None
         ]
-        return json_response(ActiveGenerationsResponse(generations, jobs.total))
+        pinned = [PinnedRuns(*each) for each in await self._queue.waiting_versions()]
+        return json_response(ActiveGenerationsResponse(generations, jobs.total, pinned))
 
     @Operation(
         id="readGeneration",

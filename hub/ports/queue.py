@@ -48,6 +48,19 @@ class JobPage(NamedTuple):
     total: int
 
 
+class WaitingVersion(NamedTuple):
+    """Jobs of a queue that only workers of a version may continue.
+
+    version: empty for workers without one. jobs: also those that run. workers: how many workers of
+    the version read the queue; None if the backend does not tell.
+    """
+
+    queue: str
+    version: str
+    jobs: int
+    workers: int | None
+
+
 class GenerationQueue(Protocol):
     """The jobs of the workers. Every method is atomic and raises BrokerUnavailable.
 
@@ -90,8 +103,16 @@ class GenerationQueue(Protocol):
         """Complete a job, so that waiting ones become due. Do nothing when the lease is lost."""
         ...
 
-    async def release(self, lease: Lease) -> None:
-        """Give a job back to the other workers at once. Do nothing when the lease is lost."""
+    async def release(self, lease: Lease, *, version: str | None = None) -> None:
+        """Give a job back to the other workers at once. Do nothing when the lease is lost.
+
+        version: only workers of this version get it, those of `versioned_queue`. None: all workers
+        that could get it before.
+        """
+        ...
+
+    async def waiting_versions(self) -> Sequence[WaitingVersion]:
+        """Return the versions for which jobs wait that only they may continue."""
         ...
 
     async def list_jobs(self, limit: int) -> JobPage:

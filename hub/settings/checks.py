@@ -14,10 +14,11 @@ SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _FUNCTION_SETTINGS: Final = frozenset(
     {
         *("kind", "target", "retries", "total_seconds", "max_running", "max_queued", "queue"),
-        "isolation",
+        *("isolation", "version_policy"),
         *("default_model", "models", "base_url"),
     }
 )
+_ONLY_OF_FUNCTIONS: Final = ("isolation", "version_policy")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -115,6 +116,9 @@ def _check_upstreams(settings: Settings) -> None:
                 )
         if upstream.is_function:
             _check_function(name, upstream)
+        for setting in _ONLY_OF_FUNCTIONS:
+            if setting in upstream.model_fields_set and not upstream.is_function:
+                raise OperatorError(f'upstreams.{name}.{setting} is for kind = "function" only')
 
 
 def _check_function(name: str, upstream: Upstream) -> None:

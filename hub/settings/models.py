@@ -210,6 +210,7 @@ class Worker(Section):
     lease_seconds: PositiveFloat = 12.0
     drain_seconds: float = Field(20.0, ge=0)
     queues: tuple[QueueName, ...] = (DEFAULT_QUEUE,)
+    version: Annotated[str, Field(pattern=patterns.VERSION)] = ""
     host: str = "127.0.0.1"
     port: Port | None = None
 
@@ -321,6 +322,7 @@ class Upstream(Section):
     max_queued: PositiveInt | None = 10_000
     queue: QueueName = DEFAULT_QUEUE
     isolation: Literal["none", "run"] = "none"
+    version_policy: Literal["any", "pinned"] = "any"
 
     _target = field_validator("target")(_check_target)
     _base_url = field_validator("base_url")(_check_base_url)

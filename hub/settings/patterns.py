@@ -11,6 +11,7 @@ BROKER_URL: Final = r"^((redis|valkey)s?(\+sentinel|\+cluster)?|unix)://"
 KEY_PREFIX: Final = r"^[A-Za-z0-9._:/@-]{0,64}$"
 TOPIC: Final = r"^([^\s,*]{1,255}\*?|\*)$"
 QUEUE: Final = r"^[a-z0-9_-]{1,32}$"
+VERSION: Final = r"^[A-Za-z0-9._-]{0,64}$"
 EVENT_NAME: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 HEADER_NAME: Final = r"^[A-Za-z0-9_-]+$"
 FUNCTION: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
@@ -26,6 +27,7 @@ REQUIREMENTS: Final = {
     TOPIC: "a topic has 1 to 255 characters without white space, commas and *; a * at its end "
     "matches any rest",
     QUEUE: "the name of a queue has 1 to 32 characters: a to z, 0 to 9, - and _",
+    VERSION: "a version has at most 64 characters: letters, digits and . _ -",
     EVENT_NAME: "the name of an event has 1 to 128 characters: letters, digits and . _ : -",
     HEADER_NAME: "the name of a header has letters, digits, - and _ only",
     FUNCTION: "the target of a function is module:name, for example answers:support",

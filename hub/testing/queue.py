@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 import msgspec
 
 from hub.core.fair_queue import Admission, FairQueue, Job, QueueLimits
-from hub.ports.queue import JobPage, JobState, Lease
+from hub.ports.queue import JobPage, JobState, Lease, WaitingVersion
 
 _UNLIMITED = QueueLimits(max_user_running=1_000_000, max_user_queued=1_000_000, upstreams={})
 
@@ -37,6 +37,7 @@ class MemoryGenerationQueue:
         self._fair_queue = FairQueue(limits or _UNLIMITED)
         self._ready: deque[Lease] = deque()
         self._leased: dict[str, tuple[Lease, float]] = {}  # by token: the lease and its expiry
+        self._versions: dict[str, str] = {}  # by token: those that may continue the job
         self._jobs: dict[str, Job] = {}  # by token, until the job is complete
         self._unattended_checks: dict[str, int] = {}  # by generation: see job_states
         self._job_added = asyncio.Event()
@@ -58,6 +59,7 @@ class MemoryGenerationQueue:
         if token is None or (token in self._leased and self._leased[token][1] > self._now()):
             return
         self._leased.pop(token, None)
+        self._versions.pop(token, None)
         self._ready = deque(lease for lease in self._ready if lease.token != token)
         self._fair_queue.finish(self._jobs.pop(token))
         self._dispatch()
@@ -110,10 +112,21 @@ class MemoryGenerationQueue:
             self._fair_queue.finish(job)
             self._dispatch()
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, version: str | None = None) -> None:
         job = self._end_lease(lease)
-        if job is not None:
+        if job is None:
+            return
+        if version is None:
             self._make_ready(job)
+        else:
+            self._jobs[lease.token] = job  # no worker of this process has a version
+            self._versions[lease.token] = version
+
+    async def waiting_versions(self) -> Sequence[WaitingVersion]:
+        counts = Counter(
+            (self._jobs[token].queue, version) for token, version in self._versions.items()
+        )
+        return [WaitingVersion(*each, jobs, 0) for each, jobs in sorted(counts.items())]
 
     async def list_jobs(self, limit: int) -> JobPage:
         jobs = [*self._jobs.values(), *self._fair_queue.waiting()]

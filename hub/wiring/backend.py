@@ -14,7 +14,7 @@ from hub.backends.redis.client import (
     open_client,
 )
 from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
-from hub.core.fair_queue import QueueLimits, UpstreamLimits
+from hub.core.fair_queue import QueueLimits, UpstreamLimits, versioned_queue
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import GenerationResult
 from hub.engine.generation_jobs import GenerationJobs
@@ -158,6 +158,18 @@ def build_parts_limits(settings: Settings) -> PartsLimits:
         max_part_bytes=settings.generations.max_part_bytes,
         max_record_bytes=settings.generations.max_record_bytes,
     )
+
+
+def worker_queues(settings: Settings) -> list[str]:
+    """Return the queues that a worker reads: its own, and those of pinned jobs of its version."""
+    own, version = settings.worker.queues, settings.worker.version
+    pinned = {settings.upstreams[name].queue for name in pinned_upstreams(settings)}
+    return [*own, *(versioned_queue(queue, version) for queue in own if queue in pinned)]
+
+
+def pinned_upstreams(settings: Settings) -> Collection[str]:
+    """Return the upstreams whose runs only workers of the same version continue."""
+    return {name for name, each in settings.upstreams.items() if each.version_policy == "pinned"}
 
 
 def queue_by_upstream(settings: Settings) -> Mapping[str, str]:

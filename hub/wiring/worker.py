@@ -25,6 +25,8 @@ from hub.wiring.backend import (
     build_reconciler,
     known_models,
     open_backend,
+    pinned_upstreams,
+    worker_queues,
 )
 from hub.wiring.functions import open_functions
 from hub.wiring.settings_warnings import warn_of_worker
@@ -40,7 +42,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
     clock = SystemClock()
     async with AsyncExitStack() as opened:
         tracing = await start_tracing(settings, "hub-worker", opened)
-        backend = await opened.enter_async_context(open_backend(settings, settings.worker.queues))
+        backend = await opened.enter_async_context(open_backend(settings, worker_queues(settings)))
         session = await opened.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
@@ -93,6 +95,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                     max_queued_seconds=settings.generations.max_queued_seconds,
                 ),
                 functions=functions,
+                version=settings.worker.version,
+                pinned=pinned_upstreams(settings),
             ),
             clock,
             concurrency=settings.worker.concurrency,
@@ -128,6 +132,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                     "worker.started",
                     upstreams=sorted([*upstreams, *functions]),
                     queues=settings.worker.queues,
+                    version=settings.worker.version,
                 )
                 await stop.requested.wait()
             await worker.shut_down(settings.worker.drain_seconds, stop.forced)

@@ -22,7 +22,10 @@ from hub.cli import client_urls
 from hub.cli.client_urls import find_urls
 from hub.cli.doctor.workers import check_workers
 from hub.cli.supervisor.dev_state import DevState
-from hub.settings import load_settings
+from hub.core.fair_queue import Job
+from hub.engine.tasks import Supervisor, SystemClock
+from hub.settings import Settings, load_settings
+from hub.wiring.backend import open_backend
 from tests.defaults import token_reader
 from tests.forked_hub import hub_program
 from tests.http.kit import running_hub
@@ -158,6 +161,16 @@ async def test_wrong_credentials(command: list[str], words: list[str], tmp_path:
         assert "a-wrong-one" not in line
 
 
+async def leave_a_run_of(version: str, settings: Settings) -> None:
+    """Add a job that only workers of a version may continue."""
+    async with open_backend(settings, ["default"]) as backend, Supervisor(SystemClock()) as tasks:
+        tasks.start("queue", backend.queue.run)
+        await backend.queue.enqueue(Job("g1", "alice", "main"))
+        lease = await backend.queue.reserve(30)
+        assert lease is not None
+        await backend.queue.release(lease, version=version)
+
+
 async def test_doctor_says_that_no_worker_serves(tmp_path: Path, valkey: Any) -> None:
     """The doctor warns of each queue without a worker, and not once a worker serves it."""
     upstream = {"base_url": "http://127.0.0.1:1", "default_model": "m"}
@@ -172,6 +185,12 @@ async def test_doctor_says_that_no_worker_serves(tmp_path: Path, valkey: Any) ->
         ("warn", True),
     ]
     assert "--queues slow" in before[1].advice
+    await leave_a_run_of("v1", settings)
+    (waits,) = (await check_workers(settings))[2:]
+    assert waits.message == (
+        "1 of the runs in the queue 'default' wait for a worker of the version 'v1', and none runs"
+    )
+    assert "hub worker --version v1" in waits.advice
     env = {
         "HUB_REDIS__URL": valkey.url,
         "HUB_UPSTREAMS__MAIN__BASE_URL": "http://127.0.0.1:1",

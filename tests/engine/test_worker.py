@@ -25,7 +25,7 @@ from hub.engine.generations import Generations
 from hub.engine.relay import Relay
 from hub.engine.worker import Worker
 from hub.ports.events import Publication
-from hub.ports.queue import GenerationQueue
+from hub.ports.queue import GenerationQueue, WaitingVersion
 from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream, settled, until
 
@@ -44,13 +44,16 @@ class WorkerTest:
         self.generations = Generations(self.backend.events, self.backend.generations, self.queue)
         self.tasks: list[asyncio.Task[None]] = []
 
-    def worker(self, concurrency: int = 10, queue: GenerationQueue | None = None) -> Worker:
+    def worker(
+        self, concurrency: int = 10, queue: GenerationQueue | None = None, **options: Any
+    ) -> Worker:
         relay = Relay(
             self.backend.events,
             self.backend.generations,
             {"main": self.upstream},
             self.clock,
             msgspec.structs.replace(RELAY_LIMITS, broker_timeout_seconds=1.0),
+            **options,
         )
         worker = Worker(
             queue or self.queue,
@@ -66,6 +69,18 @@ class WorkerTest:
             asyncio.create_task(worker.run_leases()),
         ]
         return worker
+
+    async def end(self, worker: Worker, *, stop: str | None = None) -> None:
+        """End a worker, which gives its job back. stop: a generation that is stopped first."""
+        tasks, self.tasks = self.tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if stop is not None:
+            await self.generations.stop(stop, "alice")
+        force = asyncio.Event()
+        force.set()
+        await worker.shut_down(0.0, force)
 
     async def start_generation(self) -> str:
         return (await self.generations.start("alice", REQUEST)).generation
@@ -94,6 +109,39 @@ async def test_job_is_relayed_and_completed(case: WorkerTest) -> None:
     assert await case.status(generation) is Status.DONE
     case.queue.expire_leases()
     assert await case.queue.reserve(0.001) is None
+
+
+@pytest.mark.parametrize("label", ["", "v1"])
+@pytest.mark.parametrize("pinned", [["main"], []])
+async def test_lost_run_of_another_version(case: WorkerTest, label: str, pinned: list[str]) -> None:
+    """Only a pinned run waits for a worker of the version that began it."""
+    case.gate.close()
+    first = case.worker(version=label, pinned=pinned)
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    await case.end(first)
+    case.gate.open()
+    case.worker(version="v2", pinned=pinned)
+    await settled()
+    if pinned:
+        assert await case.queue.waiting_versions() == [WaitingVersion("default", label, 1, 0)]
+        assert await case.status(generation) is Status.RUNNING
+    else:
+        await until(lambda: case.upstream.closed == 2)
+        await settled()
+        assert await case.status(generation) is Status.DONE
+
+
+async def test_stop_of_a_run_of_another_version(case: WorkerTest) -> None:
+    """Any worker ends a run that was stopped, and one that may not be continued."""
+    case.gate.close()
+    first = case.worker(version="v1", pinned=["main"])
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    await case.end(first, stop=generation)
+    case.worker(version="v2", pinned=["main"])
+    while await case.status(generation) is not Status.STOPPED:
+        await asyncio.sleep(0)
 
 
 async def test_concurrency(case: WorkerTest) -> None:

@@ -20,6 +20,7 @@ from hub.core.generation import ID_CHARS, partition_of_generation
 JOBS_PARTITION: Final = 0
 JOBS_WAITING: Final = "{hub:p00}:jobs:waiting"
 JOBS_COUNTS: Final = "{hub:p00}:jobs:counts"
+JOBS_VERSIONS: Final = "{hub:p00}:jobs:versions"
 JOBS_GROUP: Final = "workers"
 COMMANDS_CHANNEL: Final = "{hub:p00}:commands"
 NODE_STATES: Final = "{hub:p00}:nodes"
@@ -80,6 +81,11 @@ class GenerationKeys(NamedTuple):
     record: str
     parts: str
     open: str
+
+
+def parse_jobs_stream(stream: str) -> str:
+    """Return the queue of a key of `jobs_stream`."""
+    return stream.rpartition(":due:")[2]
 
 
 def open_generations_key(partition: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -26,14 +26,16 @@ from hub.backends.redis.keys import (
     JOBS_COUNTS,
     JOBS_GROUP,
     JOBS_PARTITION,
+    JOBS_VERSIONS,
     JOBS_WAITING,
     STOPS_CHANNEL,
     jobs_stream,
+    parse_jobs_stream,
 )
-from hub.core.fair_queue import Admission, Job, QueueLimits
+from hub.core.fair_queue import Admission, Job, QueueLimits, versioned_queue
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.ports.queue import JobPage, JobState, Lease
+from hub.ports.queue import JobPage, JobState, Lease, WaitingVersion
 
 _PACKAGE: Final = "hub.backends.redis"
 _ENQUEUE: Final = Script(
@@ -48,6 +50,7 @@ _FINISH: Final = Script(
 _RENEW: Final = Script(_PACKAGE, "renew_leases", needs_memory=False, is_repeatable=True)
 _STATES: Final = Script(_PACKAGE, "fair_queue", "job_states", needs_memory=False)
 _MAX_WAIT_SECONDS: Final = 5.0
+_MAX_IDLE_MS: Final = 30_000  # of a worker that runs: it reads its queues every few seconds
 _MAX_PENDING_STOPS: Final = 10_000
 
 
@@ -167,15 +170,21 @@ class RedisGenerationQueue:
         return lost
 
     async def complete(self, lease: Lease) -> None:
-        await self._finish(lease, "complete")
+        await self._finish(lease, "complete", lease.stream)
 
-    async def release(self, lease: Lease) -> None:
-        await self._finish(lease, "release")
+    async def release(self, lease: Lease, *, version: str | None = None) -> None:
+        stream = lease.stream
+        if version is not None:
+            queue = parse_jobs_stream(stream).partition("@")[0]
+            stream = jobs_stream(versioned_queue(queue, version))
+        await self._finish(lease, "release", stream)
 
-    async def _finish(self, lease: Lease, action: str) -> None:
-        await self._script(
-            _FINISH, (lease.stream,), JOBS_GROUP, self._consumer, lease.token, action
-        )
+    async def _finish(self, lease: Lease, action: str, released_to: str) -> None:
+        streams = (lease.stream, released_to)
+        await self._script(_FINISH, streams, JOBS_GROUP, self._consumer, lease.token, action)
+
+    async def waiting_versions(self) -> list[WaitingVersion]:
+        return await list_waiting_versions(self._client)
 
     async def _script(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Any:
         names = (JOBS_WAITING, JOBS_COUNTS, *keys)
@@ -186,7 +195,11 @@ class RedisGenerationQueue:
         call = partial(self._client.call_key, JOBS_PARTITION)
         generations: list[str] = []
         total = await call("ZCARD", JOBS_WAITING)
-        for stream in self._streams:
+        versioned = [
+            jobs_stream(versioned_queue(each.queue, each.version))
+            for each in await _list_versions(self._client)
+        ]
+        for stream in dict.fromkeys([*self._streams, *versioned]):
             total += await call("XLEN", stream)
             for _, fields in await call("XRANGE", stream, "-", "+", "COUNT", limit):
                 generations.append(_parse_lease(stream, b"", fields, 0).generation)
@@ -231,6 +244,46 @@ class RedisGenerationQueue:
             self._client.mark_topology_stale()
             raise BrokerUnavailable(f"the broker refused the command: {reply}") from reply
         return reply
+
+
+async def list_waiting_versions(client: RedisClient) -> list[WaitingVersion]:
+    """See ports.queue.GenerationQueue.waiting_versions."""
+    return [
+        each._replace(workers=await count_workers(client, versioned_queue(*each[:2])))
+        for each in await _list_versions(client)
+    ]
+
+
+async def _list_versions(client: RedisClient) -> list[WaitingVersion]:
+    """Return the versions without the number of their workers."""
+    counts = await client.call_key(JOBS_PARTITION, "HGETALL", JOBS_VERSIONS)
+    versions = []
+    for name, jobs in _pairs(counts):
+        queue, _, version = name.decode().partition("@")
+        versions.append(WaitingVersion(queue, version, int(jobs), None))
+    return sorted(versions, key=lambda each: each[:2])
+
+
+async def count_workers(client: RedisClient, queue: str) -> int | None:
+    """Return how many workers have read a queue lately; None if the login may not ask for it.
+
+    Raise BrokerUnavailable.
+    """
+    try:
+        name = client.name(jobs_stream(queue))
+        consumers = await client.call(JOBS_PARTITION, "XINFO", "CONSUMERS", name, JOBS_GROUP)
+    except BrokerUnavailable as error:
+        if "no such key" in str(error) or "NOGROUP" in str(error):
+            return 0  # no worker has ever run
+        if "NOPERM" in str(error):
+            return None
+        raise
+    return sum(int(dict(_pairs(each))[b"idle"]) <= _MAX_IDLE_MS for each in consumers)
+
+
+def _pairs(fields: Any) -> Iterable[tuple[bytes, Any]]:
+    """Return the fields of a reply, which is a map or a flat list."""
+    return fields.items() if isinstance(fields, dict) else zip(*[iter(fields)] * 2, strict=True)
 
 
 def _arguments(job: Job) -> tuple[str, str, str, str]:

@@ -7,16 +7,13 @@ that has read lately is a worker that runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
 
-from hub.backends.redis.client import RedisClient
-from hub.backends.redis.keys import JOBS_GROUP, JOBS_PARTITION, jobs_stream
+from hub.backends.redis.queue import count_workers, list_waiting_versions
 from hub.cli.doctor.probe import CheckResult, ok, warn
 from hub.errors import BrokerUnavailable
+from hub.ports.queue import WaitingVersion
 from hub.settings import Settings
 from hub.wiring.backend import open_redis_client
-
-_MAX_IDLE_MS: Final = 30_000
 
 
 async def check_workers(settings: Settings) -> list[CheckResult]:
@@ -28,7 +25,10 @@ async def check_workers(settings: Settings) -> list[CheckResult]:
     try:
         async with open_redis_client(settings) as client:
             for queue, upstreams in by_queue.items():
-                results.append(_judge(queue, upstreams, await _count_workers(client, queue)))
+                count = await count_workers(client, queue)
+                if count is not None:  # the login may ask for it
+                    results.append(_judge(queue, upstreams, count))
+            results += map(_judge_version, await list_waiting_versions(client))
     except (BrokerUnavailable, ValueError):
         pass  # check_broker reports it
     return results
@@ -46,20 +46,14 @@ def _judge(queue: str, upstreams: Sequence[str], count: int) -> CheckResult:
     )
 
 
-async def _count_workers(client: RedisClient, queue: str) -> int:
-    try:
-        name = client.name(jobs_stream(queue))
-        consumers = await client.call(JOBS_PARTITION, "XINFO", "CONSUMERS", name, JOBS_GROUP)
-    except BrokerUnavailable as error:
-        if "no such key" in str(error) or "NOGROUP" in str(error):
-            return 0  # no worker has ever run
-        raise
-    return sum(_idle_ms(consumer) <= _MAX_IDLE_MS for consumer in consumers)
-
-
-def _idle_ms(consumer: Any) -> int:
-    """Return the time since the consumer last read, from a map or a flat list of its fields."""
-    fields = (
-        consumer if isinstance(consumer, dict) else dict(zip(*[iter(consumer)] * 2, strict=True))
+def _judge_version(waiting: WaitingVersion) -> CheckResult:
+    version = f"of the version {waiting.version!r}" if waiting.version else "without a version"
+    runs = f"{waiting.jobs} of the runs in the queue {waiting.queue!r}"
+    if waiting.workers != 0:
+        return ok("workers", f"{runs} are continued by workers {version}")
+    option = f" --version {waiting.version}" if waiting.version else ""
+    return warn(
+        "workers",
+        f"{runs} wait for a worker {version}, and none runs",
+        f"start `hub worker{option}` with the code of that version until they have ended",
     )
-    return int(fields[b"idle"])

@@ -134,6 +134,23 @@ class QueueContract:
         await workers.second.complete(lease)
         assert await workers.first.reserve(0.001) is None
 
+    async def test_job_of_a_version(self, workers: Workers) -> None:
+        """Workers of no version do not get it; it is listed, counted once, and can be withdrawn."""
+        for name in ("a", "b"):
+            await workers.first.enqueue(job(name))
+        await workers.first.release(await workers.take(workers.first), version="v1")
+        await workers.first.release(await workers.take(workers.first), version="")
+        assert await workers.second.reserve(0.01) is None
+        waiting = await workers.second.waiting_versions()
+        expected = [("default", "", 1), ("default", "v1", 1)]
+        assert [each[:3] for each in waiting] == expected
+        assert (await workers.first.list_jobs(9)).total == 2
+        assert not any(each and each.is_attended for each in await workers.first.job_states("ab"))
+        await workers.first.withdraw(job("a"))
+        assert [each[:3] for each in await workers.second.waiting_versions()] == expected[:1]
+        await workers.first.enqueue(job("a"))
+        assert (await workers.take(workers.second)).generation == "a"
+
     async def test_stop_reaches_every_worker(self, workers: Workers) -> None:
         """Every worker receives every stop request."""
         received: list[str] = []

@@ -10,7 +10,8 @@
 --         u <generation>        in how many checks in a row no worker attended to the job
 --         c                     max running jobs of a user
 --         C <upstream>          max running jobs of the upstream, if it has a limit
--- The stream of due jobs has the name of the waiting jobs: '...:waiting' -> '...:due:<queue>'.
+-- The stream of due jobs has the name of the waiting jobs: '...:waiting' -> '...:due:<queue>'. A queue
+-- '<queue>@<version>' has jobs that only workers of a version continue; the hash '...:versions' counts them.
 local MAX_EXAMINED = 1000
 
 local function count(field, more)
@@ -22,6 +23,15 @@ end
 
 local function due_stream(queue)
   return string.gsub(KEYS[1], 'waiting$', 'due:') .. queue
+end
+
+-- Counts a job that enters (1) or leaves (-1) the queue of a stream, if only workers of a version read it.
+local function count_version(stream, more)
+  local queue = string.match(stream, '}:jobs:due:(.*@.*)$')
+  local versions = string.gsub(KEYS[1], 'waiting$', 'versions')
+  if queue and redis.call('HINCRBY', versions, queue, more) <= 0 then
+    redis.call('HDEL', versions, queue)
+  end
 end
 
 local function parse(member)

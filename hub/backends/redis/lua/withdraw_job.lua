@@ -8,6 +8,7 @@ if stream then
   if not idle or idle >= tonumber(ARGV[7]) then
     redis.pcall('XACK', stream, ARGV[6], id)
     redis.call('XDEL', stream, id)
+    count_version(stream, -1)
     redis.call('HDEL', KEYS[2], 'j ' .. ARGV[5], 'u ' .. ARGV[5])
     count('r ' .. ARGV[4], -1)
     count('R ' .. ARGV[3], -1)

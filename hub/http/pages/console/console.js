@@ -109,6 +109,11 @@ async function showAnswers() {
     page = await get("/generations?limit=20");
   }
   $("answers-total").textContent = formatNumber(page.total);
+  $("pinned").textContent = page.pinned
+    .filter((each) => each.workers === 0)
+    .map((each) => `${each.jobs} runs of the queue ${each.queue} wait for a worker ` +
+      (each.version ? `of the version ${each.version}.` : "without a version."))
+    .join(" ");
   const focused = document.activeElement;
   fillTable(
     "answers",
