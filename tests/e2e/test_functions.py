@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.snippets import DOCS, find_blocks
+from tests.docs.snippets import DOCS, ROOT, find_blocks
 from tests.e2e.conftest import Dev
 from tests.e2e.test_dev import follow, run, wait_for
 from tests.forked_hub import hub_program
 
 GUIDE = DOCS / "guides" / "functions.md"
+README = ROOT / "README.md"
 STUBBORN = """
 import asyncio, os, time
 
@@ -67,6 +68,12 @@ async def test_function_of_the_guide_answers(dev: Dev) -> None:
     snapshot = dev.call("GET", f"/generations/{started['generation']}?user=alice")
     kinds = [part["type"] for part in snapshot["parts"]]
     assert kinds == ["status", "source", "text"]
+
+
+def test_readme_has_the_same_function() -> None:
+    """What a newcomer copies from the README is the function that these tests run."""
+    blocks = {block.code for block in find_blocks(README) if block.code.startswith("# answers.py")}
+    assert blocks == {read_blocks("python")[0]}
 
 
 @pytest.mark.parametrize("function", ["stubborn", "blocks"])
