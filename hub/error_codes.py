@@ -363,7 +363,8 @@ TOPIC_NOT_ALLOWED: Final = ErrorCode(
     "topic_not_allowed",
     403,
     "The token does not allow the topic",
-    "The claim `topics` of the token has neither the topic nor a wildcard for it.",
+    "The claim `topics` of the token has neither the topic nor a wildcard for it; to ask in a "
+    "topic, it is the claim `ask_topics`.",
     'Add the topic to the claim: `"topics": ["news"]`, or `"topics": ["room:*"]`.',
 )
 INSUFFICIENT_SCOPE: Final = ErrorCode(
@@ -377,7 +378,7 @@ GENERATION_FORBIDDEN: Final = ErrorCode(
     "generation_forbidden",
     403,
     "The answer belongs to another user",
-    "Users can read and stop their own answers only.",
+    "Users can read and stop their own answers, and read those of the topics that they may follow.",
     "Use the token of the user who asked. Backends read answers on the internal listener.",
 )
 SCOPE_REQUIRED: Final = ErrorCode(

@@ -19,7 +19,7 @@ from hub.api.origins import AllowedOrigins
 from hub.api.request_context import RequestContext, last_event_id
 from hub.api.scopes import ALL_SCOPES, ASK, STREAM, check_scope
 from hub.api.tokens import TokenReader
-from hub.core.channel import check_topic, check_user_id
+from hub.core.channel import allows_topic, check_topic, check_user_id
 from hub.core.denylist import TOKEN, USER, Denylist
 from hub.engine.tickets import Tickets
 from hub.errors import BadRequest, Forbidden, Unauthorized
@@ -34,7 +34,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     topics: the topics that the user may follow; `*` at the end is a wildcard. expires_at: Unix
     seconds, None for never. token_id: the `jti` claim of the token. scopes: what the user may do
-    (scopes.py).
+    (scopes.py). ask_topics: the topics in which the user may ask, in the form of `topics`.
     """
 
     user: str
@@ -42,6 +42,7 @@ class Identity(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     token_id: str | None = None
     scopes: frozenset[str] = ALL_SCOPES
+    ask_topics: tuple[str, ...] = ()
 
     def check_may_ask(self) -> None:
         """Raise Forbidden if the user may not start and stop answers."""
@@ -53,12 +54,19 @@ class Identity(msgspec.Struct, frozen=True):
 
     def check_may_follow(self, topic: str) -> None:
         """Raise Forbidden if the user may not follow the topic."""
-        for allowed in self.topics:
-            if allowed == topic or (allowed.endswith("*") and topic.startswith(allowed[:-1])):
-                return
-        raise Forbidden(
-            f"the token does not allow the topic {topic!r}", code=error_codes.TOPIC_NOT_ALLOWED
-        )
+        if not allows_topic(self.topics, topic):
+            raise Forbidden(
+                f"the token does not allow the topic {topic!r}", code=error_codes.TOPIC_NOT_ALLOWED
+            )
+
+    def check_may_ask_in(self, topic: str) -> None:
+        """Raise Forbidden if the user may not ask in the topic."""
+        if not allows_topic(self.ask_topics, topic):
+            raise Forbidden(
+                f"the token does not allow to ask in the topic {topic!r}: its claim ask_topics "
+                "must name it",
+                code=error_codes.TOPIC_NOT_ALLOWED,
+            )
 
 
 class Authenticator(Protocol):
@@ -96,7 +104,7 @@ class DevAuthenticator:
                 code=error_codes.USER_REQUIRED,
                 path="user",
             )
-        return Identity(check_user_id(user, path="user"), ("*",))
+        return Identity(check_user_id(user, path="user"), ("*",), ask_topics=("*",))
 
 
 class JwtAuthenticator:
@@ -120,7 +128,12 @@ class JwtAuthenticator:
         claims = await self._reader.read(token)
         check_path_user(request, claims.user)
         return Identity(
-            claims.user, claims.topics, claims.expires_at, claims.token_id, claims.scopes
+            claims.user,
+            claims.topics,
+            claims.expires_at,
+            claims.token_id,
+            claims.scopes,
+            claims.ask_topics,
         )
 
 
@@ -138,7 +151,14 @@ class TicketAuthenticator:
         ticket = await self._tickets.redeem(name, last_event_id(request))
         check_path_user(request, ticket.user)
         scopes = ALL_SCOPES if ticket.scopes is None else frozenset(ticket.scopes)
-        return Identity(ticket.user, ticket.topics, ticket.expires_at, ticket.token_id, scopes)
+        return Identity(
+            ticket.user,
+            ticket.topics,
+            ticket.expires_at,
+            ticket.token_id,
+            scopes,
+            ticket.ask_topics,
+        )
 
 
 class DenylistAuthenticator:

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from hub import error_codes
+from hub.api.authentication import Identity
+from hub.core.channel import TopicName, UserId, check_topic, check_user_id
 from hub.core.event import check_idempotency_key
 from hub.core.generation import GenerationRequest, Message, OnBusy
 from hub.core.upstream_models import UpstreamModels
 from hub.engine.generations import Generations
-from hub.errors import BadRequest, TooLarge
+from hub.errors import BadRequest, Forbidden, TooLarge
 from hub.ports.generations import CreatedGeneration
 
 MAX_CHAT_ID_CHARS: Final = 128
@@ -24,6 +26,25 @@ _ChatId = Annotated[
 _OnDisconnect = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["continue", "stop"]})]
 
 
+class AnswerRecipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who gets the events of an answer: a user, or everybody who follows a topic.
+
+    With both, the user is the one who asked in the topic.
+    """
+
+    user: UserId | None = None
+    topic: TopicName | None = None
+
+    def check(self) -> None:
+        """Raise BadRequest unless a user or a topic is given, and both are valid."""
+        if self.user is None and self.topic is None:
+            raise BadRequest("to must name a user or a topic", path="to")
+        if self.user is not None:
+            check_user_id(self.user, path="to.user")
+        if self.topic is not None:
+            check_topic(self.topic, path="to.topic")
+
+
 class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /generations.
 
@@ -33,7 +54,8 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generation. `metadata` is stored with the generation. `chat` is your id of the conversation.
     `on_busy` decides what happens when the chat has an answer that has not ended: both run
     (`allow`), the request is refused (`reject`), its answer waits (`enqueue`), or it stops the
-    other one (`interrupt`).
+    other one (`interrupt`). `to` names a topic whose followers get the answer; without it, the user
+    does.
     """
 
     prompt: str | None = None
@@ -46,6 +68,7 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, Any] = {}
     chat: _ChatId | None = None
     on_busy: _OnBusy = "allow"
+    to: AnswerRecipient | None = None
 
     def decide_on_busy(self) -> OnBusy:
         """Return what the request does when its chat is busy. Raise BadRequest."""
@@ -101,21 +124,37 @@ class GenerationRequests:
         self.max_prompt_bytes = max_prompt_bytes
 
     async def start(
-        self, user: str, body: GenerateBody, key: str | None, *, chat: str | None = None
+        self, identity: Identity, body: GenerateBody, key: str | None, *, chat: str | None = None
     ) -> CreatedGeneration:
         """Queue a generation.
 
-        user: the user id. key: the idempotency key; None means a new generation each time. chat:
+        identity: who asks. key: the idempotency key; None means a new generation each time. chat:
         see GenerationRequest.
         Return its id and the position just before its first event.
         Raise CallerError, BrokerUnavailable.
+        """
+        topic = _allowed_topic(identity, body.to)
+        return await self.start_for(identity.user, topic, body, key, chat=chat)
+
+    async def start_for(
+        self,
+        user: str,
+        topic: str | None,
+        body: GenerateBody,
+        key: str | None,
+        *,
+        chat: str | None = None,
+    ) -> CreatedGeneration:
+        """Queue a generation for a user or a topic. The other parameters and errors: as in `start`.
+
+        user: empty for a topic's answer for which no user asked.
         """
         if key is not None:
             check_idempotency_key(key)
         if body.chat is not None:
             chat = check_chat_id(body.chat, path="chat")
         on_busy = body.decide_on_busy()
-        request = self._generation_request(body, chat)
+        request = self.build_request(body, chat, topic)
         return await self._generations.start(user, request, key, on_busy)
 
     def models(self) -> dict[str, str]:
@@ -158,7 +197,10 @@ class GenerationRequests:
             for model in dict.fromkeys([*default, *upstream.models]):
                 yield name, model
 
-    def _generation_request(self, body: GenerateBody, chat: str | None) -> GenerationRequest:
+    def build_request(
+        self, body: GenerateBody, chat: str | None, topic: str | None
+    ) -> GenerationRequest:
+        """Return what a worker needs to answer. chat, topic: checked already. Raise CallerError."""
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
             raise prompt_too_large(self.max_prompt_bytes)
@@ -184,7 +226,20 @@ class GenerationRequests:
             params=body.params,
             metadata=body.metadata,
             chat=chat,
+            topic=topic,
         )
+
+
+def _allowed_topic(identity: Identity, to: AnswerRecipient | None) -> str | None:
+    """Return the topic that gets an answer, None for the user. Raise BadRequest, Forbidden."""
+    if to is None:
+        return None
+    to.check()
+    if to.user not in (None, identity.user):
+        raise Forbidden("you can ask for yourself only", code=error_codes.USER_MISMATCH)
+    if to.topic is not None:
+        identity.check_may_ask_in(to.topic)
+    return to.topic
 
 
 def check_chat_id(chat: str, *, path: str = "id") -> str:

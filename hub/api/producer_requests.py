@@ -8,13 +8,13 @@ import msgspec
 
 from hub.api.api_keys import ApiKeys
 from hub.api.generation_requests import (
+    AnswerRecipient,
     GenerateBody,
     GenerationRequests,
     check_chat_id,
     prompt_too_large,
 )
 from hub.api.request_context import RequestContext
-from hub.core.channel import TopicName, UserId, check_user_id
 from hub.core.event import check_idempotency_key
 from hub.core.external_producer import (
     DEFAULT_LEASE_SECONDS,
@@ -39,32 +39,16 @@ LeaseSeconds = Annotated[
 _Producer = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [EXTERNAL]})]
 
 
-class GenerationTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose answer it is."""
-
-    user: UserId | None = None
-    topic: TopicName | None = None
-
-    def check_user(self) -> str:
-        """Return the user. Raise BadRequest."""
-        if self.topic is not None:
-            raise BadRequest(
-                "answers to topics are not supported yet: give to.user", path="to.topic"
-            )
-        if self.user is None:
-            raise BadRequest("give to.user", path="to.user")
-        return check_user_id(self.user, path="to.user")
-
-
 class ProduceBody(GenerateBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /generations of a backend.
 
-    `to` names the user. With `producer: external` your process posts the parts: the answer has a
-    lease of `lease_seconds`, `model` is what readers see, and `prompt` or `messages` are optional.
-    Without it, an upstream answers, and the other fields are those of the public listener.
+    `to` names the user, or a topic, and then perhaps the user who asked in it. With
+    `producer: external` your process posts the parts: the answer has a lease of `lease_seconds`,
+    `model` is what readers see, and `prompt` or `messages` are optional. Without it, an upstream
+    answers, and the other fields are those of the public listener.
     """
 
-    to: GenerationTarget
+    to: AnswerRecipient
     producer: _Producer | None = None
     lease_seconds: LeaseSeconds | None = None
 
@@ -85,9 +69,10 @@ class ProducerRequests:
 
     async def start(
         self, body: ProduceBody, idempotency_key: str | None
-    ) -> tuple[str, StartedAttempt | CreatedGeneration]:
-        """Start an answer, and return its user with it. Raise CallerError, BrokerUnavailable."""
-        user = body.to.check_user()
+    ) -> StartedAttempt | CreatedGeneration:
+        """Start an answer. Raise CallerError, BrokerUnavailable."""
+        body.to.check()
+        user, topic = body.to.user or "", body.to.topic
         if body.stops_on_disconnect():
             raise BadRequest(
                 "a backend has no stream here: on_disconnect is continue", path="on_disconnect"
@@ -99,7 +84,7 @@ class ProducerRequests:
                 raise BadRequest(
                     'lease_seconds belongs to "producer": "external"', path="lease_seconds"
                 )
-            return user, await self._requests.start(user, body, idempotency_key)
+            return await self._requests.start_for(user, topic, body, idempotency_key)
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
         on_busy = body.decide_on_busy()
@@ -108,7 +93,7 @@ class ProducerRequests:
                 "the answer of an external producer begins at once: on_busy is allow or reject",
                 path="on_busy",
             )
-        return user, await self.producers.start(
+        return await self.producers.start(
             user,
             self._external_request(body),
             idempotency_key,
@@ -134,6 +119,7 @@ class ProducerRequests:
             params=body.params,
             metadata=body.metadata,
             chat=None if body.chat is None else check_chat_id(body.chat, path="chat"),
+            topic=body.to.topic,
             producer=EXTERNAL,
         )
 

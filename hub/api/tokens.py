@@ -44,6 +44,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """The claims of a valid token.
 
     expires_at: Unix seconds. token_id: the claim `jti`. scopes: what the token allows (scopes.py).
+    topics, ask_topics: the topics that the user may follow, and those in which the user may ask.
     """
 
     user: str
@@ -51,6 +52,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float
     token_id: str | None
     scopes: frozenset[str] = ALL_SCOPES
+    ask_topics: tuple[str, ...] = ()
 
 
 class KeySource(Protocol):
@@ -176,11 +178,6 @@ class TokenReader:
 
 
 def _claims(claims: Mapping[str, Any], user_claim: str, *, require_scope: bool) -> Claims:
-    topics = claims.get("topics")
-    if topics is None:
-        topics = []
-    if not isinstance(topics, list) or not all(_is_text(topic) for topic in topics):
-        raise _wrong_claim("topics must be a list of topic names")
     user, token_id = claims[user_claim], claims.get("jti")
     if isinstance(user, int) and not isinstance(user, bool):
         user = str(user)  # many applications number their users
@@ -194,11 +191,22 @@ def _claims(claims: Mapping[str, Any], user_claim: str, *, require_scope: bool) 
         raise _wrong_claim(f"{user_claim} is not a user id: {error.detail}") from error
     return Claims(
         user=user,
-        topics=tuple(topics),
+        topics=_topic_names(claims, "topics"),
         expires_at=min(_numeric_date(claims, "exp"), MAX_EXPIRES_AT),
         token_id=token_id if isinstance(token_id, str) else None,
         scopes=parse_scopes(claims.get("scope"), require_scope=require_scope),
+        ask_topics=_topic_names(claims, "ask_topics"),
     )
+
+
+def _topic_names(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the topics in a claim. Raise Unauthorized."""
+    topics = claims.get(name)
+    if topics is None:
+        topics = []
+    if not isinstance(topics, list) or not all(_is_text(topic) for topic in topics):
+        raise _wrong_claim(f"{name} must be a list of topic names")
+    return tuple(topics)
 
 
 def _numeric_date(claims: Mapping[str, Any], name: str) -> float:

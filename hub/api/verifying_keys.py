@@ -58,7 +58,7 @@ def parse_jwks(document: Any) -> list[VerifyingKey]:
                 continue
             key = jwt.PyJWK(entry)
         except (
-            jwt.PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError
+            jwt.PyJWTError, UnsupportedAlgorithm, AttributeError, LookupError, TypeError, ValueError
         ) as error:  # fmt: skip
             # The message may contain the whole entry, with the private part of a key.
             _log.warning("jwks.key_skipped", number=n, error=type(error).__name__)

@@ -147,6 +147,9 @@ def ask(
             "or interrupt."
         ),
     ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="The topic whose followers get the answer.")
+    ] = None,
     url: UrlOption = None,
     token: TokenOption = None,
     config: ConfigOption = None,
@@ -163,7 +166,9 @@ def ask(
     settings = _load_settings(config, {"client.url": url, "client.token": token})
 
     async def run(hub: HubClient) -> None:
-        answer = await hub.ask(prompt, model=model, upstream=upstream, chat=chat, on_busy=on_busy)
+        answer = await hub.ask(
+            prompt, model=model, upstream=upstream, chat=chat, on_busy=on_busy, topic=topic
+        )
         failure = await print_answer(answer, as_json=as_json)
         if failure is not None:
             raise CommandFailed(failure)

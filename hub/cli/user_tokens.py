@@ -29,6 +29,9 @@ def token(
     user: Annotated[str, typer.Argument(help="The user id: the claim sub of the token.")],
     ttl: Annotated[str, typer.Option(help="How long the token is valid: 90s, 30m, 1h, 7d.")] = "1h",
     topics: Annotated[str, typer.Option(help="The topics that the token allows: a,b,news.*")] = "",
+    ask_topics: Annotated[
+        str, typer.Option(help="The topics in which the token allows to ask: a,room:*")
+    ] = "",
     config: ConfigOption = None,
 ) -> None:
     """Print a signed user token, for development.
@@ -45,14 +48,21 @@ def token(
         check_user_id(user)
     except CallerError as error:
         raise CommandFailed(error.detail) from error
-    signed = sign_user_token(auth, user, _parse_ttl(ttl), split_list(topics))
+    signed = sign_user_token(
+        auth, user, _parse_ttl(ttl), split_list(topics), ask_topics=split_list(ask_topics)
+    )
     if signed is None:
         raise OperatorError("set auth.hmac_secret (HUB_AUTH__HMAC_SECRET), which signs the token")
     print(signed)
 
 
 def sign_user_token(
-    auth: Auth, user: str, ttl_seconds: int, topics: Sequence[str] = ()
+    auth: Auth,
+    user: str,
+    ttl_seconds: int,
+    topics: Sequence[str] = (),
+    *,
+    ask_topics: Sequence[str] = (),
 ) -> str | None:
     """Return a JWT that these settings accept, or None when they have no auth.hmac_secret."""
     import jwt
@@ -61,7 +71,12 @@ def sign_user_token(
         return None
     now = int(time.time())
     claims: dict[str, Any] = {auth.user_claim: user, "iat": now, "exp": now + ttl_seconds}
-    optional = {"topics": list(topics) or None, "aud": auth.audience, "iss": auth.issuer}
+    optional = {
+        "topics": list(topics) or None,
+        "ask_topics": list(ask_topics) or None,
+        "aud": auth.audience,
+        "iss": auth.issuer,
+    }
     claims |= {name: value for name, value in optional.items() if value is not None}
     return jwt.encode(claims, auth.hmac_secret.get_secret_value(), algorithm="HS256")
 

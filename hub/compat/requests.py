@@ -106,11 +106,16 @@ class CompatRequests:
         if is_stream:
             self._http_streams.streams.check_capacity(request)
         key = request.headers.get("Idempotency-Key") or key
-        start = self.start_for(identity.user, body, key, chat=chat)
+        start = self.start_for(identity, body, key, chat=chat)
         return await self._stop_on_disconnect.start(start, identity.user, stops=stops)
 
     async def start_for(
-        self, user: str, body: GenerateBody, key: str | None = None, *, chat: str | None = None
+        self,
+        identity: Identity,
+        body: GenerateBody,
+        key: str | None = None,
+        *,
+        chat: str | None = None,
     ) -> CreatedGeneration:
         """Queue a generation of a client that is connected already. Parameters and errors as in
         `start`.
@@ -118,7 +123,7 @@ class CompatRequests:
         if body.upstream is None:
             upstream, model = self.requests.find(body.model)
             body = msgspec.structs.replace(body, upstream=upstream, model=model)
-        return await self.requests.start(user, body, key, chat=chat)
+        return await self.requests.start(identity, body, key, chat=chat)
 
     def has_kind(self, kind: str, body: Mapping[str, Any]) -> bool:
         """Return whether the upstream that a body names, or its model, has this wire format."""
@@ -254,7 +259,7 @@ def _stream_request(
 ) -> StreamRequest:
     return StreamRequest(
         identity=identity,
-        channels=[user_channel(identity.user)],
+        channels=[replay.record.channel],
         cursor=replay.cursor,
         view=view,
         guard=guard,

@@ -67,6 +67,19 @@ def topic_channel(topic: str) -> Channel:
     return Channel(f"topic:{topic}")
 
 
+def channel_for(user: str, topic: str | None) -> Channel:
+    """Return the channel of a topic, that of the user if there is no topic."""
+    return user_channel(user) if topic is None else topic_channel(topic)
+
+
+def allows_topic(patterns: Iterable[str], topic: str) -> bool:
+    """Return whether a pattern matches a topic: its name, or its beginning and `*`."""
+    return any(
+        pattern == topic or (pattern.endswith("*") and topic.startswith(pattern[:-1]))
+        for pattern in patterns
+    )
+
+
 def topics_among(channels: Iterable[Channel]) -> list[str]:
     """Return the topic names of those channels that are topics."""
     prefix = topic_channel("")

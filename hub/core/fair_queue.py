@@ -28,12 +28,16 @@ def versioned_queue(queue: str, version: str) -> str:
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A generation for a worker. queue: the name of the queue; each worker serves some queues."""
+    """A generation for a worker.
+
+    queue: the name of the queue; each worker serves some queues. topic: that of the request.
+    """
 
     generation: str
     user: str
     upstream: str
     queue: str = DEFAULT_QUEUE
+    topic: str | None = None
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):

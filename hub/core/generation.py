@@ -10,7 +10,8 @@ Rules:
 3. An update names the number of deltas before it. An update that names more than the record has is
    refused: after a fail-over the record may lack deltas, and a text with a hole is never continued
    or ended.
-4. The id contains the partition of its user's channel, so that every node can find the record.
+4. The id contains the partition of its channel, so that every node can find the record. The channel
+   is that of its user, or of the topic for which the user asked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.channel import PARTITIONS
+from hub.core.channel import PARTITIONS, Channel, channel_for
 from hub.core.cursor import Position
 from hub.core.external_producer import ExternalState, ExternalUpdate
 from hub.core.folded_parts import FoldedParts, visible_parts
@@ -84,8 +85,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The request for an answer. It is stored so that the generation can be restarted.
 
     messages: the conversation. upstream, model: which LLM answers. params: parameters with the
-    names of OpenAI's chat completions. metadata: JSON of the client's own. chat: the id of the
-    user's conversation, None outside of one. producer: `external` if a process of the application
+    names of OpenAI's chat completions. metadata: JSON of the client's own. chat: the id of a
+    conversation in the channel, None outside of one. topic: the topic whose channel gets the
+    answer, None for the channel of the user. producer: `external` if a process of the application
     posts the parts, empty if an upstream answers. trace: the `traceparent` of the caller (W3C Trace
     Context); clients never see it.
     """
@@ -96,6 +98,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     params: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     chat: str | None = None
+    topic: str | None = None
     producer: str = ""
     trace: str = ""
 
@@ -108,7 +111,7 @@ class Generation(msgspec.Struct, frozen=True):
     (journal_entries.py). stop_requested_by: the user who requested a stop. requested_at: the time
     of the request in Unix seconds, by the store's clock. age_seconds: the time since then when the
     record was read, by the same clock; 0 where that clock is not known any more. after: the
-    position in the user's channel just before the first event. end: the data of the end event,
+    position in its channel just before the first event. end: the data of the end event,
     empty until then. writer: the writer of the newest attempt, empty before the first one. waits:
     whether it may not begin before others of its chat have ended (OnBusy). external: the newest
     attempt of an external producer, None if there has been none.
@@ -134,6 +137,11 @@ class Generation(msgspec.Struct, frozen=True):
     def version(self) -> str:
         """The version of the worker that began the newest attempt, empty without one."""
         return self.writer.partition("@")[2]
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that has its events."""
+        return channel_for(self.user, self.request.topic)
 
     @property
     def text(self) -> str:

@@ -69,11 +69,12 @@ class HubBye(Struct, frozen=True):
 
 
 class GenerationStarted(Struct, frozen=True):
-    """A worker has started the generation."""
+    """A worker has started the generation. user: who asked, only in a topic."""
 
     generation: str
     attempt: int
     model: str
+    user: str | UnsetType = UNSET
 
 
 class GenerationRestarted(Struct, frozen=True):
@@ -85,6 +86,7 @@ class GenerationRestarted(Struct, frozen=True):
     generation: str
     attempt: int
     model: str
+    user: str | UnsetType = UNSET
 
 
 class Fold(Struct, frozen=True):
@@ -106,6 +108,7 @@ class GenerationContinued(Struct, frozen=True):
     model: str
     parts: int
     snapshot: Fold
+    user: str | UnsetType = UNSET
 
 
 class GenerationSnapshot(Struct, frozen=True):

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.channel import user_channel
 from hub.core.durable import Command, DurableState, Restart, Save, Store
 from hub.core.event import encode_json
 from hub.core.folded_parts import visible_parts
@@ -57,7 +56,6 @@ class AttemptEvents:
         self._record = record
         self._limits = limits
         self._version = version
-        self._channel = user_channel(record.user)
         self._journal = PartsJournal(limits)
         self._journal_bytes = 0  # of the record's journal
         self._unpublished = b""  # entries without an event
@@ -159,7 +157,7 @@ class AttemptEvents:
     def store(self) -> Publication:
         """Return the update that stores what has no event, if there is anything."""
         update = self._update(UpdateKind.STORE)
-        return Publication(channel=self._channel, name="", data=b"", update=update)
+        return Publication(channel=self._record.channel, name="", data=b"", update=update)
 
     def end(self, status: Status, data: Mapping[str, Any]) -> Publication:
         """Return the end event."""
@@ -180,7 +178,7 @@ class AttemptEvents:
         self._unpublished = self._journal.compact()
         checkpoint = state.checkpoint if name == CONTINUED else None
         self.deltas = (checkpoint and checkpoint.parts) or 0
-        fields: dict[str, Any] = {"attempt": self.number, "model": self._record.request.model}
+        fields = beginning_fields(self._record, self.number)
         if checkpoint is not None:
             folded = self._journal.folded
             snapshot = {"text": folded.text, "parts": visible_parts(folded.parts)}
@@ -198,7 +196,7 @@ class AttemptEvents:
         self._unpublished = self._journal.compact()
         update = self._update(UpdateKind.RESTART)
         self.deltas = 0
-        fields = {"attempt": self.number, "model": self._record.request.model}
+        fields = beginning_fields(self._record, self.number)
         return [self._build(RESTARTED, fields, update, key=f"restart{self._restarts}")]
 
     def _parts(self, events: Iterable[PartEvent]) -> list[Publication]:
@@ -242,9 +240,16 @@ class AttemptEvents:
         key: str | None = None,
     ) -> Publication:
         return Publication(
-            channel=self._channel,
+            channel=self._record.channel,
             name=name,
             data=encode_json({"generation": self._record.id, **fields}),
             idempotency_key=f"{self._record.id}/{key}/{self.writer}" if key else None,
             update=update,
         )
+
+
+def beginning_fields(record: Generation, attempt: int) -> dict[str, Any]:
+    """Return the fields of the event that begins an attempt. Only in a topic it says who asked."""
+    fields = {"attempt": attempt, "model": record.request.model}
+    is_shown = record.request.topic is not None and record.user
+    return {**fields, "user": record.user} if is_shown else fields

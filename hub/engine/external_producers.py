@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from hub.core.channel import partition_of, user_channel
+from hub.core.channel import channel_for, partition_of
 from hub.core.external_producer import (
     AttemptNotes,
     ExternalUpdate,
@@ -118,18 +118,18 @@ class ExternalProducers:
         Raise Conflict when the answer has ended, or the key or the chat forbids it;
         TooManyRequests, BrokerUnavailable.
         """
-        generation = new_generation_id(partition_of(user_channel(user)))
+        generation = new_generation_id(partition_of(channel_for(user, request.topic)))
         record = Generation(id=generation, user=user, request=request)
         size_bytes = len(msgspec.json.encode(request))
         if self._budget is not None:
-            await self._budget.charge(user, size_bytes)
+            await self._budget.charge(user or record.channel, size_bytes)
         is_new = False
         try:
             created = await self._store.create(record, idempotency_key, on_busy)
             is_new = created.new
         finally:
             if self._budget is not None and not is_new:
-                await self._budget.refund(user, size_bytes)
+                await self._budget.refund(user or record.channel, size_bytes)
         return await self.begin(created.generation, new_lease(), lease_seconds, new=is_new)
 
     async def begin(

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from hub.core.channel import user_channel
 from hub.core.event import encode_json
 from hub.core.external_producer import AttemptNotes, ExternalUpdate
 from hub.core.fair_queue import DEFAULT_QUEUE, Admission, Job
@@ -119,7 +118,7 @@ class GenerationJobs:
             external = ExternalUpdate(progress, progress)
             update = msgspec.structs.replace(update, external=external)
         end = Publication(
-            channel=user_channel(record.user),
+            channel=record.channel,
             name=f"generation.{status.value}",
             data=encode_json(data),
             update=update,
@@ -155,11 +154,14 @@ class GenerationJobs:
         """
         if record.request.chat is None:
             return
-        generation = await self._store.next_of_chat(record.user, record.request.chat)
+        generation = await self._store.next_of_chat(record.channel, record.request.chat)
         following = None if generation is None else await self._store.find(generation)
         if following is not None and not following.status.ended:
             await self.add_again(following)
 
     def _job(self, record: Generation) -> Job:
-        queue = self._queues.get(record.request.upstream, DEFAULT_QUEUE)
-        return Job(record.id, record.user, record.request.upstream, queue)
+        request = record.request
+        queue = self._queues.get(request.upstream, DEFAULT_QUEUE)
+        # Without a user, the limits of one user hold for the topic.
+        user = record.user or record.channel
+        return Job(record.id, user, request.upstream, queue, request.topic)

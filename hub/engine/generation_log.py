@@ -1,4 +1,4 @@
-"""The events of one generation in the log of its user's channel."""
+"""The events of one generation in the log of its channel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from hub.core.channel import user_channel
+from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.engine.generation_stream import END_EVENTS, data_prefix
@@ -21,13 +21,13 @@ class LogTrimmed(Exception):
 
 
 async def read_events(
-    events: EventReader, user: str, generation: str, after: Position
+    events: EventReader, channel: Channel, generation: str, after: Position
 ) -> AsyncGenerator[Event, None]:
     """Yield the stored events of a generation after a position.
 
     Raise LogTrimmed, BrokerUnavailable.
     """
-    channel, prefix = user_channel(user), data_prefix(generation)
+    prefix = data_prefix(generation)
     while True:
         pages = await events.read({channel: after}, max_events=_PAGE_EVENTS, max_bytes=_PAGE_BYTES)
         page = pages[channel]
@@ -41,12 +41,14 @@ async def read_events(
         after = page.end
 
 
-async def ends_after(events: EventReader, user: str, generation: str, after: Position) -> bool:
+async def ends_after(
+    events: EventReader, channel: Channel, generation: str, after: Position
+) -> bool:
     """Return whether the end event of a generation is after a position.
 
     Raise LogTrimmed, BrokerUnavailable.
     """
-    async with aclosing(read_events(events, user, generation, after)) as own_events:
+    async with aclosing(read_events(events, channel, generation, after)) as own_events:
         async for event in own_events:
             if event.name in END_EVENTS:
                 return True

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.core.channel import Channel, partition_of, user_channel
+from hub.core.channel import Channel, allows_topic, channel_for, partition_of
 from hub.core.cursor import Position
 from hub.core.event import encode_json
 from hub.core.fair_queue import Admission
@@ -24,6 +24,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.part_events import to_events
+from hub.engine.attempt_events import beginning_fields
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generation_log import LogTrimmed, ends_after, read_events
 from hub.engine.storage_budget import StorageBudget
@@ -112,17 +113,19 @@ class Generations:
         Raise Conflict when the key or the chat forbids it, TooManyRequests when too many requests
         are queued or stored, BrokerUnavailable.
         """
-        generation = new_generation_id(partition_of(user_channel(user)))
+        channel = channel_for(user, request.topic)
+        generation = new_generation_id(partition_of(channel))
         record = Generation(id=generation, user=user, request=request)
         size_bytes = len(msgspec.json.encode(request))
-        await self._charge(user, size_bytes)
+        owner = user or record.channel  # without a user, the topic has the limits of one
+        await self._charge(owner, size_bytes)
         try:
             created = await self._store.create(record, idempotency_key, on_busy)
         except CallerError:
-            await self._refund(user, size_bytes)
+            await self._refund(owner, size_bytes)
             raise
         if not created.new:
-            await self._refund(user, size_bytes)
+            await self._refund(owner, size_bytes)
         for stopped in created.stopped:
             await self._finish_stop(stopped, user)
         # A queued generation may have failed to reach the queue, so its job is added again. A
@@ -133,9 +136,9 @@ class Generations:
         elif queued is not None:
             admission = await self._jobs.add(queued)
             if admission is not Admission.ACCEPTED:  # the queue accepts a job that it already has
-                await self._store.discard(created.generation, user, idempotency_key, request.chat)
+                await self._store.discard(queued, idempotency_key)
                 await self._jobs.add_next(record)
-                await self._refund(user, size_bytes)
+                await self._refund(owner, size_bytes)
                 raise _build_rejection(admission)
         return created
 
@@ -152,24 +155,31 @@ class Generations:
             await self._budget.refund(user, size_bytes)
 
     async def find(self, generation: str, user: str) -> Generation:
-        """Return the record with the text so far. Raise NotFound, Forbidden."""
+        """Return the record of a generation of this user. Raise NotFound, Forbidden."""
+        return await self.read(generation, user, topics=())
+
+    async def read(self, generation: str, user: str, topics: Sequence[str]) -> Generation:
+        """Return the record of a generation that a user may read.
+
+        These are the user's own ones, and those of the topics that the user may follow. topics:
+        their names; `*` at the end is a wildcard.
+        Raise NotFound, Forbidden.
+        """
         record = await self._store.find(generation)
         if record is None:
             raise generation_not_found()
-        if record.user != user:
+        topic = record.request.topic
+        if record.user != user and (topic is None or not allows_topic(topics, topic)):
             raise Forbidden("this generation belongs to another user", code=GENERATION_FORBIDDEN)
         return record
 
-    async def join(
-        self, generation: str, user: str, cursor: Mapping[Channel, Position]
-    ) -> SnapshotStart:
-        """Return where a reader starts.
+    async def join(self, record: Generation, cursor: Mapping[Channel, Position]) -> SnapshotStart:
+        """Return where a reader of a generation starts.
 
         That is after its cursor if the log holds everything since then, else at a snapshot.
-        Raise NotFound, Forbidden.
+        Raise NotFound if the record is gone meanwhile.
         """
-        record = await self.find(generation, user)
-        channel = user_channel(user)
+        channel = record.channel
         if channel in cursor:
             after = cursor[channel]
             if await self._is_readable(channel, after):
@@ -178,10 +188,12 @@ class Generations:
         record, position = await self._snapshot(record)
         return SnapshotStart(record, {channel: position}, snapshot=True)
 
-    async def open_replay(self, generation: str, user: str) -> ReplayStart:
-        """Return where a reader of all events starts. Raise NotFound, Forbidden."""
-        record = await self.find(generation, user)
-        channel = user_channel(user)
+    async def open_replay(
+        self, generation: str, user: str, topics: Sequence[str] = ()
+    ) -> ReplayStart:
+        """Return where a reader of all events starts. topics, errors: as in `read`."""
+        record = await self.read(generation, user, topics)
+        channel = record.channel
         if record.after is not None and await self._is_readable(channel, record.after):
             return ReplayStart(record, {channel: record.after})
         record, position = await self._snapshot(record)
@@ -197,9 +209,9 @@ class Generations:
         if replay.events is not None:
             return
         record = replay.record
-        after = replay.cursor[user_channel(record.user)]
+        after = replay.cursor[record.channel]
         with suppress(LogTrimmed):
-            async for event in read_events(self._events, record.user, record.id, after):
+            async for event in read_events(self._events, record.channel, record.id, after):
                 yield event.name, event.data
 
     async def newest_of_chat(self, user: str, chat: str, *, include_ended: bool) -> str | None:
@@ -273,7 +285,7 @@ class Generations:
     async def _ends_after(self, record: Generation, position: Position) -> bool:
         """Whether the end event is after the position, or the log no longer reaches back to it."""
         try:
-            return await ends_after(self._events, record.user, record.id, position)
+            return await ends_after(self._events, record.channel, record.id, position)
         except LogTrimmed:
             return True
 
@@ -296,8 +308,7 @@ def _build_events(record: Generation) -> list[tuple[str, bytes]]:
     """Return events that say the same as the record: each of its parts in one or two."""
     events: list[tuple[str, dict[str, Any]]] = []
     if record.attempt:
-        fields = {"attempt": record.attempt, "model": record.request.model}
-        events.append(("generation.started", fields))
+        events.append(("generation.started", beginning_fields(record, record.attempt)))
     parts = [*to_events(record.parts)]
     # The last one has the number that it has for other readers.
     for i, (name, fields) in enumerate(parts, max(0, record.deltas - len(parts))):

@@ -1,4 +1,4 @@
-"""The relay: reads the stream of an upstream and publishes it into the channel of the user.
+"""The relay: reads the stream of an upstream and publishes it into the channel of the answer.
 
     stream parts of the upstream → one publish per flush interval → generation.* events
 
@@ -155,9 +155,11 @@ class Relay:
         if not await holds_lease():
             return None
         with suppress(LogTrimmed):  # meanwhile; then the end is not known
-            if await ends_after(self._events, lease.user, lease.generation, FROM_START):
+            if await ends_after(self._events, lease.channel, lease.generation, FROM_START):
                 return None
-        request = GenerationRequest([], upstream=lease.upstream, model=_UNKNOWN_MODEL)
+        request = GenerationRequest(
+            [], upstream=lease.upstream, model=_UNKNOWN_MODEL, topic=lease.topic
+        )
         record = Generation(id=lease.generation, user=lease.user, request=request)
         return await self._end_lost(self._new_attempt(record, holds_lease))
 

@@ -53,21 +53,29 @@ class Tickets:
         topics: tuple[str, ...],
         expires_at: float | None,
         token_id: str | None,
+        *,
         scopes: tuple[str, ...] | None = None,
+        ask_topics: tuple[str, ...] = (),
     ) -> str:
         """Return a new ticket.
 
         topics: those that its connection may follow. expires_at: the end of the token behind it, in
-        Unix seconds. token_id: that token's `jti`. scopes: as in Ticket.
+        Unix seconds. token_id: that token's `jti`. scopes, ask_topics: as in Ticket.
         Raise TooManyRequests, BrokerUnavailable.
         """
         if self._budget is not None:
-            await self._budget.charge(user, sum(len(topic) for topic in topics))
+            size_bytes = sum(len(topic) for topic in (*topics, *ask_topics))
+            await self._budget.charge(user, size_bytes)
         now = self._wall()
         until = now + _MAX_AGE_SECONDS if expires_at is None else expires_at
         ticket_id = secrets.token_urlsafe(24)
         ticket = Ticket(
-            user=user, topics=topics, expires_at=until, token_id=token_id, scopes=scopes
+            user=user,
+            topics=topics,
+            expires_at=until,
+            token_id=token_id,
+            scopes=scopes,
+            ask_topics=ask_topics,
         )
         await self._store.put(ticket_id, ticket, OPENING_SECONDS, until - now)
         return ticket_id

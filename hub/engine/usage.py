@@ -17,7 +17,7 @@ def build_usage_totals(result: GenerationResult) -> UsageTotals:
     completion = read_count(tokens.get("completion_tokens"))
     return UsageTotals(
         day=time.strftime("%Y-%m-%d", time.gmtime()),
-        user=result.generation.user,
+        user=result.generation.user or result.generation.channel,
         model=request.model if len(request.model) <= MAX_MODEL_CHARS else OTHER_MODELS,
         answers=1,
         answers_without_usage=int(prompt is None and completion is None),

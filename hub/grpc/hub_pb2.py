@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12hub/grpc/hub.proto\x12\x06hub.v1\">\n\x0e\x43onnectRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06topics\x18\x02 \x03(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"M\n\x06\x45vents\x12\x1d\n\x06\x65vents\x18\x01 \x03(\x0b\x32\r.hub.v1.Event\x12$\n\theartbeat\x18\x02 \x01(\x0b\x32\x11.hub.v1.Heartbeat\"\x0b\n\tHeartbeat\"S\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\t\x12\x10\n\x08retry_ms\x18\x05 \x01(\r\"\xfd\x01\n\x0fGenerateRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12!\n\x08messages\x18\x03 \x03(\x0b\x32\x0f.hub.v1.Message\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08upstream\x18\x05 \x01(\t\x12\x0e\n\x06params\x18\x06 \x01(\t\x12\x10\n\x08metadata\x18\x07 \x01(\t\x12\n\n\x02id\x18\x08 \x01(\t\x12+\n\ron_disconnect\x18\t \x01(\x0e\x32\x14.hub.v1.OnDisconnect\x12\x0c\n\x04\x63hat\x18\n \x01(\t\x12\x1f\n\x07on_busy\x18\x0b \x01(\x0e\x32\x0e.hub.v1.OnBusy\"\xac\x01\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\ntool_calls\x18\x05 \x01(\t\x12\x14\n\x0ctool_call_id\x18\x06 \x01(\t\x12\x19\n\x11reasoning_content\x18\x07 \x01(\t\x12\x19\n\x11reasoning_details\x18\x08 \x01(\t\"/\n\x0bStopRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\t\"2\n\x0cStopResponse\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"\xcc\x01\n\x0ePublishRequest\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12\x1e\n\x05users\x18\x02 \x01(\x0b\x32\r.hub.v1.UsersH\x00\x12\x0f\n\x05topic\x18\x03 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\t\x12\n\n\x02id\x18\x07 \x01(\t\x12\x11\n\tephemeral\x18\x08 \x01(\x08\x12\x18\n\x0bttl_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x04\n\x02toB\x0e\n\x0c_ttl_seconds\"\x14\n\x05Users\x12\x0b\n\x03ids\x18\x01 \x03(\t\"7\n\x0fPublishResponse\x12$\n\tpublished\x18\x01 \x03(\x0b\x32\x11.hub.v1.Published\"c\n\tPublished\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x11\n\tduplicate\x18\x03 \x01(\x08\x12\x15\n\x08replicas\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x0b\n\t_replicas*[\n\x06OnBusy\x12\x11\n\rON_BUSY_ALLOW\x10\x00\x12\x12\n\x0eON_BUSY_REJECT\x10\x01\x12\x13\n\x0fON_BUSY_ENQUEUE\x10\x02\x12\x15\n\x11ON_BUSY_INTERRUPT\x10\x03*B\n\x0cOnDisconnect\x12\x1a\n\x16ON_DISCONNECT_CONTINUE\x10\x00\x12\x16\n\x12ON_DISCONNECT_STOP\x10\x01\x32\xa4\x01\n\x03Hub\x12\x33\n\x07\x43onnect\x12\x16.hub.v1.ConnectRequest\x1a\x0e.hub.v1.Events0\x01\x12\x35\n\x08Generate\x12\x17.hub.v1.GenerateRequest\x1a\x0e.hub.v1.Events0\x01\x12\x31\n\x04Stop\x12\x13.hub.v1.StopRequest\x1a\x14.hub.v1.StopResponse2I\n\x0bHubInternal\x12:\n\x07Publish\x12\x16.hub.v1.PublishRequest\x1a\x17.hub.v1.PublishResponseB3\n\x06hub.v1B\x08HubProtoP\x01Z\x0chub/v1;hubv1\xaa\x02\x06Hub.V1\xba\x02\x05HubV1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12hub/grpc/hub.proto\x12\x06hub.v1\">\n\x0e\x43onnectRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06topics\x18\x02 \x03(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"M\n\x06\x45vents\x12\x1d\n\x06\x65vents\x18\x01 \x03(\x0b\x32\r.hub.v1.Event\x12$\n\theartbeat\x18\x02 \x01(\x0b\x32\x11.hub.v1.Heartbeat\"\x0b\n\tHeartbeat\"S\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\t\x12\x10\n\x08retry_ms\x18\x05 \x01(\r\"\x8c\x02\n\x0fGenerateRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12!\n\x08messages\x18\x03 \x03(\x0b\x32\x0f.hub.v1.Message\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08upstream\x18\x05 \x01(\t\x12\x0e\n\x06params\x18\x06 \x01(\t\x12\x10\n\x08metadata\x18\x07 \x01(\t\x12\n\n\x02id\x18\x08 \x01(\t\x12+\n\ron_disconnect\x18\t \x01(\x0e\x32\x14.hub.v1.OnDisconnect\x12\x0c\n\x04\x63hat\x18\n \x01(\t\x12\x1f\n\x07on_busy\x18\x0b \x01(\x0e\x32\x0e.hub.v1.OnBusy\x12\r\n\x05topic\x18\x0c \x01(\t\"\xac\x01\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_json\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\ntool_calls\x18\x05 \x01(\t\x12\x14\n\x0ctool_call_id\x18\x06 \x01(\t\x12\x19\n\x11reasoning_content\x18\x07 \x01(\t\x12\x19\n\x11reasoning_details\x18\x08 \x01(\t\"/\n\x0bStopRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\t\"2\n\x0cStopResponse\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"\xcc\x01\n\x0ePublishRequest\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12\x1e\n\x05users\x18\x02 \x01(\x0b\x32\r.hub.v1.UsersH\x00\x12\x0f\n\x05topic\x18\x03 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\t\x12\n\n\x02id\x18\x07 \x01(\t\x12\x11\n\tephemeral\x18\x08 \x01(\x08\x12\x18\n\x0bttl_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x04\n\x02toB\x0e\n\x0c_ttl_seconds\"\x14\n\x05Users\x12\x0b\n\x03ids\x18\x01 \x03(\t\"7\n\x0fPublishResponse\x12$\n\tpublished\x18\x01 \x03(\x0b\x32\x11.hub.v1.Published\"c\n\tPublished\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x11\n\tduplicate\x18\x03 \x01(\x08\x12\x15\n\x08replicas\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x0b\n\t_replicas*[\n\x06OnBusy\x12\x11\n\rON_BUSY_ALLOW\x10\x00\x12\x12\n\x0eON_BUSY_REJECT\x10\x01\x12\x13\n\x0fON_BUSY_ENQUEUE\x10\x02\x12\x15\n\x11ON_BUSY_INTERRUPT\x10\x03*B\n\x0cOnDisconnect\x12\x1a\n\x16ON_DISCONNECT_CONTINUE\x10\x00\x12\x16\n\x12ON_DISCONNECT_STOP\x10\x01\x32\xa4\x01\n\x03Hub\x12\x33\n\x07\x43onnect\x12\x16.hub.v1.ConnectRequest\x1a\x0e.hub.v1.Events0\x01\x12\x35\n\x08Generate\x12\x17.hub.v1.GenerateRequest\x1a\x0e.hub.v1.Events0\x01\x12\x31\n\x04Stop\x12\x13.hub.v1.StopRequest\x1a\x14.hub.v1.StopResponse2I\n\x0bHubInternal\x12:\n\x07Publish\x12\x16.hub.v1.PublishRequest\x1a\x17.hub.v1.PublishResponseB3\n\x06hub.v1B\x08HubProtoP\x01Z\x0chub/v1;hubv1\xaa\x02\x06Hub.V1\xba\x02\x05HubV1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,10 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hub.grpc.hub_pb2', _globals
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\006hub.v1B\010HubProtoP\001Z\014hub/v1;hubv1\252\002\006Hub.V1\272\002\005HubV1'
-  _globals['_ONBUSY']._serialized_start=1190
-  _globals['_ONBUSY']._serialized_end=1281
-  _globals['_ONDISCONNECT']._serialized_start=1283
-  _globals['_ONDISCONNECT']._serialized_end=1349
+  _globals['_ONBUSY']._serialized_start=1205
+  _globals['_ONBUSY']._serialized_end=1296
+  _globals['_ONDISCONNECT']._serialized_start=1298
+  _globals['_ONDISCONNECT']._serialized_end=1364
   _globals['_CONNECTREQUEST']._serialized_start=30
   _globals['_CONNECTREQUEST']._serialized_end=92
   _globals['_EVENTS']._serialized_start=94
@@ -45,23 +45,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT']._serialized_start=186
   _globals['_EVENT']._serialized_end=269
   _globals['_GENERATEREQUEST']._serialized_start=272
-  _globals['_GENERATEREQUEST']._serialized_end=525
-  _globals['_MESSAGE']._serialized_start=528
-  _globals['_MESSAGE']._serialized_end=700
-  _globals['_STOPREQUEST']._serialized_start=702
-  _globals['_STOPREQUEST']._serialized_end=749
-  _globals['_STOPRESPONSE']._serialized_start=751
-  _globals['_STOPRESPONSE']._serialized_end=801
-  _globals['_PUBLISHREQUEST']._serialized_start=804
-  _globals['_PUBLISHREQUEST']._serialized_end=1008
-  _globals['_USERS']._serialized_start=1010
-  _globals['_USERS']._serialized_end=1030
-  _globals['_PUBLISHRESPONSE']._serialized_start=1032
-  _globals['_PUBLISHRESPONSE']._serialized_end=1087
-  _globals['_PUBLISHED']._serialized_start=1089
-  _globals['_PUBLISHED']._serialized_end=1188
-  _globals['_HUB']._serialized_start=1352
-  _globals['_HUB']._serialized_end=1516
-  _globals['_HUBINTERNAL']._serialized_start=1518
-  _globals['_HUBINTERNAL']._serialized_end=1591
+  _globals['_GENERATEREQUEST']._serialized_end=540
+  _globals['_MESSAGE']._serialized_start=543
+  _globals['_MESSAGE']._serialized_end=715
+  _globals['_STOPREQUEST']._serialized_start=717
+  _globals['_STOPREQUEST']._serialized_end=764
+  _globals['_STOPRESPONSE']._serialized_start=766
+  _globals['_STOPRESPONSE']._serialized_end=816
+  _globals['_PUBLISHREQUEST']._serialized_start=819
+  _globals['_PUBLISHREQUEST']._serialized_end=1023
+  _globals['_USERS']._serialized_start=1025
+  _globals['_USERS']._serialized_end=1045
+  _globals['_PUBLISHRESPONSE']._serialized_start=1047
+  _globals['_PUBLISHRESPONSE']._serialized_end=1102
+  _globals['_PUBLISHED']._serialized_start=1104
+  _globals['_PUBLISHED']._serialized_end=1203
+  _globals['_HUB']._serialized_start=1367
+  _globals['_HUB']._serialized_end=1531
+  _globals['_HUBINTERNAL']._serialized_start=1533
+  _globals['_HUBINTERNAL']._serialized_end=1606
 # @@protoc_insertion_point(module_scope)

@@ -62,7 +62,7 @@ class Event(_message.Message):
     def __init__(self, id: _Optional[str] = ..., event: _Optional[str] = ..., channel: _Optional[str] = ..., data: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("user", "prompt", "messages", "model", "upstream", "params", "metadata", "id", "on_disconnect", "chat", "on_busy")
+    __slots__ = ("user", "prompt", "messages", "model", "upstream", "params", "metadata", "id", "on_disconnect", "chat", "on_busy", "topic")
     USER_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,7 @@ class GenerateRequest(_message.Message):
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     CHAT_FIELD_NUMBER: _ClassVar[int]
     ON_BUSY_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
     user: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -85,7 +86,8 @@ class GenerateRequest(_message.Message):
     on_disconnect: OnDisconnect
     chat: str
     on_busy: OnBusy
-    def __init__(self, user: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., id: _Optional[str] = ..., on_disconnect: _Optional[_Union[OnDisconnect, str]] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ...) -> None: ...
+    topic: str
+    def __init__(self, user: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., id: _Optional[str] = ..., on_disconnect: _Optional[_Union[OnDisconnect, str]] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., topic: _Optional[str] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "content", "content_json", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning_details")

@@ -9,11 +9,10 @@ import grpc
 from grpc.aio import BaseError
 
 from hub.api.authentication import Authenticator
-from hub.api.generation_requests import GenerateBody, GenerationRequests
+from hub.api.generation_requests import AnswerRecipient, GenerateBody, GenerationRequests
 from hub.api.json_decoding import decode_json_field
 from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.api.streams import StreamRequest, Streams, parse_requested_cursor, user_channels
-from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Message
 from hub.engine.generation_stream import GenerationStream
@@ -104,17 +103,18 @@ class HubService:
         stops = request.on_disconnect == pb.ON_DISCONNECT_STOP
         body = generate_body(request)
         created = await self._stop_on_disconnect.start(
-            self._requests.start(identity.user, body, request.id or None),
+            self._requests.start(identity, body, request.id or None),
             identity.user,
             stops=stops,
         )
         with self._stop_on_disconnect.guard(
             created.generation, identity.user, stops=stops
         ) as guard:
-            start = await self._generations.join(created.generation, identity.user, {})
+            record = await self._generations.find(created.generation, identity.user)
+            start = await self._generations.join(record, {})
             stream = StreamRequest(
                 identity=identity,
-                channels=[user_channel(identity.user)],
+                channels=[record.channel],
                 cursor=start.cursor,
                 view=GenerationStream(start.record, snapshot=start.snapshot),
                 guard=guard,
@@ -205,6 +205,7 @@ def generate_body(request: pb.GenerateRequest) -> GenerateBody:
         metadata=decode_json_field(request.metadata, dict[str, Any], "metadata") or {},
         chat=request.chat or None,
         on_busy=_on_busy(request.on_busy),
+        to=AnswerRecipient(topic=request.topic) if request.topic else None,
     )
 
 

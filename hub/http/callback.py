@@ -45,14 +45,15 @@ _log = structlog.get_logger(__name__)
 
 
 class CallbackResponse(msgspec.Struct, frozen=True):
-    """The application's response. expires_in: seconds after which a stream must end. scope: as the
-    claim of a token (hub/api/scopes.py).
+    """The application's response. expires_in: seconds after which a stream must end. The others
+    mean the same as the claims of a token.
     """
 
     user: str
     topics: tuple[str, ...] = ()
     expires_in: float | None = None
     scope: str | list[str] | None = None
+    ask_topics: tuple[str, ...] = ()
 
 
 class CallbackRequest(msgspec.Struct, frozen=True):
@@ -149,7 +150,9 @@ class CallbackAuthenticator:
         if response.expires_in is not None:
             expires_at = min(self._wall() + response.expires_in, MAX_EXPIRES_AT)
         scopes = parse_scopes(response.scope, require_scope=self._require_scope)
-        return Identity(user, response.topics, expires_at, scopes=scopes)
+        return Identity(
+            user, response.topics, expires_at, scopes=scopes, ask_topics=response.ask_topics
+        )
 
     def _store(self, key: bytes, identity: Identity, max_age_seconds: float) -> None:
         valid_until = self._wall() + max_age_seconds

@@ -27,8 +27,8 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
     deltas: int
     model: str
     upstream: str
-    metadata: dict[str, Any]
     chat: str | UnsetType = UNSET
+    topic: str | UnsetType = UNSET
     finish_reason: str | UnsetType | None = UNSET
     by: str | UnsetType | None = UNSET
     code: str | UnsetType = UNSET
@@ -42,14 +42,16 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GenerationResponse(_Description, frozen=True, kw_only=True):
-    """A snapshot of a generation. From `finish_reason` to `seconds`, the fields describe its end:
-    those that apply are present once it has ended.
+    """A snapshot of a generation. In a topic, only the user who asked gets `messages` and
+    `metadata`. From `finish_reason` to `seconds`, the fields describe its end: those that apply are
+    present once it has ended.
     """
 
     user: str
     text: str
     parts: list[dict[str, Any]]
-    messages: list[Message]
+    messages: list[Message] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
 
 
 class ListedGeneration(_Description, frozen=True, kw_only=True):
@@ -58,14 +60,19 @@ class ListedGeneration(_Description, frozen=True, kw_only=True):
     """
 
     requested_at: float
+    metadata: dict[str, Any]
 
 
-def describe_generation(record: Generation, *, has_hidden_parts: bool = False) -> dict[str, Any]:
+def describe_generation(
+    record: Generation, *, has_hidden_parts: bool = False, has_request: bool = True
+) -> dict[str, Any]:
     """Return the fields of GenerationResponse.
 
-    has_hidden_parts: whether the parts that readers do not see are among the parts.
+    has_hidden_parts: whether the parts that readers do not see are among the parts. has_request:
+    whether it says what was asked.
     """
     request, folded = record.request, record.fold()
+    conversation = {"messages": request.messages, "metadata": request.metadata}
     return {
         "generation": record.id,
         "user": record.user,
@@ -76,9 +83,8 @@ def describe_generation(record: Generation, *, has_hidden_parts: bool = False) -
         "deltas": record.deltas,
         "model": request.model,
         "upstream": request.upstream,
-        "messages": request.messages,
-        "metadata": request.metadata,
-        **_optional_fields(request.chat, record.end),
+        **(conversation if has_request else {}),
+        **_optional_fields(request.chat, request.topic, record.end),
     }
 
 
@@ -93,11 +99,12 @@ def describe_summary(summary: GenerationSummary) -> dict[str, Any]:
         "model": summary.model,
         "upstream": summary.upstream,
         "metadata": summary.metadata,
-        **_optional_fields(summary.chat, summary.end),
+        **_optional_fields(summary.chat, summary.topic, summary.end),
     }
 
 
-def _optional_fields(chat: str | None, end: Mapping[str, Any]) -> dict[str, Any]:
+def _optional_fields(chat: str | None, topic: str | None, end: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that not every generation has. end: the data of the end event."""
-    fields = {} if chat is None else {"chat": chat}
+    optional = {"chat": chat, "topic": topic}
+    fields = {name: value for name, value in optional.items() if value is not None}
     return fields | {k: v for k, v in end.items() if k not in ("generation", "deltas")}

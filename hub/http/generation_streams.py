@@ -10,9 +10,9 @@ from aiohttp import web
 from hub.api.authentication import Identity
 from hub.api.heartbeats import Heartbeats
 from hub.api.stop_on_disconnect import StopOnDisconnect
-from hub.api.streams import StreamRequest, without_start
-from hub.core.channel import user_channel
-from hub.core.cursor import Cursor
+from hub.api.streams import StreamRequest, requested_cursor, without_start
+from hub.core.channel import Channel
+from hub.core.cursor import Position
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
 from hub.engine.compat_stream import CompatStream
 from hub.engine.generation_stream import GenerationStream
@@ -63,13 +63,13 @@ class GenerationStreams:
         request: web.Request,
         generation: str,
         identity: Identity,
-        cursor: Cursor,
         *,
+        resumes: bool,
         stop_on_disconnect: bool = False,
     ) -> web.StreamResponse:
         """Send a snapshot or what follows the cursor, then the further events until the end.
 
-        cursor: empty for a client that has nothing yet. stop_on_disconnect: whether the generation
+        resumes: whether the request may name a cursor. stop_on_disconnect: whether the generation
         stops when the client disconnects. Returns and raises as HttpStreams.stream, and 204 for a
         client that has everything.
         """
@@ -77,20 +77,25 @@ class GenerationStreams:
         with self.stop_on_disconnect.guard(
             generation, identity.user, stops=stop_on_disconnect
         ) as guard:
-            channels = [user_channel(identity.user)]
             new_encoder, heartbeats = self._format(request)
             if new_encoder is not None:
-                replay = await self._generations.open_replay(generation, identity.user)
+                replay = await self._generations.open_replay(
+                    generation, identity.user, identity.topics
+                )
                 stream = StreamRequest(
                     identity=identity,
-                    channels=channels,
+                    channels=[replay.record.channel],
                     cursor=replay.cursor,
                     view=CompatStream(replay, new_encoder(replay.record)),
                     guard=guard,
                     heartbeats=heartbeats,
                 )
                 return await self._http_streams.stream(request, stream, headers, always_sse=True)
-            start = await self._generations.join(generation, identity.user, cursor)
+            record = await self._generations.read(generation, identity.user, identity.topics)
+            channels, cursor = [record.channel], dict[Channel, Position]()
+            if resumes:
+                cursor = requested_cursor(request, channels, request.query.get("cursor"))
+            start = await self._generations.join(record, cursor)
             if start.has_all:
                 return web.Response(status=204)  # EventSource does not reconnect after a 204
             stream = StreamRequest(

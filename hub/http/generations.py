@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator
 from hub.api.generation_requests import GenerateBody, GenerationRequests
-from hub.core.channel import user_channel
+from hub.core.channel import Channel, channel_for
 from hub.core.cursor import format_cursor
 from hub.core.event import check_idempotency_key
 from hub.engine.generations import Generations
@@ -123,12 +123,13 @@ class GenerationRoutes:
         if streamed:
             self._streams.check(request)
         created = await self._streams.stop_on_disconnect.start(
-            self._requests.start(user, body, key), user, stops=stops
+            self._requests.start(identity, body, key), user, stops=stops
         )
         if not streamed:
-            return _started(created, user)
+            topic = None if body.to is None else body.to.topic
+            return _started(created, channel_for(user, topic))
         return await self._streams.stream(
-            request, created.generation, identity, {}, stop_on_disconnect=stops
+            request, created.generation, identity, resumes=False, stop_on_disconnect=stops
         )
 
     @Operation(
@@ -175,13 +176,16 @@ class GenerationRoutes:
         key = request.headers.get("Idempotency-Key")
         if key is not None:
             check_idempotency_key(key)
-        created = await self._generations.restart(request.match_info["id"], user, key)
-        return _started(created, user)
+        record = await self._generations.find(request.match_info["id"], user)
+        if record.request.topic is not None:
+            identity.check_may_ask_in(record.request.topic)
+        created = await self._generations.restart(record.id, user, key)
+        return _started(created, record.channel)
 
 
-def _started(created: CreatedGeneration, user: str) -> web.Response:
+def _started(created: CreatedGeneration, channel: Channel) -> web.Response:
     return json_response(
-        StartResponse(created.generation, format_cursor({user_channel(user): created.position})),
+        StartResponse(created.generation, format_cursor({channel: created.position})),
         status=202,
         headers={"Location": f"/generations/{created.generation}"},
     )

@@ -1,4 +1,4 @@
-"""A user's own answers on the public listener: list them, read one, and join its stream."""
+"""Answers on the public listener: list one's own, read one, and join its stream."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Authenticator
-from hub.api.streams import requested_cursor
-from hub.core.channel import user_channel
 from hub.core.generation import Status
 from hub.engine.generations import Generations
 from hub.errors import BadRequest
@@ -115,8 +113,10 @@ class OwnGenerationRoutes:
             return await self.join(request)
         identity = await self._authenticator.identify(request)
         identity.check_may_stream()
-        record = await self._generations.find(request.match_info["id"], identity.user)
-        return json_response(describe_generation(record))
+        generation = request.match_info["id"]
+        record = await self._generations.read(generation, identity.user, identity.topics)
+        is_own = record.user == identity.user
+        return json_response(describe_generation(record, has_request=is_own))
 
     @Operation(
         id="joinGeneration",
@@ -139,9 +139,8 @@ class OwnGenerationRoutes:
         """
         identity = await self._authenticator.identify(request)
         identity.check_may_stream()
-        channels = [user_channel(identity.user)]
-        cursor = requested_cursor(request, channels, request.query.get("cursor"))
-        return await self._streams.stream(request, request.match_info["id"], identity, cursor)
+        generation = request.match_info["id"]
+        return await self._streams.stream(request, generation, identity, resumes=True)
 
 
 def _status(text: str | None) -> Status | None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from hub.api.posted_parts import parse_items
 from hub.api.producer_requests import LEASE_HEADER, PRODUCE, ProduceBody, ProducerRequests, lease_of
-from hub.core.channel import user_channel
+from hub.core.channel import Channel, channel_for
 from hub.core.cursor import Position, format_cursor
 from hub.core.posted_parts import Posted
 from hub.engine.external_producers import PostResult, StartedAttempt
@@ -92,17 +92,17 @@ class ProducerRoutes:
         refuses=[409, 429],
     )
     async def start(self, request: web.Request) -> web.Response:
-        """Starts an answer for a user. With `producer: external` your process posts its parts, and
-        the same `id` again begins a new attempt, which voids the lease of the one before. Without
-        it, an upstream answers.
+        """Starts an answer for a user or a topic. With `producer: external` your process posts its
+        parts, and the same `id` again begins a new attempt, which voids the lease of the one
+        before. Without it, an upstream answers.
         """
         self._requests.authenticate(request)
         body = await read_json(request, ProduceBody, max_bytes=self._max_body_bytes)
         idempotency_key = body.id or request.headers.get("Idempotency-Key")
-        user, started = await self._requests.start(body, idempotency_key)
+        started = await self._requests.start(body, idempotency_key)
         if isinstance(started, StartedAttempt):
-            return _attempt_response(user, started)
-        cursor = _cursor(user, started.position)
+            return _attempt_response(started)
+        cursor = _cursor(channel_for(body.to.user or "", body.to.topic), started.position)
         return json_response(
             StartResponse(started.generation, cursor),
             status=202,
@@ -154,14 +154,14 @@ async def _parse_all(items: Sequence[msgspec.Raw]) -> list[Posted]:
     return posted
 
 
-def _attempt_response(user: str, started: StartedAttempt) -> web.Response:
+def _attempt_response(started: StartedAttempt) -> web.Response:
     generation = started.record.id
     response = AttemptResponse(
         generation,
         started.attempt,
         started.lease,
         started.lease_seconds,
-        _cursor(user, started.record.after),
+        _cursor(started.record.channel, started.record.after),
     )
     return json_response(
         response,
@@ -170,8 +170,8 @@ def _attempt_response(user: str, started: StartedAttempt) -> web.Response:
     )
 
 
-def _cursor(user: str, position: Position | None) -> str:
-    return format_cursor({} if position is None else {user_channel(user): position})
+def _cursor(channel: Channel, position: Position | None) -> str:
+    return format_cursor({} if position is None else {channel: position})
 
 
 def _parts_response(result: PostResult) -> web.Response:

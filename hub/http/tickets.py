@@ -52,6 +52,7 @@ class TicketRoutes:
             identity.topics,
             identity.expires_at,
             identity.token_id,
-            tuple(sorted(identity.scopes)),
+            scopes=tuple(sorted(identity.scopes)),
+            ask_topics=identity.ask_topics,
         )
         return json_response(TicketResponse(ticket, OPENING_SECONDS), status=201)

@@ -225,7 +225,7 @@ class _Session:
                         "stop it with a message",
                         path="body.on_disconnect",
                     )
-                created = await self._requests.start(self._user, body, body.id)
+                created = await self._requests.start(self._identity, body, body.id)
                 return {"generation": created.generation}
             case "stop":
                 self._identity.check_may_ask()

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.event import digest
 from hub.core.external_producer import LeaseState
@@ -21,7 +22,7 @@ MAX_LISTED_PER_USER: Final = 1000
 class CreatedGeneration(msgspec.Struct, frozen=True):
     """The result of creating a generation.
 
-    position: the position in the user's channel just before its first event.
+    position: the position in its channel just before its first event.
     new: False when the idempotency key had created it before. waits: whether it may not begin yet,
     so that it gets no job. stopped: the generations of its chat that were asked to stop for it.
     """
@@ -46,6 +47,7 @@ class GenerationSummary(msgspec.Struct, frozen=True, kw_only=True):
     chat: str | None
     metadata: dict[str, Any]
     end: dict[str, Any]
+    topic: str | None = None
 
 
 class GenerationFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,25 +123,28 @@ class GenerationStore(Protocol):
         idempotency_key: str | None,
         on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
-        """Store a record and take the position of the user's channel, or find the earlier record.
+        """Store a record and take the position of its channel, or find the earlier record.
 
         The store sets `requested_at` by its own clock.
-        idempotency_key: None always creates a record; the same key of a user creates one only
-        while that record exists.
+        idempotency_key: None always creates a record; the same key of a user in a channel creates
+        one only while that record exists.
         on_busy: what happens when the chat of the request has a generation that has not ended. A
-        generation that waits (CreatedGeneration.waits) cannot begin before the others have ended.
+        generation that waits (CreatedGeneration.waits) cannot begin before the others have ended. A
+        user interrupts only own generations: with an open one of another user the chat is busy.
         A second call with the same generation changes nothing.
         Raise Conflict when the key has created a record for another request, or when the chat is
         busy; TooManyRequests when MAX_OPEN_PER_CHAT of the chat have not ended.
         """
         ...
 
-    async def next_of_chat(self, user: str, chat: str) -> str | None:
-        """Return the generation of a chat that waited and may begin now, None if there is none."""
+    async def next_of_chat(self, channel: Channel, chat: str) -> str | None:
+        """Return the generation of a channel's chat that waited and may begin now, None if there is
+        none.
+        """
         ...
 
     async def list_of_user(self, user: str, which: GenerationFilter) -> Sequence[GenerationSummary]:
-        """Return generations of a user whose records exist, newest first.
+        """Return generations of a user whose records exist, newest first, also those of topics.
 
         The newest MAX_LISTED_PER_USER are looked at.
         """
@@ -150,7 +155,7 @@ class GenerationStore(Protocol):
         ...
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
-        """Return the record and the head of its user's channel at the same moment.
+        """Return the record and the head of its channel at the same moment.
 
         The parts contain every event up to that position, and none after it. None when there is no
         such record.
@@ -158,12 +163,10 @@ class GenerationStore(Protocol):
         ...
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
-        """Return the newest generation of a user's chat, if its record exists."""
+        """Return the newest generation of a chat in the user's channel, if its record exists."""
         ...
 
-    async def discard(
-        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
-    ) -> None:
+    async def discard(self, generation: Generation, idempotency_key: str | None) -> None:
         """Delete a generation whose job was refused, and its idempotency key, unless it has begun.
 
         The newest generation of its chat is the previous one again.

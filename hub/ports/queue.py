@@ -11,14 +11,15 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from hub.core.channel import Channel, channel_for
 from hub.core.fair_queue import Admission, Job
 
 
 class Lease(msgspec.Struct, frozen=True):
     """A reserved job.
 
-    user, upstream: those of the job, so that a worker can end a generation whose record is lost.
-    token: identifies this reservation. stream: where the backend keeps the job.
+    user, upstream, topic: those of the job, so that a worker can end a generation whose record is
+    lost. token: identifies this reservation. stream: where the backend keeps the job.
     deliveries: how often the job has been reserved, this time included.
     """
 
@@ -28,6 +29,12 @@ class Lease(msgspec.Struct, frozen=True):
     token: str
     stream: str = ""
     deliveries: int = 1
+    topic: str | None = None
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that has the events of the generation."""
+        return channel_for(self.user, self.topic)
 
 
 class JobState(NamedTuple):

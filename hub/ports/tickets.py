@@ -12,7 +12,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
     user, topics: what the connection may follow. expires_at: when the token behind the ticket
     expires, in Unix seconds. token_id: the `jti` of that token. scopes: what that token allows,
-    None for everything.
+    None for everything. ask_topics: the topics in which the user may ask.
     """
 
     user: str
@@ -20,6 +20,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float
     token_id: str | None
     scopes: tuple[str, ...] | None = None
+    ask_topics: tuple[str, ...] = ()
 
 
 class ConsumedTicket(NamedTuple):

@@ -55,8 +55,8 @@ class MemoryGenerationStore:
         self._now = now
         self._lease_ends: dict[str, float] = {}  # of external producers, by generation
         self._last_sweep = -math.inf
-        self._by_key: dict[tuple[str, str], tuple[CreatedGeneration, str]] = {}
-        self._by_chat: dict[tuple[str, str], list[str]] = {}
+        self._by_key: dict[tuple[Channel, str, str], tuple[CreatedGeneration, str]] = {}
+        self._by_chat: dict[tuple[Channel, str], list[str]] = {}
 
     async def create(
         self,
@@ -65,7 +65,7 @@ class MemoryGenerationStore:
         on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
         self._check_available()
-        key = (generation.user, idempotency_key or "")
+        key = generation.channel, generation.user, idempotency_key or ""
         digest = request_digest(generation.request)
         if idempotency_key and key in self._by_key:
             earlier, first_digest = self._by_key[key]
@@ -77,13 +77,13 @@ class MemoryGenerationStore:
         if existing is not None and existing.after is not None:
             return CreatedGeneration(generation.id, existing.after, new=True, waits=existing.waits)
         waits, stopped = self._join_chat(generation, on_busy)
-        head = self._head_of(user_channel(generation.user))
+        head = self._head_of(generation.channel)
         created = CreatedGeneration(generation.id, head, new=True, waits=waits, stopped=stopped)
         self.records[generation.id] = msgspec.structs.replace(
             generation, after=head, requested_at=self._now(), waits=waits
         )
         if generation.request.chat is not None:
-            chat = generation.user, generation.request.chat
+            chat = generation.channel, generation.request.chat
             self._by_chat.setdefault(chat, []).append(generation.id)
         if idempotency_key:
             self._by_key[key] = CreatedGeneration(generation.id, head, new=True), digest
@@ -99,6 +99,9 @@ class MemoryGenerationStore:
             return False, []
         if on_busy is OnBusy.REJECT:
             raise chat_busy(open_[0].id)
+        others = [record for record in open_ if record.user != generation.user]
+        if on_busy is OnBusy.INTERRUPT and others:
+            raise chat_busy(others[0].id)
         if len(open_) >= MAX_OPEN_PER_CHAT:
             raise chat_full()
         if on_busy is OnBusy.ENQUEUE:
@@ -113,14 +116,14 @@ class MemoryGenerationStore:
     def _open_before(self, generation: Generation) -> list[Generation]:
         """Return the open generations of the same chat that were created before this one."""
         chat = generation.request.chat
-        of_chat = [] if chat is None else self._by_chat.get((generation.user, chat), [])
+        of_chat = [] if chat is None else self._by_chat.get((generation.channel, chat), [])
         before = of_chat[: of_chat.index(generation.id)] if generation.id in of_chat else of_chat
         records = [self.records[each] for each in before if each in self.records]
         return [record for record in records if not record.status.ended]
 
-    async def next_of_chat(self, user: str, chat: str) -> str | None:
+    async def next_of_chat(self, channel: Channel, chat: str) -> str | None:
         self._check_available()
-        of_chat = self._by_chat.get((user, chat), [])
+        of_chat = self._by_chat.get((channel, chat), [])
         records = [self.records[each] for each in of_chat if each in self.records]
         oldest = next((each for each in records if not each.status.ended), None)
         if oldest is None or oldest.status is not Status.QUEUED or not oldest.waits:
@@ -152,21 +155,20 @@ class MemoryGenerationStore:
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         record = await self.find(generation.id)
-        return (record, self._head_of(user_channel(record.user))) if record else None
+        return (record, self._head_of(record.channel)) if record else None
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
         self._check_available()
-        return next(reversed(self._by_chat.get((user, chat), [])), None)
+        return next(reversed(self._by_chat.get((user_channel(user), chat), [])), None)
 
-    async def discard(
-        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
-    ) -> None:
+    async def discard(self, generation: Generation, idempotency_key: str | None) -> None:
         self._check_available()
-        of_chat = self._by_chat.get((user, chat or ""), [])
-        if generation in of_chat:
-            of_chat.remove(generation)
-        self.records.pop(generation, None)
-        self._by_key.pop((user, idempotency_key or ""), None)
+        channel = generation.channel
+        of_chat = self._by_chat.get((channel, generation.request.chat or ""), [])
+        if generation.id in of_chat:
+            of_chat.remove(generation.id)
+        self.records.pop(generation.id, None)
+        self._by_key.pop((channel, generation.user, idempotency_key or ""), None)
 
     async def delete(self, generation: str) -> bool:
         self._check_available()
@@ -259,4 +261,5 @@ def _summarize(record: Generation) -> GenerationSummary:
         chat=request.chat,
         metadata=request.metadata,
         end=record.end,
+        topic=request.topic,
     )

@@ -183,5 +183,5 @@ class MemoryGenerationQueue:
     def _make_ready(self, job: Job) -> None:
         token = str(next(self._tokens))
         self._jobs[token] = job
-        self._ready.append(Lease(job.generation, job.user, job.upstream, token))
+        self._ready.append(Lease(job.generation, job.user, job.upstream, token, topic=job.topic))
         self._job_added.set()

@@ -40,8 +40,8 @@ class ContextSigner:
     def build_headers(self, context: GenerationContext) -> Mapping[str, str]:
         """Return the header for one request.
 
-        The claim `chat` is absent outside of a chat, and `metadata` if its JSON is larger than
-        MAX_METADATA_BYTES, because servers refuse large headers.
+        The claim `user` is absent if no user asked, `chat` outside of a chat, and `metadata` if its
+        JSON is larger than MAX_METADATA_BYTES, because servers refuse large headers.
         """
         now = int(self._wall())
         claims = {
@@ -49,10 +49,11 @@ class ContextSigner:
             "aud": self._aud,
             "iat": now,
             "exp": now + LIFETIME_SECONDS,
-            "user": context.user,
             "generation": context.generation,
             "attempt": context.attempt,
         }
+        if context.user:
+            claims["user"] = context.user
         if context.chat is not None:
             claims["chat"] = context.chat
         if len(msgspec.json.encode(context.metadata)) <= MAX_METADATA_BYTES:

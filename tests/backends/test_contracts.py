@@ -19,6 +19,7 @@ from hub.testing.contracts import (
     OpenBackend,
     QueueContract,
     TicketsContract,
+    TopicAnswersContract,
     TopicPresenceContract,
     UsageContract,
 )
@@ -91,6 +92,11 @@ class TestCommands(CommandsContract):
 @without_fakeredis
 class TestTickets(TicketsContract):
     """Every kind that keeps times exactly."""
+
+
+@everywhere
+class TestTopicAnswers(TopicAnswersContract):
+    """Every kind."""
 
 
 @without_fakeredis

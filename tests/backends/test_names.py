@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.backends.redis.keys import (
     chat_key,
+    chat_open_key,
     generation_idempotency_key,
     publish_idempotency_key,
 )
@@ -28,6 +29,7 @@ from tests.conftest import OpenedRedis
 from tests.http.test_names import names, topic_names
 from tests.redis_backend import redis_backend
 
+ROOM = topic_channel("room")
 _PARTS = st.text(alphabet="ab/%25F:{}", min_size=1, max_size=5)
 
 
@@ -35,10 +37,12 @@ _PARTS = st.text(alphabet="ab/%25F:{}", min_size=1, max_size=5)
 def test_keys_of_different_users_differ(user: str, key: str, other: str, other_key: str) -> None:
     """Slashes and percent signs in a user id and in a key do not run into each other."""
     same = (user, key) == (other, other_key)
-    for name in (generation_idempotency_key, chat_key):
-        assert (name(user, key) == name(other, other_key)) is same
-    first = publish_idempotency_key(user_channel(user), key)
-    assert (first == publish_idempotency_key(user_channel(other), other_key)) is same
+    channel, other_channel = user_channel(user), user_channel(other)
+    for name in (publish_idempotency_key, chat_key, chat_open_key):
+        assert (name(channel, key) == name(other_channel, other_key)) is same
+    for room, other_room in ((channel, other_channel), (ROOM, ROOM)):
+        first = generation_idempotency_key(room, user, key)
+        assert (first == generation_idempotency_key(other_room, other, other_key)) is same
 
 
 @pytest.fixture

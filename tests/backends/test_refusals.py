@@ -136,7 +136,7 @@ async def test_what_works_while_the_memory_is_full(server: Server) -> None:
     record = await backend.generations.find(running)
     assert record is not None
     assert (record.status, record.text) == (Status.STOPPED, "")
-    await backend.generations.discard(discarded, "alice", None, "c")
+    await backend.generations.discard(Generation(discarded, "alice", REQUEST), None)
     assert await backend.generations.find(discarded) is None
     job = Job(queued, "alice", "u")
     assert await backend.queue.enqueue(job) is Admission.ACCEPTED

@@ -306,10 +306,10 @@ async def test_client_that_disconnects_before_its_stream_starts(hub: Hub) -> Non
     join = hub.node.generations.join
     joined_ids: list[str] = []
 
-    async def slow(generation: str, user: str, cursor: Any) -> Any:
-        joined_ids.append(generation)
+    async def slow(record: Any, cursor: Any) -> Any:
+        joined_ids.append(record.id)
         await asyncio.sleep(0.3)
-        return await join(generation, user, cursor)
+        return await join(record, cursor)
 
     hub.node.generations.join = slow  # type: ignore[method-assign]
     body = {"prompt": "hi", "on_disconnect": "stop"}

@@ -385,6 +385,36 @@ test("a request whose response was lost is sent again with the same key", async 
   assert.deepEqual([answer.text, answer.status], ["Light", "done"]);
 });
 
+test("on_busy: reject rejects with the id of the open answer; other values pass on to the hub", async () => {
+  const { fake, hub, stream } = await openHub();
+  const rejected = hub.ask({ prompt: "b", chat: "c", on_busy: "reject" });
+  const request = await fake.next();
+  assert.deepEqual(request.body, { prompt: "b", chat: "c", on_busy: "reject" });
+  request.respond({ detail: "an answer of this chat has not ended", code: "chat_busy", generation: "g1" }, 409);
+  await assert.rejects(rejected.ended(), { status: 409, code: "chat_busy", generation: "g1", isRetryable: false });
+  const interrupting = hub.ask({ prompt: "c", chat: "c", on_busy: "interrupt" });
+  const second = await fake.next();
+  assert.equal(second.body.on_busy, "interrupt");
+  second.respond({ generation: "g2", cursor: "AAAAA-1." }, 202);
+  stream.send("generation.stopped", { generation: "g1", by: "alice", deltas: 0 }, "AAAAA-2*BBBBB-0.");
+  stream.send("generation.started", { generation: "g2", attempt: 1, model: "m" }, "AAAAA-3*BBBBB-0.");
+  stream.send("generation.done", { generation: "g2", finish_reason: "stop", usage: null, deltas: 0 }, "AAAAA-4*BBBBB-0.");
+  assert.equal((await interrupting.ended()).status, "done");
+});
+
+test("an answer of a topic comes with the topic's events, so the page must follow it", async () => {
+  const { fake, hub, stream } = await openHub({ topics: ["room:1"] });
+  assert.throws(() => hub.ask({ prompt: "a", to: { topic: "room:2" } }), { name: "TypeError", message: /room:2/ });
+  const answer = hub.ask({ prompt: "a", to: { topic: "room:1" } });
+  const request = await fake.next();
+  assert.deepEqual(request.body, { prompt: "a", to: { topic: "room:1" } });
+  request.respond({ generation: "g1", cursor: "~AAAAAA:CCCCC-0." }, 202);
+  stream.send("generation.started", { generation: "g1", attempt: 1, model: "m", user: "alice" }, "AAAAA-1*BBBBB-0~AAAAAA:CCCCC-1.");
+  stream.send("generation.delta", { generation: "g1", i: 0, text: "hi" }, "AAAAA-1*BBBBB-0~AAAAAA:CCCCC-2.");
+  stream.send("generation.done", { generation: "g1", finish_reason: "stop", usage: null, deltas: 1 }, "AAAAA-1*BBBBB-0~AAAAAA:CCCCC-3.");
+  assert.equal((await answer.ended()).text, "hi");
+});
+
 test("a 429 for too many requests rejects with Retry-After", async () => {
   const { fake, hub } = await openHub();
   const answer = hub.ask("why?");

@@ -121,6 +121,7 @@ class HubClient:
         metadata: Mapping[str, Any] | None = None,
         chat: str | None = None,
         on_busy: str | None = None,
+        topic: str | None = None,
         idempotency_key: str | None = None,
     ) -> Answer:
         """Start a generation and return its answer.
@@ -130,6 +131,8 @@ class HubClient:
         chat: your id of the conversation. on_busy: what happens while an answer of the chat has not
         ended: `allow` (default) runs both, `reject` raises BadRequest, whose `generation` is that
         answer, `enqueue` waits for it, and `interrupt` stops it.
+        topic: the topic whose followers get the answer, in place of the user; the token needs the
+        claim `ask_topics`.
         idempotency_key: the same key again returns the same answer. The client creates one when it
         is None, so that its own retries start nothing twice.
         """
@@ -140,6 +143,7 @@ class HubClient:
             metadata=metadata,
             chat=chat,
             on_busy=on_busy,
+            topic=topic,
         )
         key = idempotency_key or uuid.uuid4().hex
         client = self._public_client()

@@ -23,7 +23,7 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     params: model parameters, such as `temperature`, which the hub passes on to the upstream. chat:
     the id of the conversation. on_busy: what happens while an answer of the chat has not ended:
-    `allow`, `reject`, `enqueue` or `interrupt`.
+    `allow`, `reject`, `enqueue` or `interrupt`. topic: the topic whose followers get the answer.
     """
 
     model: str | None = None
@@ -32,6 +32,7 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] | None = None
     chat: str | None = None
     on_busy: str | None = None
+    topic: str | None = None
 
 
 class GenerationStarted(msgspec.Struct, frozen=True):
@@ -54,7 +55,10 @@ def start_request(
     user: the user id for `hub dev`; None when the token names the user.
     """
     name = "prompt" if isinstance(prompt, str) else "messages"
-    body = {name: prompt, "id": key, **without_none(msgspec.structs.asdict(options))}
+    fields = without_none(msgspec.structs.asdict(options))
+    topic = fields.pop("topic", None)
+    to = {} if topic is None else {"to": {"topic": topic}}
+    body = {name: prompt, "id": key, **fields, **to}
     return Request(
         method="POST",
         path=build_path("generations", user=user),
@@ -114,11 +118,12 @@ class Snapshot(AnswerEvent, frozen=True, kw_only=True):
 
 
 class Started(AnswerEvent, frozen=True, kw_only=True):
-    """A worker has started the generation."""
+    """A worker has started the generation. user: who asked, only in a topic."""
 
     name: ClassVar[str] = "generation.started"
     attempt: int = 1
     model: str | None = None
+    user: str | None = None
 
 
 class Delta(AnswerEvent, frozen=True, kw_only=True):
@@ -164,6 +169,7 @@ class Restarted(AnswerEvent, frozen=True, kw_only=True):
     name: ClassVar[str] = "generation.restarted"
     attempt: int
     model: str | None = None
+    user: str | None = None
 
 
 class Fold(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +188,7 @@ class Continued(AnswerEvent, frozen=True, kw_only=True):
     name: ClassVar[str] = "generation.continued"
     attempt: int
     model: str | None = None
+    user: str | None = None
     parts: int
     snapshot: Fold
 

@@ -1,4 +1,4 @@
-"""The records of generations in Redis: one hash each, in the partition of the user's channel."""
+"""The records of generations in Redis: one hash each, in the partition of its channel."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ from hub.backends.redis.keys import (
     open_generations_key,
     user_generations_key,
 )
-from hub.core.channel import PARTITIONS, partition_of, user_channel
+from hub.core.channel import PARTITIONS, Channel, partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.external_producer import AttemptNotes, ExternalState, LeaseState, Progress
-from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    OnBusy,
+    Status,
+    StopResult,
+    partition_of_generation,
+)
 from hub.ports.generations import (
     MAX_LISTED_PER_USER,
     MAX_OPEN_PER_CHAT,
@@ -43,11 +50,19 @@ from hub.ports.generations import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_CREATE: Final = Script(_PACKAGE, "channel_head", "chat", "create_generation", is_repeatable=True)
+_CREATE: Final = Script(
+    *(_PACKAGE, "channel_head", "chat", "user_generations", "create_generation"),
+    is_repeatable=True,
+)
+_ADD_TO_USER: Final = Script(
+    _PACKAGE, "channel_head", "user_generations", "add_to_user", is_repeatable=True
+)
 _NEXT_OF_CHAT: Final = Script(
     _PACKAGE, "chat", "next_of_chat", needs_memory=False, is_repeatable=True
 )
-_LIST: Final = Script(_PACKAGE, "chat", "list_generations", needs_memory=False, is_repeatable=True)
+_SUMMARIZE: Final = Script(
+    _PACKAGE, "summarize_generations", needs_memory=False, is_repeatable=True
+)
 _FIND: Final = Script(
     _PACKAGE, "channel_head", "find_generation", needs_memory=False, is_repeatable=True
 )
@@ -59,6 +74,7 @@ _TAKE_OPEN: Final = Script(
     _PACKAGE, "channel_head", "lease", "take_open_generations", needs_memory=False
 )
 _MAX_OPEN_PER_PARTITION: Final = 100  # of one check; the others are read in the next ones
+_MAX_SUMMARIES: Final = 100  # of one call
 
 
 class RedisGenerationStore:
@@ -75,33 +91,34 @@ class RedisGenerationStore:
         idempotency_key: str | None,
         on_busy: OnBusy = OnBusy.ALLOW,
     ) -> CreatedGeneration:
-        channel = channel_keys(user_channel(generation.user))
+        request = generation.request
+        channel = channel_keys(generation.channel)
         record = generation_keys(generation.id)
         if record is None:
             raise ValueError(f"not the id of a generation: {generation.id!r}")
         idempotency = (
-            generation_idempotency_key(generation.user, idempotency_key)
+            generation_idempotency_key(generation.channel, generation.user, idempotency_key)
             if idempotency_key
             else channel.head
         )
-        chat = generation.request.chat
+        chat, is_listed = request.chat, request.topic is None
         keys = [channel.head, channel.log, idempotency, record.record, record.parts, record.open]
-        keys.append(user_generations_key(generation.user))
+        keys.append(user_generations_key(generation.user)[1] if is_listed else record.record)
         if chat is not None:
-            keys += [chat_key(generation.user, chat), chat_open_key(generation.user, chat)]
+            keys += [chat_key(generation.channel, chat), chat_open_key(generation.channel, chat)]
         arguments = (
             new_epoch(),
             self._head_ttl_ms,
-            request_digest(generation.request) if idempotency_key else "",
+            request_digest(request) if idempotency_key else "",
             generation.id,
             generation.user,
-            msgspec.json.encode(generation.request),
+            msgspec.json.encode(request),
             self._record_ttl_ms,
-            msgspec.json.encode(_Summary.of(generation.request)),
+            msgspec.json.encode(_Summary.of(request)),
             chat or "",
             on_busy.value,
             MAX_OPEN_PER_CHAT,
-            MAX_LISTED_PER_USER,
+            MAX_LISTED_PER_USER if is_listed else "",
         )
         (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, arguments)])
         if not reply:
@@ -110,6 +127,8 @@ class RedisGenerationStore:
             raise chat_busy(reply[1].decode()) if reply[0] == b"busy" else chat_full()
         generation_id, epoch, offset, new, *more = reply
         waits, *stopped = more or (0,)
+        if not is_listed:
+            await self._add_to_user(generation.user, generation_id)
         return CreatedGeneration(
             generation_id.decode(),
             Position(epoch.decode(), offset),
@@ -118,51 +137,92 @@ class RedisGenerationStore:
             stopped=[each.decode() for each in stopped],
         )
 
+    async def _add_to_user(self, user: str, generation: bytes) -> None:
+        partition, key = user_generations_key(user)
+        ttl_ms = max(self._head_ttl_ms, self._record_ttl_ms)
+        arguments = (generation, MAX_LISTED_PER_USER, ttl_ms)
+        await self._client.run([ScriptCall(_ADD_TO_USER, partition, (key,), arguments)])
+
     async def find(self, generation: str) -> Generation | None:
         snapshot = await self._find(generation, ())
         return snapshot and snapshot[0]
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
-        channel = channel_keys(user_channel(generation.user))
+        channel = channel_keys(generation.channel)
         return await self._find(generation.id, (channel.head, channel.log))
 
     async def newest_of_chat(self, user: str, chat: str) -> str | None:
-        partition = partition_of(user_channel(user))
-        newest = await self._client.call_key(partition, "GET", chat_key(user, chat))
+        channel = user_channel(user)
+        newest = await self._client.call_key(partition_of(channel), "GET", chat_key(channel, chat))
         return newest.decode() if newest else None
 
-    async def next_of_chat(self, user: str, chat: str) -> str | None:
-        partition = partition_of(user_channel(user))
-        names = (chat_open_key(user, chat), _any_record(partition))
+    async def next_of_chat(self, channel: Channel, chat: str) -> str | None:
+        partition = partition_of(channel)
+        names = (chat_open_key(channel, chat), _any_record(partition))
         (reply,) = await self._client.run([ScriptCall(_NEXT_OF_CHAT, partition, names, ())])
         return reply.decode() or None
 
     async def list_of_user(self, user: str, which: GenerationFilter) -> list[GenerationSummary]:
-        partition = partition_of(user_channel(user))
-        names = (user_generations_key(user), _any_record(partition))
+        partition, key = user_generations_key(user)
+        names = await self._client.call_key(partition, "ZRANGE", key, 0, -1, "REV")
+        ids = [name.decode() for name in names]
+        if which.before is not None:
+            ids = ids[ids.index(which.before) + 1 :] if which.before in ids else []
+        listed: list[GenerationSummary] = []
+        expired: list[str] = []
+        while ids and len(listed) < which.limit:
+            page, ids = ids[:_MAX_SUMMARIES], ids[_MAX_SUMMARIES:]
+            replies = await self._summarize(page, which)
+            expired += [each for each in page if not replies[each]]
+            listed += [
+                _parse_summary(each, replies[each]) for each in page if len(replies[each]) > 1
+            ]
+        if expired:
+            await self._client.call_key(partition, "ZREM", key, *expired)
+        return listed[: which.limit]
+
+    async def _summarize(
+        self, generations: Sequence[str], which: GenerationFilter
+    ) -> dict[str, Any]:
+        """Return the replies of summarize_generations.lua by generation."""
+        by_partition: dict[int, list[str]] = {}
+        for generation in generations:
+            partition = partition_of_generation(generation)
+            assert partition is not None
+            by_partition.setdefault(partition, []).append(generation)
         arguments = (
             "" if which.chat is None else "1",
             which.chat or "",
             which.status.value if which.status else "",
-            which.before or "",
-            which.limit,
         )
-        (reply,) = await self._client.run([ScriptCall(_LIST, partition, names, arguments)])
-        return [_parse_summary(each) for each in reply]
+        replies = await self._client.run(
+            [
+                ScriptCall(
+                    _SUMMARIZE,
+                    partition,
+                    [_any_record(partition) + each for each in ids],
+                    arguments,
+                )
+                for partition, ids in by_partition.items()
+            ]
+        )
+        return {
+            generation: reply
+            for ids, of_partition in zip(by_partition.values(), replies, strict=True)
+            for generation, reply in zip(ids, of_partition, strict=True)
+        }
 
-    async def discard(
-        self, generation: str, user: str, idempotency_key: str | None, chat: str | None
-    ) -> None:
-        keys = generation_keys(generation)
+    async def discard(self, generation: Generation, idempotency_key: str | None) -> None:
+        keys, chat = generation_keys(generation.id), generation.request.chat
         if keys is None:
             return
-        names = [keys.record, keys.parts, keys.open]
+        channel, names = generation.channel, [keys.record, keys.parts, keys.open]
         if idempotency_key is not None:
-            names.append(generation_idempotency_key(user, idempotency_key))
+            names.append(generation_idempotency_key(channel, generation.user, idempotency_key))
         if chat is not None:
-            names.append(chat_key(user, chat))
+            names.append(chat_key(channel, chat))
         arguments = (
-            generation,
+            generation.id,
             "1" if idempotency_key is not None else "",
             "" if chat is None else "1",
         )
@@ -265,17 +325,18 @@ class _Summary(msgspec.Struct, frozen=True):
     upstream: str = ""
     chat: str | None = None
     metadata: dict[str, Any] = {}
+    topic: str | None = None
 
     @classmethod
     def of(cls, request: GenerationRequest) -> Self:
-        return cls(request.model, request.upstream, request.chat, request.metadata)
+        return cls(request.model, request.upstream, request.chat, request.metadata, request.topic)
 
 
-def _parse_summary(reply: Sequence[bytes]) -> GenerationSummary:
-    generation, status, attempt, deltas, requested_at, summary, end = reply
+def _parse_summary(generation: str, reply: Sequence[bytes]) -> GenerationSummary:
+    status, attempt, deltas, requested_at, summary, end = reply
     shown = msgspec.json.decode(summary, type=_Summary)
     return GenerationSummary(
-        id=generation.decode(),
+        id=generation,
         status=Status(status.decode()),
         attempt=int(attempt),
         deltas=int(deltas),
@@ -283,6 +344,7 @@ def _parse_summary(reply: Sequence[bytes]) -> GenerationSummary:
         model=shown.model,
         upstream=shown.upstream,
         chat=shown.chat,
+        topic=shown.topic,
         metadata=shown.metadata,
         end=msgspec.json.decode(end) if end else {},
     )

@@ -1,8 +1,8 @@
 """The names of all keys and pub/sub channels. `docs/contributing/redis.md` lists them.
 
 Each name has the hash tag of a partition, `{hub:pNN}` (NN: two hexadecimal digits). A channel and
-the generations of its user have the tag of the channel's partition, so that one script can use all
-of their keys, on a Cluster too. The queue of jobs and the command bus have the tag of partition 0.
+its generations have the tag of the channel's partition, so that one script can use all of their
+keys, on a Cluster too. The queue of jobs and the command bus have the tag of partition 0.
 
 A part that a client chose follows a slash, and a slash in the name of the channel before it is
 escaped. Otherwise the key of one user could equal the key of another.
@@ -95,8 +95,11 @@ def open_generations_key(partition: int) -> str:
 
 def _client_key(kind: str, channel: Channel, chosen: str) -> str:
     """Return the key of a part that a client chose, in the partition of a channel."""
-    escaped = channel.replace("%", "%25").replace("/", "%2F")
-    return f"{hash_tag(partition_of(channel))}:{kind}:{escaped}/{chosen}"
+    return f"{hash_tag(partition_of(channel))}:{kind}:{_escape(channel)}/{chosen}"
+
+
+def _escape(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 def hash_tag(partition: int) -> str:
@@ -117,25 +120,30 @@ def publish_idempotency_key(channel: Channel, idempotency_key: str) -> str:
     return _client_key("publish_key", channel, idempotency_key)
 
 
-def generation_idempotency_key(user: str, idempotency_key: str) -> str:
-    """Return the key that holds the generation started with this idempotency key (string)."""
-    return _client_key("generation_key", user_channel(user), idempotency_key)
+def generation_idempotency_key(channel: Channel, user: str, idempotency_key: str) -> str:
+    """Return the key that holds the generation that a user has started in a channel with this
+    idempotency key (string).
+    """
+    is_own = channel == user_channel(user)
+    chosen = idempotency_key if is_own else f"{_escape(user)}/{idempotency_key}"
+    return _client_key("generation_key", channel, chosen)
 
 
-def chat_key(user: str, chat: str) -> str:
-    """Return the key that holds the newest generation of a user's chat (string)."""
-    return _client_key("chat", user_channel(user), chat)
+def chat_key(channel: Channel, chat: str) -> str:
+    """Return the key that holds the newest generation of a channel's chat (string)."""
+    return _client_key("chat", channel, chat)
 
 
-def chat_open_key(user: str, chat: str) -> str:
-    """Return the key of the answers of a user's chat that have not ended (sorted set)."""
-    return _client_key("chat_open", user_channel(user), chat)
+def chat_open_key(channel: Channel, chat: str) -> str:
+    """Return the key of the answers of a channel's chat that have not ended (sorted set)."""
+    return _client_key("chat_open", channel, chat)
 
 
-def user_generations_key(user: str) -> str:
-    """Return the key of the newest generations of a user (sorted set)."""
+def user_generations_key(user: str) -> tuple[int, str]:
+    """Return the partition and the key of the newest generations of a user (sorted set)."""
     channel = user_channel(user)
-    return f"{hash_tag(partition_of(channel))}:generations:{channel}"
+    partition = partition_of(channel)
+    return partition, f"{hash_tag(partition)}:generations:{channel}"
 
 
 def generation_keys(generation: str) -> GenerationKeys | None:

@@ -123,11 +123,14 @@ class RedisGenerationQueue:
             self._limits.max_user_queued if limited else "",
             "" if limits.max_running is None else limits.max_running,
             "" if max_queued is None else max_queued,
+            job.topic or "",
         )
         return Admission(reply.decode())
 
     async def withdraw(self, job: Job) -> None:
-        await self._script(_WITHDRAW, (), *_arguments(job), JOBS_GROUP, self._lease_ms)
+        await self._script(
+            _WITHDRAW, (), *_arguments(job), JOBS_GROUP, self._lease_ms, job.topic or ""
+        )
 
     async def job_states(self, generations: Sequence[str]) -> list[JobState | None]:
         return [
@@ -204,7 +207,7 @@ class RedisGenerationQueue:
             for _, fields in await call("XRANGE", stream, "-", "+", "COUNT", limit):
                 generations.append(_parse_lease(stream, b"", fields, 0).generation)
         waiting = await call("ZRANGE", JOBS_WAITING, 0, max(0, limit - len(generations)))
-        generations += [member.decode().rpartition(" ")[2] for member in waiting]
+        generations += [member.decode().split(" ")[3] for member in waiting]
         return JobPage(generations[:limit], total)
 
     async def broadcast_stop(self, generation: str) -> None:
@@ -299,5 +302,14 @@ def _parse_state(state: bytes) -> JobState | None:
 
 
 def _parse_lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:
-    _, generation, _, user, _, upstream = (field.decode() for field in fields)  # fair_queue.lua
-    return Lease(generation, user, upstream, token.decode(), stream, deliveries)
+    values = [field.decode() for field in fields]
+    job = dict(zip(values[::2], values[1::2], strict=True))  # fair_queue.lua
+    return Lease(
+        job["generation"],
+        job["user"],
+        job["upstream"],
+        token.decode(),
+        stream,
+        deliveries,
+        job.get("topic"),
+    )

@@ -64,6 +64,7 @@ class ResponsesSession:
     ) -> None:
         self._compat = compat
         self._earlier_answers = earlier_answers
+        self._identity = identity
         self._user = identity.user
         self._view = view
         self._connection = connection
@@ -158,7 +159,7 @@ class ResponsesSession:
             return
         stops = generate.stops_on_disconnect()
         self._view.expect()
-        created = await self._compat.start_for(self._user, generate)
+        created = await self._compat.start_for(self._identity, generate)
         with self._compat.guard(created.generation, self._user, stops=stops) as guard:
             record = await self._compat.generations.find(created.generation, self._user)
             if self._connection.close_reason is None:

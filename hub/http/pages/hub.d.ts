@@ -119,6 +119,8 @@ export interface GenerationRequest {
   chat?: string;
   /** What happens while an answer of the chat has not ended. Default: `allow`. */
   on_busy?: "allow" | "reject" | "enqueue" | "interrupt";
+  /** The topic whose followers get the answer. The page must follow it, too. */
+  to?: { topic: string };
   /** The idempotency key: a repeated request with the same key returns the same answer. */
   id?: string;
 }
@@ -201,10 +203,14 @@ export interface Snapshot {
   attempt: number;
   /** The model that answers. */
   model: string;
-  /** The conversation of the request. */
-  messages: Message[];
-  /** The object of the request. */
-  metadata: Record<string, unknown>;
+  /** The conversation of the request; in a topic, only for the user who asked. */
+  messages?: Message[];
+  /** The object of the request; in a topic, only for the user who asked. */
+  metadata?: Record<string, unknown>;
+  /** Who asked. */
+  user: string;
+  /** The topic whose followers get the answer, if it is not the user. */
+  topic?: string;
   /** Other fields, such as `usage` and `finish_reason`. */
   [field: string]: unknown;
 }

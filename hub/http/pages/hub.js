@@ -1419,6 +1419,10 @@ export class Hub {
   // request: a prompt, or the body of POST /generations. Its `id` is the idempotency key.
   ask(request) {
     const { id, ...body } = typeof request === "string" ? { prompt: request } : request;
+    const topic = body.to?.topic;
+    if (topic !== undefined && !this.#options.topics.includes(topic)) {
+      throw new TypeError(`Pass the topic ${topic} in the option \`topics\`: the answer comes with its events.`);
+    }
     // Before this tab's position is known, the first events of the answer could be missed.
     const response = this.#positioned.promise.then(() => (
       this.#api.startGeneration(body, id ?? newIdempotencyKey())

@@ -24,6 +24,7 @@ from hub.testing.contracts.stores import (
     TopicPresenceContract,
     UsageContract,
 )
+from hub.testing.contracts.topics import TopicAnswersContract
 
 __all__ = [
     "BackendOptions",
@@ -34,6 +35,7 @@ __all__ = [
     "OpenBackend",
     "QueueContract",
     "TicketsContract",
+    "TopicAnswersContract",
     "TopicPresenceContract",
     "UsageContract",
 ]

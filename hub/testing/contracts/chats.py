@@ -58,21 +58,21 @@ class ChatsContract:
         store = node.backend.generations
         answers = [await _start(node, OnBusy.ENQUEUE) for _ in range(4)]
         assert [each.waits for each in answers] == [False, True, True, True]
-        assert await store.next_of_chat("alice", "c1") is None
+        assert await store.next_of_chat(ALICE, "c1") is None
         for first, second in pairwise(answers):
             assert await _update(node, second, UpdateKind.BEGIN) is Outcome.STALE
             assert await _update(node, first, UpdateKind.BEGIN) is Outcome.WRITTEN
             record = await store.find(second.generation)
             assert record is not None
             assert (record.status, record.waits) == (Status.QUEUED, True)
-            assert await store.next_of_chat("alice", "c1") is None
+            assert await store.next_of_chat(ALICE, "c1") is None
             await _update(node, first, UpdateKind.END, status=Status.DONE)
-            assert await store.next_of_chat("alice", "c1") == second.generation
+            assert await store.next_of_chat(ALICE, "c1") == second.generation
         assert await _update(node, answers[3], UpdateKind.BEGIN) is Outcome.WRITTEN
         record = await store.find(answers[3].generation)
         assert record is not None
         assert not record.waits
-        assert await store.next_of_chat("alice", "c1") is None
+        assert await store.next_of_chat(ALICE, "c1") is None
 
     async def test_interrupted_answers_are_asked_to_stop(self, node: Node) -> None:
         """All open ones of the chat get the stop request, and the new one waits for their ends."""
@@ -89,9 +89,9 @@ class ChatsContract:
             assert record.status is Status.STOPPING
         assert await _update(node, last, UpdateKind.BEGIN) is Outcome.STALE
         await _update(node, running, UpdateKind.END, status=Status.STOPPED)
-        assert await store.next_of_chat("alice", "c1") is None
+        assert await store.next_of_chat(ALICE, "c1") is None
         await _update(node, queued, UpdateKind.END, attempt=0, status=Status.STOPPED)
-        assert await store.next_of_chat("alice", "c1") == last.generation
+        assert await store.next_of_chat(ALICE, "c1") == last.generation
 
     async def test_chats_are_counted_separately(self, node: Node) -> None:
         """Another chat, another user's chat of the same name and a request without one are free."""
@@ -108,7 +108,7 @@ class ChatsContract:
         for each in (first, second):
             assert await _update(node, each, UpdateKind.BEGIN) is Outcome.WRITTEN
         await _update(node, first, UpdateKind.END, status=Status.DONE)
-        assert await node.backend.generations.next_of_chat("alice", "c1") is None
+        assert await node.backend.generations.next_of_chat(ALICE, "c1") is None
         assert await _update(node, third, UpdateKind.BEGIN) is Outcome.STALE
         await _update(node, second, UpdateKind.END, status=Status.FAILED)
         assert await _update(node, third, UpdateKind.BEGIN) is Outcome.WRITTEN
@@ -137,8 +137,8 @@ class ChatsContract:
         """What waited for an answer that did not get into the queue may begin."""
         store = node.backend.generations
         first, second = [await _start(node, OnBusy.ENQUEUE) for _ in range(2)]
-        await store.discard(first.generation, "alice", None, "c1")
-        assert await store.next_of_chat("alice", "c1") == second.generation
+        await store.discard(Generation(first.generation, "alice", CHAT), None)
+        assert await store.next_of_chat(ALICE, "c1") == second.generation
 
     @pytest.mark.parametrize("on_busy", [OnBusy.REJECT, OnBusy.ENQUEUE, OnBusy.INTERRUPT])
     async def test_racing_requests(self, open_backend: OpenBackend, on_busy: OnBusy) -> None:
@@ -192,7 +192,7 @@ class ChatsContract:
     async def test_list_without_discarded_generations(self, node: Node) -> None:
         """A generation whose record is gone is not listed."""
         started = await _start(node, OnBusy.ALLOW)
-        await node.backend.generations.discard(started.generation, "alice", None, "c1")
+        await node.backend.generations.discard(Generation(started.generation, "alice", CHAT), None)
         assert [
             *await node.backend.generations.list_of_user("alice", GenerationFilter(limit=5))
         ] == []

@@ -96,7 +96,7 @@ class GenerationsContract:
         await store.request_stop(kits[1].id, "alice")
         await kits[2].update(UpdateKind.BEGIN)
         await kits[2].update(UpdateKind.END, status=Status.DONE)
-        await store.discard(kits[3].id, "alice", None, None)
+        await store.discard(Generation(kits[3].id, "alice", REQUEST), None)
         taken = {each.id: each for each in await store.take_open(3600.0)}
         assert set(taken) == {kits[0].id, kits[1].id}
         assert (taken[kits[0].id].attempt, taken[kits[0].id].stop_requested) == (0, False)
@@ -161,15 +161,15 @@ class GenerationsContract:
         running, refused, later = (new_generation_id(partition_of(ALICE)) for _ in range(3))
         await node.backend.generations.create(Generation(running, "alice", chat), None)
         await node.backend.generations.create(Generation(refused, "alice", chat), "key")
-        await node.backend.generations.discard(refused, "alice", "key", "c")
+        await node.backend.generations.discard(Generation(refused, "alice", chat), "key")
         assert await node.backend.generations.newest_of_chat("alice", "c") == running
         await node.backend.generations.create(Generation(refused, "alice", chat), None)
         await node.backend.generations.create(Generation(later, "alice", chat), None)
-        await node.backend.generations.discard(refused, "alice", None, "c")
+        await node.backend.generations.discard(Generation(refused, "alice", chat), None)
         assert await node.backend.generations.newest_of_chat("alice", "c") == later
         only = msgspec.structs.replace(REQUEST, chat="d")
         await node.backend.generations.create(Generation(refused, "alice", only), None)
-        await node.backend.generations.discard(refused, "alice", None, "d")
+        await node.backend.generations.discard(Generation(refused, "alice", only), None)
         assert await node.backend.generations.newest_of_chat("alice", "d") is None
         assert await node.backend.generations.find(refused) is None
 

@@ -50,8 +50,8 @@ class Node:
         backend.subscriptions.listen(self._on_events, lambda: None)
 
     async def publish(self, data: str = "1", **more: Any) -> tuple[Outcome, Position | None]:
-        """Publish one event to alice's channel."""
-        publication = Publication(channel=ALICE, name="n", data=data.encode(), **more)
+        """Publish one event, to alice's channel if no other is given."""
+        publication = Publication(**{"channel": ALICE, "name": "n", "data": data.encode(), **more})
         (published,) = await self.backend.events.publish([publication])
         return published.outcome, published.position
 

@@ -1,5 +1,5 @@
 -- Shared by several scripts: the answers of a chat that have not ended, a sorted set in the order of
--- their requests (1, 2, 3 ...). All of them belong to one user, so their records have its hash tag.
+-- their requests (1, 2, 3 ...). All of them belong to one channel, so their records have its hash tag.
 
 local function has_ended(status)
   return not status or status == 'done' or status == 'stopped' or status == 'failed'

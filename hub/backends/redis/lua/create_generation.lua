@@ -1,17 +1,18 @@
--- Creates the record of a generation, once for each idempotency key of a user.
--- KEYS  1 head of the user's channel  2 its log  3 key of the idempotency key  4 record  5 parts
---       6 open generations  7 generations of the user, a sorted set: id by time of the request (ms)
+-- Creates the record of a generation, once for each idempotency key of a user in a channel.
+-- KEYS  1 head of the channel  2 its log  3 key of the idempotency key  4 record  5 parts
+--       6 open generations  7 generations of the user (user_generations.lua), or any key
 --       optionally  8 newest generation of the chat  9 open answers of the chat, a sorted set
 -- ARGV  1 run id  2 new epoch  3 ttl of the head in ms  4 digest of the request when there is an
 --       idempotency key, else ''
 --       5 id of the generation  6 user  7 request (JSON)  8 ttl of an ended record in ms
 --       9 what lists show of it (JSON)  10 chat, or ''  11 allow, reject, enqueue or interrupt: what
 --       happens when the chat has an open answer  12 max open answers of a chat for enqueue and
---       interrupt  13 max generations of the user in its set
+--       interrupt  13 max generations of the user in its set,
+--       or '' for an answer of a topic (add_to_user.lua)
 -- Reply {id, epoch, offset, 1 if new, 1 if it waits, id of an answer that is stopped for it ...}: the
 --       position is just before the generation's first event; or {} when the idempotency key has
 --       started a generation with another request; or {'busy' or 'full', id of the oldest open answer
---       of the chat}
+--       of the chat}, for interrupt also 'busy' with an open answer of another user
 -- Invariants
 -- 1. An idempotency key that has started a generation starts no other one while both exist.
 -- 2. A generation is among the open ones from its creation to its end. Meanwhile its record lives at
@@ -42,6 +43,11 @@ local stopped, waits = {}, false
 if KEYS[9] then
   local prefix = record_prefix(KEYS[4])
   local open = open_before(KEYS[9], prefix, ARGV[5], tonumber(ARGV[12]))
+  for _, other in ipairs(ARGV[11] == 'interrupt' and open or {}) do
+    if redis.call('HGET', prefix .. other, 'user') ~= ARGV[6] then
+      return {'busy', other} -- only its own user may stop it
+    end
+  end
   waits = #open > 0 and (ARGV[11] == 'enqueue' or ARGV[11] == 'interrupt')
   if #open > 0 and ARGV[11] == 'reject' then
     return {'busy', open[1]}
@@ -70,12 +76,9 @@ redis.call('PEXPIRE', KEYS[6], open_ttl_ms)
 if ARGV[4] ~= '' then
   redis.call('SET', KEYS[3], ARGV[5] .. ' ' .. after .. ' ' .. ARGV[4], 'PX', ARGV[8])
 end
-redis.call('ZADD', KEYS[7], now, ARGV[5])
-local excess = redis.call('ZCARD', KEYS[7]) - tonumber(ARGV[13])
-if excess > 0 then
-  redis.call('ZREM', KEYS[7], unpack(redis.call('ZRANGE', KEYS[7], 0, excess - 1)))
+if ARGV[13] ~= '' then
+  add_to_user(KEYS[7], ARGV[5], now, ARGV[13], open_ttl_ms)
 end
-redis.call('PEXPIRE', KEYS[7], open_ttl_ms)
 if KEYS[8] then
   redis.call('HSET', KEYS[4], 'chat', ARGV[10])
   local before = redis.call('GET', KEYS[8])

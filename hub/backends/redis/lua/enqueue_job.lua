@@ -3,6 +3,7 @@
 -- ARGV  1 run id  2 queue  3 upstream  4 user  5 generation
 --       6 max running jobs of a user  7 max waiting jobs of a user, or ''
 --       8 max running jobs of the upstream, or ''  9 max waiting jobs of the upstream, or ''
+--       10 topic, or ''
 -- Reply 'taken', or 'user' or 'upstream': which of them has too many jobs
 redis.call('HSET', KEYS[2], 'c', ARGV[6])
 if ARGV[8] == '' then
@@ -10,7 +11,7 @@ if ARGV[8] == '' then
 else
   redis.call('HSET', KEYS[2], 'C ' .. ARGV[3], ARGV[8])
 end
-local member = ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5]
+local member = build_member(ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[10])
 if redis.call('HEXISTS', KEYS[2], 'j ' .. ARGV[5]) == 1 then
   return 'taken'
 end

@@ -1,6 +1,7 @@
 -- Shared by several scripts: waiting jobs, running jobs and their order. The rules are those of
 -- core/fair_queue.py.
--- KEYS  1 waiting, a sorted set: 'queue upstream user generation' by turn (start tag)
+-- KEYS  1 waiting, a sorted set: 'queue upstream user generation' by turn (start tag); ' topic' follows
+--         where the answer goes to one
 --       2 counts, a hash:
 --         turn                  turn of the job that became due last
 --         t <user>              turn of the user's newest waiting job
@@ -34,8 +35,12 @@ local function count_version(stream, more)
   end
 end
 
+local function build_member(queue, upstream, user, generation, topic)
+  return queue .. ' ' .. upstream .. ' ' .. user .. ' ' .. generation .. (topic ~= '' and ' ' .. topic or '')
+end
+
 local function parse(member)
-  return string.match(member, '^(%S+) (%S+) (%S+) (%S+)$')
+  return string.match(member, '^(%S+) (%S+) (%S+) (%S+) ?(%S*)$')
 end
 
 local function count_not_waiting(user, upstream)
@@ -69,7 +74,7 @@ local function dispatch()
       return
     end
     for n = 1, #page, 2 do
-      local queue, upstream, user, generation = parse(page[n])
+      local queue, upstream, user, generation, topic = parse(page[n])
       local counts = redis.call('HMGET', KEYS[2], 'r ' .. user, 'c', 'R ' .. upstream, 'C ' .. upstream)
       local user_full = tonumber(counts[1] or 0) >= tonumber(counts[2] or 1)
       local upstream_full = counts[4] and tonumber(counts[3] or 0) >= tonumber(counts[4])
@@ -77,8 +82,11 @@ local function dispatch()
         skipped = skipped + 1
       else
         redis.call('ZREM', KEYS[1], page[n])
-        local id = redis.call('XADD', due_stream(queue), '*', 'generation', generation,
-          'user', user, 'upstream', upstream)
+        local fields = {'generation', generation, 'user', user, 'upstream', upstream}
+        if topic ~= '' then
+          fields[7], fields[8] = 'topic', topic
+        end
+        local id = redis.call('XADD', due_stream(queue), '*', unpack(fields))
         redis.call('HSET', KEYS[2], 'j ' .. generation, queue .. ' ' .. id)
         count_not_waiting(user, upstream)
         count('r ' .. user, 1)
