@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from hub.core.channel import user_channel
+from hub.core.durable import Checkpoint
 from hub.core.event import encode_json
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.core.journal_entries import encode_checkpoint
 from hub.core.parts import (
     Data,
     File,
@@ -36,9 +38,11 @@ from hub.errors import UpstreamError
 from hub.http.generation_snapshot import GenerationResponse
 from hub.ports.events import Publication
 from hub.ports.queue import Lease
+from hub.producer import Run
 from tests.described_responses import check_json
 from tests.doubles import RELAY_LIMITS, ScriptedUpstream
 from tests.http.kit import Hub, check_described, running_hub
+from tests.producer.function_worker import FunctionInProcess
 
 CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
 WHOLE = [
@@ -103,10 +107,24 @@ async def relay_generation(
     await relay.run(Lease(generation, "alice", "main", "1"), stop or StopSignal())
 
 
-async def start_elsewhere(hub: Hub) -> str:
-    """Start a generation that another worker began and left."""
+async def continue_generation(hub: Hub) -> None:
+    """Continue a generation at the checkpoint of a worker that was lost."""
+    checkpoint = encode_checkpoint(Checkpoint(value=b"1", folded=[], parts=0))
+    generation = await start_elsewhere(hub, checkpoint)
+
+    async def function(run: Run) -> str:
+        return "a"
+
+    functions = {"main": FunctionInProcess(function, retries=1)}
+    events, store = hub.backend.events, hub.backend.generations
+    relay = Relay(events, store, {}, SystemClock(), RELAY_LIMITS, functions=functions)
+    await relay.run(Lease(generation, "alice", "main", "1"), StopSignal())
+
+
+async def start_elsewhere(hub: Hub, entries: bytes = b"") -> str:
+    """Start a generation that another worker began and left. entries: of its journal."""
     generation = await start_generation(hub)
-    step = GenerationUpdate(generation, 1, UpdateKind.BEGIN, Status.RUNNING)
+    step = GenerationUpdate(generation, 1, UpdateKind.BEGIN, Status.RUNNING, entries=entries)
     data = encode_json({"generation": generation, "attempt": 1, "model": "m1"})
     channel = user_channel("alice")
     started = Publication(channel=channel, name="generation.started", data=data, update=step)
@@ -144,6 +162,8 @@ async def test_every_event_is_as_described(hub: Hub) -> None:
         await socket.send_json({"type": "stop", "generation": await start_generation(hub)})
         await checker.read_until("generation.stopped")
         await relay_generation(hub, await start_elsewhere(hub), *WHOLE)
+        await checker.read_until("generation.done")
+        await continue_generation(hub)
         await checker.read_until("generation.done")
         await hub.call("DELETE", "/users/alice/connections", internal=True)
         await checker.read_until("hub.bye")

@@ -6,7 +6,7 @@ const NAMES = [
   "hub.open",
   "hub.reset",
   "hub.bye",
-  ...["started", "snapshot", "delta", "replaced", "restarted", "done", "stopped", "failed"].map(
+  ...["started", "snapshot", "delta", "replaced", "restarted", "continued", "done", "stopped", "failed"].map(
     (name) => `generation.${name}`,
   ),
 ];
