@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Literal
+from typing import Final, Literal
 
 from tests.faults import TcpProxy, reset
 
 CutSpot = Literal["headers", "id", "end", "data", "between"]
+BYE_ALONE: Final = "hub.bye alone"
+Cut = int | Literal["hub.bye alone"] | None
+"""What happens to a connection: see `next_cut` of CuttingProxy."""
+
+_BYE: Final = b"""HTTP/1.1 200 OK\r
+Content-Type: text/event-stream\r
+Connection: close\r
+\r
+retry: 100
+event: hub.bye
+data: {"reason":"draining","reconnect":true,"retry_ms":100}
+id: %b
+
+"""
+_CURSOR: Final = re.compile(rb"\r\nlast-event-id: *([^\r]+)", re.IGNORECASE)
 
 
 def spot_of_cut(sent: bytes) -> CutSpot:
@@ -38,15 +54,16 @@ class CuttingProxy(TcpProxy):
     """Cuts the responses of a server. target: its host and port.
 
     next_cut: returns for each new connection after how many bytes of the response the proxy cuts
-    it, or None for a connection that stays whole. Every second cut is a reset; the others close
-    the connection. only_reset: the spots where every cut is a reset. spared: the spots where
-    the proxy cuts one byte earlier.
+    it, or None for a connection that stays whole, or BYE_ALONE for one that the proxy answers as a
+    node that drains: with hub.bye and the cursor of the client. Every second cut is a reset; the
+    others close the connection. only_reset: the spots where every cut is a reset. spared: the spots
+    where the proxy cuts one byte earlier.
     """
 
     def __init__(
         self,
         target: tuple[str, int],
-        next_cut: Callable[[], int | None],
+        next_cut: Callable[[], Cut],
         *,
         only_reset: Collection[CutSpot] = (),
         spared: Collection[CutSpot] = (),
@@ -59,10 +76,17 @@ class CuttingProxy(TcpProxy):
         self._spared = spared
 
     async def pass_bytes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cut = self._next_cut()
+        if cut == BYE_ALONE:
+            cursor = _CURSOR.search(await reader.readuntil(b"\r\n\r\n"))
+            assert cursor is not None
+            writer.write(_BYE % cursor[1])
+            writer.close()
+            return
         replies, to_server = await asyncio.open_connection(*self._target)
         requests = asyncio.ensure_future(_pass_requests(reader, to_server))
         try:
-            await self._pass_replies(replies, writer)
+            await self._pass_replies(replies, writer, cut)
         except OSError:
             pass  # the client has closed its connection
         finally:
@@ -71,9 +95,9 @@ class CuttingProxy(TcpProxy):
             writer.close()
 
     async def _pass_replies(
-        self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None
     ) -> None:
-        left, sent = self._next_cut(), bytearray()
+        sent = bytearray()
         while chunk := await replies.read(65536):
             if left is not None:
                 chunk = chunk[: left - len(sent)]

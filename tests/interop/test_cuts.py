@@ -12,7 +12,7 @@ import pytest
 
 from tests.interop.clients import CLIENTS, Client
 from tests.interop.conftest import Programs
-from tests.interop.cutting_proxy import CutSpot, CuttingProxy, spot_of_cut
+from tests.interop.cutting_proxy import BYE_ALONE, Cut, CutSpot, CuttingProxy, spot_of_cut
 from tests.interop.programs import Program
 from tests.interop.running_hub import RunningHub
 
@@ -49,15 +49,22 @@ def test_spots_of_cuts(sent: bytes, spot: CutSpot) -> None:
 
 
 class Cuts:
-    """The number of bytes after which the proxy cuts each connection of a client."""
+    """The number of bytes after which the proxy cuts each connection of a client.
+
+    bye_count: how many connections had hub.bye as their only event.
+    """
 
     def __init__(self, client: Client) -> None:
         self._random = random.Random(client.program)
         self._made = 0
+        self.bye_count = 0
         self.all_made = asyncio.Event()
 
-    def next(self) -> int | None:
+    def next(self) -> Cut:
         """Return the number for a new connection, or None after the last cut."""
+        if self._made >= 1 and self.bye_count < 2 * self._made // CUTS_PER_CLIENT + 1:
+            self.bye_count += 1
+            return BYE_ALONE
         self._made += 1
         if self._made > CUTS_PER_CLIENT:
             self.all_made.set()
@@ -97,13 +104,16 @@ async def listen_over_cuts(
             tasks.create_task(read_to_end(program))
             await cuts.all_made.wait()
             await hub.publish(user, [EVENTS - 1])
+    assert cuts.bye_count >= 2
     assert not program.named("hub.reset"), client.name
     return [json.loads(event.data) for event in program.named("note")], proxy.spots
 
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_cuts_inside_events(hub: RunningHub, programs: Programs) -> None:
-    """504 cuts in headers, ids and events, every second one a reset: each event arrives once."""
+    """504 cuts in headers, ids and events, every second one a reset, and streams with hub.bye
+    alone: each event arrives once.
+    """
     results = await asyncio.gather(
         *(listen_over_cuts(client, hub, programs) for client in SSE_CLIENTS)
     )
