@@ -108,6 +108,14 @@ async def test_refusals_have_anthropics_form(
     assert document["error"]["code"] in ERROR_CODES
 
 
+async def test_threads_are_refused_as_the_sdks_expect(hub: Hub) -> None:
+    """A client that sends only what is new would otherwise lose the conversation."""
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        status, answer = await hub.call("POST", PATH, json={**ASK, "thread": thread})
+        assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+        assert answer["error"]["details"]["error_code"] == "thread_unsupported_request"
+
+
 async def test_node_that_drains_is_overloaded(hub: Hub) -> None:
     """Anthropic's clients know 529 and not 503, and come back after Retry-After."""
     await hub.node.connections.drain(0.0, asyncio.Event())

@@ -31,8 +31,8 @@ class RunningHub:
     """Addresses of the hub, and the calls of a backend and of operators.
 
     expiring_node: the address of the node that ends its streams after 0.4 s. weather: the LLMs that
-    call tools, by their upstreams: `turns` has chat completions and reports no token usage, and
-    `thinker` has Responses with encrypted reasoning.
+    call tools, by their upstreams: `turns` has chat completions and reports no token usage,
+    `thinker` has Responses with encrypted reasoning, and `claude` has Anthropic's API.
     """
 
     def __init__(
@@ -127,10 +127,11 @@ async def run_hub() -> AsyncIterator[RunningHub]:
         await _add_llm(stack, cluster, "WORDY", wordy.app())
         cluster.set("UPSTREAMS__WORDY__DEFAULT_MODEL", "wordy")
         weather = {}
-        for name in ("turns", "thinker"):
+        for name in ("turns", "thinker", "claude"):
             weather[name] = WeatherLlm(reports_usage=name != "turns")
             await _add_llm(stack, cluster, name.upper(), weather[name].app())
         cluster.set("UPSTREAMS__THINKER__KIND", "openai-responses")
+        cluster.set("UPSTREAMS__CLAUDE__KIND", "anthropic")
         cluster.set("UPSTREAMS__AGENT__KIND", "function")
         cluster.set("UPSTREAMS__AGENT__TARGET", "tests.interop.agent:app")
         cluster.set("DEFAULT_UPSTREAM", "main")

@@ -28,6 +28,7 @@ Turns = dict[str, list[dict[str, Any]]]
 _COMMANDS = {
     "node": (node_command, "turns"),
     "openai": (python_command, "turns_openai"),
+    "anthropic": (python_command, "turns_anthropic"),
     "agents": (script_command, "turns_agents"),
     "llama_index": (script_command, "turns_llama_index"),
 }

@@ -14,6 +14,7 @@ from tests.interop.programs import PYTHON
 
 _CHAT: Final = "chat completions"
 _RESPONSES: Final = "Responses"
+_MESSAGES: Final = "Messages"
 _BOTH: Final = frozenset({"stream", "whole"})
 _WHOLE: Final = "the whole history"
 _ITEMS: Final = "`item_reference`"
@@ -44,7 +45,7 @@ class TurnClient:
     name: str
     slug: str
     version: Callable[[], str]
-    program: Literal["node", "openai", "agents", "llama_index", "codex"]
+    program: Literal["node", "openai", "anthropic", "agents", "llama_index", "codex"]
     kinds: tuple[TurnKind, ...]
     reads: tuple[str, ...] = ("stream", "whole")
 
@@ -88,6 +89,12 @@ _CHAT_KIND: Final = TurnKind(name="chat", api=_CHAT)
 _PREVIOUS_KIND: Final = TurnKind(name="previous", history=_PREVIOUS)
 _THINKER_KIND: Final = TurnKind(name="thinker", notes="reasoning model, `store: false`")
 
+_MESSAGES_KINDS: Final = (
+    TurnKind(name="messages", api=_MESSAGES, notes="an LLM with chat completions"),
+    TurnKind(name="thinker", api=_MESSAGES, notes="reasoning model"),
+    TurnKind(name="claude", api=_MESSAGES, notes="an LLM with Anthropic's API, which signs"),
+)
+
 TURN_CLIENTS: Final = (
     _ai(5, "ai5", "ai5-openai", "ai5-openai-compatible"),
     _ai(6, "ai6", "ai6-openai", "ai6-openai-compatible"),
@@ -110,6 +117,26 @@ TURN_CLIENTS: Final = (
         version=partial(installed_version, "openai"),
         program="openai",
         kinds=(_CHAT_KIND, _PREVIOUS_KIND, _THINKER_KIND),
+    ),
+    TurnClient(
+        name="`@anthropic-ai/sdk` (npm)",
+        slug="anthropic-js",
+        version=partial(npm_version, "@anthropic-ai/sdk"),
+        program="node",
+        kinds=(
+            *_MESSAGES_KINDS,
+            TurnKind(name="runner", api=_MESSAGES, notes="`beta.messages.toolRunner`"),
+        ),
+    ),
+    TurnClient(
+        name="`anthropic` (PyPI)",
+        slug="anthropic",
+        version=partial(installed_version, "anthropic"),
+        program="anthropic",
+        kinds=(
+            *_MESSAGES_KINDS,
+            TurnKind(name="runner", api=_MESSAGES, notes="`beta.messages.tool_runner`"),
+        ),
     ),
     TurnClient(
         name="`openai-agents` (PyPI)",

@@ -1,4 +1,5 @@
-"""A simulated LLM for conversations with a tool, over chat completions and OpenAI's Responses.
+"""A simulated LLM for conversations with a tool, over chat completions, OpenAI's Responses
+and Anthropic's Messages.
 
 It calls the tool for each city that the user's message names, and its text repeats the results. It
 notes what it said and what it was sent, so that a test can compare the two. A conversation is
@@ -7,6 +8,7 @@ identified by the `model` of its requests.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections import defaultdict
@@ -44,6 +46,7 @@ class WeatherLlm:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._complete)
         app.router.add_post("/v1/responses", self._respond)
+        app.router.add_post("/v1/messages", self._create_message)
         return app
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
@@ -59,6 +62,12 @@ class WeatherLlm:
         *events, end = _response_events(answer)
         end["response"]["usage"] = _USAGE if self._reports_usage else None
         return await _send(request, map(_sse, [*events, end]))
+
+    async def _create_message(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        lines = [line for each in body["messages"] for line in _message_lines(each)]
+        events = _message_events(self._answer(body, lines))
+        return await _send(request, map(_sse, events))
 
     def _answer(self, body: dict[str, Any], conversation: list[Line]) -> list[Line]:
         self.requests[body["model"]].append(conversation)
@@ -124,6 +133,23 @@ def _item_lines(item: dict[str, Any]) -> Iterator[Line]:
             yield ("result", item["call_id"], _text(item["output"]))
 
 
+def _message_lines(message: dict[str, Any]) -> Iterator[Line]:
+    """Yield the lines of a message of Anthropic's API, which checks what it has signed."""
+    content = message["content"]
+    blocks = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    for block in blocks:
+        match block["type"]:
+            case "text":
+                yield (message["role"], block["text"])
+            case "thinking":
+                is_signed = block["signature"] == _sign(block["thinking"])
+                yield ("reasoning", block["thinking"] if is_signed else "the signature is wrong")
+            case "tool_use":
+                yield ("call", block["id"], block["name"], block["input"])
+            case "tool_result":
+                yield ("result", block["tool_use_id"], _text(block["content"]))
+
+
 def _text(content: Any) -> str:
     parts = content if isinstance(content, list) else [{"text": content or ""}]
     return "".join(part["text"] for part in parts)
@@ -183,6 +209,42 @@ def _response_events(answer: list[Line]) -> Iterator[dict[str, Any]]:
         output.append(item)
     response = {"status": "completed", "output": output}
     yield {"type": "response.completed", "response": response}
+
+
+def _message_events(answer: list[Line]) -> Iterator[dict[str, Any]]:
+    """Yield the events of an answer over Anthropic's API."""
+    usage = {"input_tokens": 7, "output_tokens": 1}
+    yield {"type": "message_start", "message": {"role": "assistant", "usage": usage}}
+    for index, line in enumerate(answer):
+        match line:
+            case ("reasoning", text):
+                block = {"type": "thinking", "thinking": "", "signature": ""}
+                deltas = [{"type": "thinking_delta", "thinking": each} for each in _halves(text)]
+                deltas.append({"type": "signature_delta", "signature": _sign(text)})
+            case ("assistant", text):
+                block = {"type": "text", "text": ""}
+                deltas = [{"type": "text_delta", "text": each} for each in _halves(text)]
+            case (_, id_, name, arguments):
+                block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
+                text = json.dumps(arguments, ensure_ascii=False)
+                deltas = [
+                    {"type": "input_json_delta", "partial_json": each} for each in _halves(text)
+                ]
+            case _:
+                raise ValueError(line)
+        yield {"type": "content_block_start", "index": index, "content_block": block}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    has_calls = any(line[0] == "call" for line in answer)
+    reason = {"stop_reason": "tool_use" if has_calls else "end_turn"}
+    yield {"type": "message_delta", "delta": reason, "usage": {"output_tokens": 5}}
+    yield {"type": "message_stop"}
+
+
+def _sign(thinking: str) -> str:
+    """Return the signature of thinking, which only this LLM can make."""
+    return hashlib.sha256(thinking.encode()).hexdigest()
 
 
 def _delta(**fields: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from hub.compat.answer_state import AnswerState
 from hub.compat.failures import Failure, describe_failure
@@ -31,16 +32,22 @@ _TYPES: Final = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+THREAD_FIELD: Final = "thread"
+_NO_THREADS: Final = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+"""Upon this, the SDKs repeat the request with the whole conversation."""
 _OVERLOADED: Final = frozenset({503, 529})
 """The statuses with which an upstream says that it is overloaded."""
 
 
 class AnthropicErrorBody(msgspec.Struct, frozen=True):
-    """`type` is Anthropic's kind of the error, and `code` the hub's."""
+    """`type` is Anthropic's kind of the error, and `code` the hub's. `details` is Anthropic's
+    description of some errors, by which its SDKs recognise them.
+    """
 
     type: str
     message: str
     code: str
+    details: dict[str, Any] | UnsetType = UNSET
 
 
 class AnthropicError(msgspec.Struct, frozen=True):
@@ -101,7 +108,10 @@ def failure_response(answer: AnswerState) -> web.Response:
 
 
 def _build(status: int, detail: str, path: str | None, code: str) -> Any:
-    return error_document(status, detail, code=code)
+    document = error_document(status, detail, code=code)
+    if path == THREAD_FIELD:
+        document["error"]["details"] = _NO_THREADS
+    return document
 
 
 def _headers(document: Any) -> Mapping[str, str]:

@@ -17,9 +17,12 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_null_members, drop_nulls
 from hub.compat.anthropic.conversation import to_messages
+from hub.compat.anthropic.errors import THREAD_FIELD
 from hub.compat.anthropic.native_messages import to_native_messages
 from hub.compat.anthropic.tools import to_tool_params
 from hub.compat.openai import passthrough_params
+from hub.error_codes import UNSUPPORTED_PARAMETER
+from hub.errors import BadRequest
 
 NATIVE_KIND: Final = "anthropic"
 """The kind of an upstream that has Anthropic's API itself (settings, `upstreams.*.kind`)."""
@@ -64,6 +67,12 @@ def read_messages(
     Anthropic's API itself. Raise BadRequest for an invalid or an unsupported field.
     """
     raw = drop_nulls(raw, MessagesBody)
+    if raw.get(THREAD_FIELD) is not None:
+        raise BadRequest(
+            "the hub keeps no threads of messages; send the whole conversation without thread",
+            code=UNSUPPORTED_PARAMETER,
+            path=THREAD_FIELD,
+        )
     body = convert_json(raw, MessagesBody)
     system, pairs = body.system, [(message.role, message.content) for message in body.messages]
     if is_native:

@@ -1,6 +1,7 @@
 // Conversations of two prompts with a tool, held by every SDK. Prints each answer.
 
 import * as ai from "./turns_ai.mjs";
+import * as anthropic from "./turns_anthropic.mjs";
 import * as langchain from "./turns_langchain.mjs";
 import * as openai from "./turns_openai.mjs";
 
@@ -9,7 +10,7 @@ const PROMPTS = ["How is the weather in Tromsø?", "And in Köln and São Paulo?
 const AT_ONCE = 12; // the hub queues 20 requests of a user, and refuses more
 
 export async function run(scenario) {
-  const waiting = [ai, openai, langchain].flatMap((sdk) => [...sdk.conversations(scenario)]);
+  const waiting = [ai, anthropic, openai, langchain].flatMap((sdk) => [...sdk.conversations(scenario)]);
   const holdNext = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) await hold(scenario, next);
   };
