@@ -75,6 +75,8 @@ def build_params(request: GenerationRequest, body: Mapping[str, Any]) -> dict[st
         fields["tools"] = [_convert_tool(tool) for tool in tools]
     if choice := _build_tool_choice(params):
         fields["tool_choice"] = choice
+    if not fields.get("system", True):
+        del fields["system"]  # that of every request counts
     if parse_reasoning_effort(params) == "none":
         fields.setdefault("thinking", {"type": "disabled"})
     if output := _build_output_config(params):
@@ -138,12 +140,17 @@ def _build_output_config(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_conversation(request: GenerationRequest) -> dict[str, Any]:
-    """Return `messages`, and `system` if there is a system message. Raise UpstreamError."""
+    """Return `messages`, and `system` if there is a system message. Raise UpstreamError.
+
+    With a parameter `system`, the request has been made for this API, and its messages of the role
+    `system` stay where they are.
+    """
+    has_system = "system" in request.params
     system: list[ChatMessage] = []
     messages: list[dict[str, Any]] = []
     tool_results: list[dict[str, Any]] | None = None
     for message in parse_messages(request):
-        if message.role == "system":
+        if message.role == "system" and not has_system:
             system.append(message)
         elif message.role == "tool":
             if tool_results is None:  # consecutive tool results must stand in one message

@@ -1,4 +1,6 @@
-"""The AI SDK with OpenAI's provider, and `openai`: answers that fail, and a second turn."""
+"""The AI SDK with OpenAI's provider, and the SDKs of OpenAI and Anthropic: answers that fail, and
+a second turn.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ async def test_javascript_clients_raise_failures(cluster: Cluster) -> None:
     async with run_process(node_command("failures", "read", cluster.url, "token", "9")) as program:
         await program.wait_finished()
     failures = [json.loads(event.data) for event in program.named("failure")]
-    assert len({failure["client"] for failure in failures}) == 4
-    assert len(failures) == 8
+    assert len({failure["client"] for failure in failures}) == 5
+    assert len(failures) == 10
     for failure in failures:
         assert failure["message"] != "complete", failure
         if failure["model"] == "cutting/m":

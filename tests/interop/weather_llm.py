@@ -214,6 +214,7 @@ def _response_events(answer: list[Line]) -> Iterator[dict[str, Any]]:
 def _message_events(answer: list[Line]) -> Iterator[dict[str, Any]]:
     """Yield the events of an answer over Anthropic's API."""
     usage = {"input_tokens": 7, "output_tokens": 1}
+    block: dict[str, Any]
     yield {"type": "message_start", "message": {"role": "assistant", "usage": usage}}
     for index, line in enumerate(answer):
         match line:

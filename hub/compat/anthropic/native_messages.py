@@ -19,15 +19,9 @@ _OTHER_VENDORS_FIELDS: Final = ("extra_content",)
 Content = str | list[dict[str, Any]]
 
 
-def to_native_messages(
-    system: Content | None, messages: Sequence[tuple[str, Content]]
-) -> list[Message]:
-    """Return the messages, the system prompt first. messages: their roles and contents."""
-    first = [Message(role="system", content=system)] if system else []
-    return [
-        *first,
-        *(Message(role=role, content=_to_content(content)) for role, content in messages),
-    ]
+def to_native_messages(messages: Sequence[tuple[str, Content]]) -> list[Message]:
+    """Return the messages without the system prompt. messages: their roles and contents."""
+    return [Message(role=role, content=_to_content(content)) for role, content in messages]
 
 
 def _to_content(content: Content) -> Content:

@@ -30,6 +30,7 @@ _OWN_FIELDS: Final = frozenset(
     {"messages", "system", "model", "stream", "upstream", "on_disconnect"}
 )
 _SHARED_PARAMS: Final = ("max_tokens", "temperature", "top_p", "top_k")
+_EFFORTS: Final = {"max": "xhigh"}
 _MAX_USER_CHARS: Final = 64  # OpenAI refuses longer ones, and command line clients send them
 
 
@@ -76,7 +77,8 @@ def read_messages(
     body = convert_json(raw, MessagesBody)
     system, pairs = body.system, [(message.role, message.content) for message in body.messages]
     if is_native:
-        messages, params = to_native_messages(system, pairs), passthrough_params(raw, _OWN_FIELDS)
+        messages, params = to_native_messages(pairs), passthrough_params(raw, _OWN_FIELDS)
+        params["system"] = system or []  # see upstreams/anthropic_request.py
         if betas:
             params["anthropic_beta"] = list(betas)
     else:
@@ -106,7 +108,8 @@ def _to_params(raw: dict[str, Any], body: MessagesBody) -> dict[str, Any]:
         params["user"] = hashlib.sha256(user.encode()).hexdigest() if is_long else user
     output = drop_null_members(body.output_config or {})
     if "effort" in output:
-        params["reasoning_effort"] = output["effort"]
+        effort = output["effort"]
+        params["reasoning_effort"] = _EFFORTS.get(str(effort), effort)
     form = output.get("format") or raw.get("output_format")  # the second one is the older name
     if isinstance(form, dict) and form.get("type") == "json_schema":
         schema = {"name": "answer", "schema": form.get("schema") or {}}

@@ -1,6 +1,7 @@
-// `openai` and `ai` with `@ai-sdk/openai`: an answer that breaks off, and one that the LLM refuses.
+// `openai`, `@anthropic-ai/sdk`, and `ai` with `@ai-sdk/openai`: an answer that breaks off, and one that the LLM refuses.
 // Each must raise an error: prints it, or "complete" if the client takes the answer for a whole one.
 
+import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
 import { createOpenAI } from "@ai-sdk/openai";
 import { streamText } from "ai";
@@ -14,6 +15,12 @@ const READERS = {
   async openai_responses(scenario, client) {
     const stream = await client.responses.create({ model: scenario.model, input: scenario.prompt, stream: true });
     for await (const event of stream) if (event.type === "response.output_text.delta") scenario.text += event.delta;
+  },
+  async messages(scenario, _, __, anthropic) {
+    const messages = [{ role: "user", content: scenario.prompt }];
+    const stream = anthropic.messages.stream({ model: scenario.model, max_tokens: 9, messages });
+    stream.on("text", (text) => (scenario.text += text));
+    await stream.finalMessage();
   },
   ai_chat: (scenario, _, provider) => readText(scenario, provider.chat(scenario.model)),
   ai_responses: (scenario, _, provider) => readText(scenario, provider.responses(scenario.model)),
@@ -31,11 +38,12 @@ async function readText(scenario, model) {
 export async function run(given) {
   const options = { baseURL: `${given.url}/v1`, apiKey: given.token, maxRetries: 0 };
   const [client, provider] = [new OpenAI(options), createOpenAI(options)];
+  const anthropic = new Anthropic({ ...options, baseURL: given.url });
   for (const [name, read] of Object.entries(READERS)) {
     for (const model of ["cutting/m", "rejecting/m"]) {
       const scenario = { prompt: given.prompt, model, text: "" };
       let error = null;
-      await read(scenario, client, provider).catch((raised) => (error = raised));
+      await read(scenario, client, provider, anthropic).catch((raised) => (error = raised));
       const status = error?.status ?? error?.statusCode ?? null;
       const message = error === null ? "complete" : String(error.message ?? JSON.stringify(error));
       given.report("failure", null, JSON.stringify({ client: name, model, text: scenario.text, status, message }));

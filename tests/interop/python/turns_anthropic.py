@@ -57,6 +57,7 @@ class _Conversation:
             tools=tools,
             stream=self._is_stream,
         )
+        message: Any = None
         async for each in running:
             message = await each.get_final_message() if self._is_stream else each
             self._history.append({"role": "assistant", "content": message.content})
