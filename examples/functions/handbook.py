@@ -25,7 +25,7 @@ RULES = "Answer only from these pages, and cite them as [1], [2]:\n\n"
 @asynccontextmanager
 async def open_index() -> AsyncIterator[sqlite3.Connection]:
     """Build the search index once in each process; it is `run.state`."""
-    index = sqlite3.connect(":memory:")
+    index = sqlite3.connect(":memory:", check_same_thread=False)  # a step has a thread
     index.execute(
         "CREATE VIRTUAL TABLE pages USING fts5(url UNINDEXED, title, text, tokenize=porter)"
     )
@@ -47,7 +47,8 @@ def search(index: sqlite3.Connection, prompt: str) -> list[tuple[str, str, str]]
 @app.producer(retries=2, timeout_seconds=120)
 async def handbook(run: Run) -> AsyncIterator[str | Part]:
     yield Status("Searching the handbook")
-    pages = search(run.state, run.prompt)
+    # Stored: a later attempt, after a crash, does not search again.
+    pages = await run.step("search", search, run.state, run.prompt)
     if not pages:
         yield "The handbook says nothing about that."
         return

@@ -1,7 +1,6 @@
 """A LangGraph agent as the answer: its tokens, its tool calls and their results.
 
-    pip install langgraph
-    cd examples/functions && hub dev --app langgraph_agent:app --reload
+    pip install langgraph && cd examples/functions && hub dev --app langgraph_agent:app --reload
 
 The model is a fake one, so no key is needed; `init_chat_model("openai:gpt-5")` takes its place.
 """
@@ -13,7 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessageChunk, ToolMessage
+from langchain_core.messages import messages_from_dict as load
+from langchain_core.messages import messages_to_dict as dump
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
@@ -23,7 +24,6 @@ from hub.producer import App, Part, Run, ToolCall, ToolResult
 
 app = App()
 CALL = {"id": "call_1", "name": "find_order", "args": {"number": 981}}
-ANSWER = "Your order **981** is shipped and arrives tomorrow."
 
 
 @tool
@@ -46,9 +46,10 @@ class FakeModel(GenericFakeChatModel):
 
 
 def build_agent() -> Any:
-    model = FakeModel(messages=iter([AIMessage(ANSWER)])).bind_tools([find_order])
+    fake = FakeModel(messages=iter(["Your order **981** is shipped and arrives tomorrow."]))
+    model = fake.bind_tools([find_order])
 
-    async def ask_model(state: MessagesState) -> dict[str, list[BaseMessage]]:
+    async def ask_model(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     graph = StateGraph(MessagesState)
@@ -60,19 +61,20 @@ def build_agent() -> Any:
     return graph.compile()
 
 
-@app.producer(timeout_seconds=120)
+@app.producer(retries=2, timeout_seconds=120)
 async def agent(run: Run) -> AsyncIterator[str | Part]:
-    conversation = {"messages": run.messages}
-    async for mode, item in build_agent().astream(
-        conversation, stream_mode=["messages", "updates"]
-    ):
+    known = load(run.checkpoint) if run.checkpoint else run.messages  # behind the last tool
+    given, modes = {"messages": known}, ["messages", "values"]
+    async for mode, item in build_agent().astream(given, stream_mode=modes):
         if mode == "messages":  # a token of the model
             if isinstance(item[0], AIMessageChunk) and item[0].text:
                 yield str(item[0].text)
             continue
-        for update in item.values():  # what a node of the graph has returned
-            for message in update["messages"]:
-                if isinstance(message, ToolMessage):
-                    yield ToolResult(message.tool_call_id, message.content)
-                for call in getattr(message, "tool_calls", []):
-                    yield ToolCall(call["id"], call["name"], json.dumps(call["args"]))
+        for message in item["messages"][len(known) :]:  # what a node of the graph has added
+            for call in getattr(message, "tool_calls", []):
+                yield ToolCall(call["id"], call["name"], json.dumps(call["args"]))
+            if isinstance(message, ToolMessage):
+                yield ToolResult(message.tool_call_id, message.content)
+        known = item["messages"]
+        if isinstance(known[-1], ToolMessage):
+            await run.save(dump(known))

@@ -25,9 +25,9 @@ async def ask(running: Sites, function: str, prompt: str) -> list[dict[str, Any]
 async def test_handbook(running: Sites) -> None:
     """It names the pages that it found, and the LLM answers with them."""
     parts = await ask(running, "handbook", "How do I get a refund after a return?")
-    assert [part["type"] for part in parts] == ["source", "source", "status", "text"]
-    assert [part["title"] for part in parts[:2]] == ["Refunds", "Returns"]
-    assert "refund after a return" in parts[3]["text"]
+    assert [part["type"] for part in parts] == ["step", "source", "source", "status", "text"]
+    assert [part["title"] for part in parts[1:3]] == ["Refunds", "Returns"]
+    assert "refund after a return" in parts[4]["text"]
 
 
 async def test_handbook_without_a_page(running: Sites) -> None:
