@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from hub.api.json_decoding import decode_json
+from hub.core.event import compact_json
 from hub.core.generation import Status
 from hub.core.parts import (
     Annotations,
@@ -38,7 +39,7 @@ _PARTS: Final[tuple[type[Part], ...]] = (
 _BY_TYPE: Final[Mapping[str, type[Part]]] = {
     str(part.__struct_config__.tag): part for part in _PARTS
 }
-_COMMON: Final = frozenset({"seq", "type"})
+_COMMON: Final = frozenset({"seq", "type", "checkpoint"})
 _END: Final = "end"
 _MAX_CODE_CHARS: Final = 128
 
@@ -46,6 +47,7 @@ _MAX_CODE_CHARS: Final = 128
 class _Head(msgspec.Struct, frozen=True):
     seq: Annotated[int, msgspec.Meta(ge=0)]
     type: str
+    checkpoint: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +116,10 @@ def parse_item(item: bytes) -> Posted:
     part: Part = decode_json(item, model)
     if isinstance(part, File) and (part.url is None) is (part.data is None):
         raise BadRequest("a file needs exactly one of url and data", path="url")
-    return PostedPart(head.seq, part)
+    checkpoint = None
+    if not isinstance(head.checkpoint, msgspec.UnsetType):
+        checkpoint = compact_json(head.checkpoint)
+    return PostedPart(head.seq, part, checkpoint)
 
 
 def _check_fields(item: bytes, model: type[Part]) -> None:

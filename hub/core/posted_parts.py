@@ -7,7 +7,7 @@ new parts of a post are those after the progress of the attempt, and they follow
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,10 +20,11 @@ MAX_EVENT_CHARS: Final = 16 * 1024
 
 
 class PostedPart(msgspec.Struct, frozen=True):
-    """A part and its number."""
+    """A part and its number. checkpoint: JSON that is saved with the part, None without one."""
 
     seq: int
     part: Part
+    checkpoint: bytes | None = None
 
 
 class PostedEnd(msgspec.Struct, frozen=True):
@@ -69,8 +70,16 @@ def select_new(posted: Sequence[Posted], progress: Progress) -> NewParts:
     return NewParts(parts, None, None)
 
 
-def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[tuple[Part, Progress]]:
-    """Yield the parts, long texts in pieces, each with the progress after it.
+class Piece(NamedTuple):
+    """A part or a piece of its text, the progress after it, and the checkpoint saved with it."""
+
+    part: Part
+    after: Progress
+    checkpoint: bytes | None
+
+
+def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Piece]:
+    """Yield the parts, long texts in pieces.
 
     progress: that before them; a part of the first text may be published already.
     """
@@ -78,13 +87,14 @@ def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[tup
     for each in parts:
         part = each.part
         if not isinstance(part, Text | Reasoning) or len(part.text) <= MAX_EVENT_CHARS:
-            yield part if not start else _cut(part, start), Progress(each.seq)
+            yield Piece(_cut(part, start) if start else part, Progress(each.seq), each.checkpoint)
         else:
             for first in range(start, len(part.text), MAX_EVENT_CHARS):
                 end = first + MAX_EVENT_CHARS
                 is_last = end >= len(part.text)
                 after = Progress(each.seq) if is_last else Progress(each.seq - 1, end)
-                yield type(part)(part.text[first:end]), after
+                checkpoint = each.checkpoint if is_last else None
+                yield Piece(type(part)(part.text[first:end]), after, checkpoint)
         start = 0
 
 

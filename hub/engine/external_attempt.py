@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from hub.core.call_numbers import CallNumbers
+from hub.core.durable import Save
 from hub.core.external_producer import AttemptNotes, ExternalUpdate, Progress
 from hub.core.generation import Generation, Status, build_end_fields
 from hub.core.part_events import to_event
@@ -46,7 +47,7 @@ class ExternalAttempt:
         self._notes = record.external.notes
         self._events = AttemptEvents.resume(record, limits)
         self._calls, self._assembler = _resume_calls(record, self._notes)
-        self._author = secrets.token_hex(4)
+        self._author = new_author()
         self._clock = clock
         self._read_at = clock.now()
 
@@ -67,30 +68,45 @@ class ExternalAttempt:
         """
         publications: list[Publication] = []
         notes, progress = self._notes, self.progress
-        for run, after in _runs(parts, progress):
-            for part in coalesce(self._number(run), max_runs=None):
-                if isinstance(part, ToolCallDelta) and not part.calls:
-                    continue
-                if isinstance(part, Usage):
-                    notes = _add_usage(notes, part.tokens)
-                    continue
-                try:
-                    publication = self._events.part(to_event(part))
-                except PartsTooLarge as error:
-                    return publications, error
-                if publication is None:
-                    continue
-                if notes.first_delta_seconds is None:
-                    seconds = round(self.age_seconds, 3)
-                    notes = msgspec.structs.replace(notes, first_delta_seconds=seconds)
-                publications.append(self._external(publication, after, self._with_calls(notes)))
-            progress = after
-        is_complete = (progress.seq, progress.chars) == (self.progress.seq, self.progress.chars)
-        if not (publications and is_complete and self._notes == self._with_calls(notes)):
-            publications.append(
-                self._external(self._events.store(), progress, self._with_calls(notes))
-            )
+        try:
+            for run in _runs(parts, progress):
+                for part in coalesce(self._number(run.parts), max_runs=None):
+                    if isinstance(part, Usage):
+                        notes = _add_usage(notes, part.tokens)
+                    elif not isinstance(part, ToolCallDelta) or part.calls:
+                        publication = self._build(part, run.after, notes)
+                        if publication is not None:
+                            publications.append(publication)
+                            notes = self._notes
+                progress = run.after
+                if run.checkpoint is not None:
+                    self._events.command(Save(msgspec.Raw(run.checkpoint)), notes.usage)
+                    if _is_at(self.progress, progress) and publications:
+                        publications[-1] = self._with_stored(publications[-1])
+        except PartsTooLarge as error:
+            return publications, error
+        notes = self._with_calls(notes)
+        if not (publications and _is_at(self.progress, progress) and self._notes == notes):
+            publications.append(self._external(self._events.store(), progress, notes))
         return publications, None
+
+    def _build(self, part: Part, after: Progress, notes: AttemptNotes) -> Publication | None:
+        """Return the event of a part, None for one that readers do not see."""
+        publication = self._events.part(to_event(part))
+        if publication is None:
+            return None
+        if notes.first_delta_seconds is None:
+            seconds = round(self.age_seconds, 3)
+            notes = msgspec.structs.replace(notes, first_delta_seconds=seconds)
+        return self._external(publication, after, self._with_calls(notes))
+
+    def _with_stored(self, publication: Publication) -> Publication:
+        """Return the publication with what has no event, so that one step stores both."""
+        update, stored = publication.update, self._events.store().update
+        assert update is not None
+        assert stored is not None
+        update = msgspec.structs.replace(update, entries=update.entries + stored.entries)
+        return msgspec.structs.replace(publication, update=update)
 
     def end(self, end: PostedEnd) -> list[Publication]:
         """Return what publishes the end, after all parts."""
@@ -128,15 +144,12 @@ class ExternalAttempt:
         self, publication: Publication, after: Progress, notes: AttemptNotes
     ) -> Publication:
         """Return the publication with what the record has of the attempt after it."""
-        assert publication.update is not None
         after = msgspec.structs.replace(after, author=self._author)
         update = ExternalUpdate(
             self.progress, after, self.lease_seconds, None if notes == self._notes else notes
         )
         self.progress, self._notes = after, notes
-        return msgspec.structs.replace(
-            publication, update=msgspec.structs.replace(publication.update, external=update)
-        )
+        return with_external(publication, update)
 
     def _number(self, run: Sequence[Part]) -> Sequence[Part]:
         """Return the parts with tool calls as readers get them."""
@@ -164,21 +177,46 @@ class ExternalAttempt:
         return msgspec.structs.replace(notes, calls=self._calls.count, delta_calls=numbers)
 
 
-def _runs(
-    parts: Sequence[PostedPart], progress: Progress
-) -> Iterator[tuple[Sequence[Part], Progress]]:
-    """Yield neighbours that become one event, with the progress after them."""
-    run: list[Part] = []
+def new_author() -> str:
+    """Return a new author of a progress."""
+    return secrets.token_hex(4)
+
+
+def with_external(publication: Publication, external: ExternalUpdate) -> Publication:
+    """Return a publication whose update concerns an external producer as well."""
+    assert publication.update is not None
+    update = msgspec.structs.replace(publication.update, external=external)
+    return msgspec.structs.replace(publication, update=update)
+
+
+class _Run(NamedTuple):
+    """Neighbours that become one event, the progress after them, and the checkpoint behind them."""
+
+    parts: Sequence[Part]
+    after: Progress
+    checkpoint: bytes | None
+
+
+def _runs(posted: Sequence[PostedPart], progress: Progress) -> Iterator[_Run]:
+    parts: list[Part] = []
     chars, after = 0, progress
-    for part, following in split_texts(parts, progress):
+    for part, following, checkpoint in split_texts(posted, progress):
         size = len(part.text) if isinstance(part, Text | Reasoning | Replace) else 0
-        if run and not (is_joined(run[0], part) and chars + size <= MAX_EVENT_CHARS):
-            yield run, after
-            run, chars = [], 0
-        run.append(part)
+        if parts and not (is_joined(parts[0], part) and chars + size <= MAX_EVENT_CHARS):
+            yield _Run(parts, after, None)
+            parts, chars = [], 0
+        parts.append(part)
         chars, after = chars + size, following
-    if run:
-        yield run, after
+        if checkpoint is not None:
+            yield _Run(parts, after, checkpoint)
+            parts, chars = [], 0
+    if parts:
+        yield _Run(parts, after, None)
+
+
+def _is_at(progress: Progress, place: Progress) -> bool:
+    """Return whether both say the same, whoever their author is."""
+    return (progress.seq, progress.chars) == (place.seq, place.chars)
 
 
 def _add_usage(notes: AttemptNotes, tokens: Mapping[str, Any]) -> AttemptNotes:

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from hub.core.channel import channel_for, partition_of
+from hub.core.durable import DurableState
 from hub.core.external_producer import (
     AttemptNotes,
     ExternalUpdate,
@@ -40,7 +41,7 @@ from hub.core.posted_parts import NewParts, Posted, PostedEnd, select_new
 from hub.engine.attempt_cache import AttemptCache
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
 from hub.engine.drain_signal import DrainSignal
-from hub.engine.external_attempt import ExternalAttempt
+from hub.engine.external_attempt import ExternalAttempt, new_author, with_external
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
 from hub.engine.storage_budget import StorageBudget
@@ -59,6 +60,7 @@ class StartedAttempt(msgspec.Struct, frozen=True):
     """A producer's new attempt.
 
     record: as it was read just before the attempt. new: whether this call created the generation.
+    state: what earlier attempts have stored.
     """
 
     record: Generation
@@ -66,6 +68,7 @@ class StartedAttempt(msgspec.Struct, frozen=True):
     lease: str
     lease_seconds: float
     new: bool = False
+    state: DurableState = DurableState()
 
 
 class PostResult(msgspec.Struct, frozen=True):
@@ -146,27 +149,36 @@ class ExternalProducers:
                 record = await self._store.find(generation)
             if record is None or record.status.ended:
                 raise _ended()
-            begin, attempt = self._begin_event(record, lease, lease_seconds)
-            (published,) = await self._events.publish([begin])
-            if published.outcome in _WRITTEN:
-                if published.stop_requested_by is not None:  # since the record was read
-                    continue
-                _log.info("producer.began", generation=generation, attempt=attempt)
-                return StartedAttempt(record, attempt, lease, lease_seconds, new)
+            events = AttemptEvents(record, self._limits, next_writer=lease_digest(lease))
+            publications = self._begin_events(events, record, lease_seconds)
+            published = await self._events.publish(publications)
+            if any(each.stop_requested_by is not None for each in published):
+                continue  # since the record was read
+            if all(each.outcome in _WRITTEN for each in published):
+                _log.info("producer.started", generation=generation, attempt=events.number)
+                return StartedAttempt(
+                    record, events.number, lease, lease_seconds, new, events.state
+                )
         raise _contended()
 
-    def _begin_event(
-        self, record: Generation, lease: str, lease_seconds: float
-    ) -> tuple[Publication, int]:
-        events = AttemptEvents(record, self._limits, next_writer=lease_digest(lease))
+    def _begin_events(
+        self, events: AttemptEvents, record: Generation, lease_seconds: float
+    ) -> list[Publication]:
+        """Return what begins the next attempt, which keeps what earlier ones have stored."""
         is_first = record.status is Status.QUEUED
-        name = STARTED if is_first else RESTARTED
-        begin = events.begin(name)
-        notes = AttemptNotes(queued_seconds=round(max(0.0, record.age_seconds), 3))
-        external = ExternalUpdate(Progress(), Progress(), lease_seconds, notes)
-        assert begin.update is not None
-        update = msgspec.structs.replace(begin.update, external=external)
-        return msgspec.structs.replace(begin, update=update), events.number
+        publications = events.begin_after(record, STARTED if is_first else RESTARTED)
+        checkpoint = events.state.checkpoint
+        usage = None if checkpoint is None or checkpoint.usage is None else dict(checkpoint.usage)
+        notes = AttemptNotes(
+            queued_seconds=round(max(0.0, record.age_seconds), 3),
+            usage=usage,
+            calls=events.next_call,
+        )
+        progress = Progress(author=new_author())
+        return [
+            with_external(each, ExternalUpdate(progress, progress, lease_seconds, notes))
+            for each in publications
+        ]
 
     async def post(
         self, generation: str, lease: str, posted: Sequence[Posted], *, whole: bool = True

@@ -13,6 +13,7 @@ from hub.api.posted_parts import parse_items
 from hub.api.producer_requests import LEASE_HEADER, PRODUCE, ProduceBody, ProducerRequests, lease_of
 from hub.core.channel import Channel, channel_for
 from hub.core.cursor import Position, format_cursor
+from hub.core.durable import DurableState
 from hub.core.posted_parts import Posted
 from hub.engine.external_producers import PostResult, StartedAttempt
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
@@ -33,7 +34,8 @@ _LEASE: Final = Parameter(
 
 class AttemptResponse(msgspec.Struct, frozen=True):
     """`lease` is the secret that posts of this attempt send. `cursor` is the position just before
-    the first event of the answer.
+    the first event of the answer. A new attempt at an answer also has `previous`, the folded parts
+    up to the newest checkpoint, its value as `checkpoint`, and `inputs`.
     """
 
     generation: str
@@ -41,6 +43,9 @@ class AttemptResponse(msgspec.Struct, frozen=True):
     lease: str
     lease_seconds: float
     cursor: str
+    previous: list[dict[str, Any]] | msgspec.UnsetType | None = msgspec.UNSET
+    checkpoint: Any = msgspec.UNSET
+    inputs: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class StopNotice(msgspec.Struct, frozen=True):
@@ -163,11 +168,24 @@ def _attempt_response(started: StartedAttempt) -> web.Response:
         started.lease_seconds,
         _cursor(started.record.channel, started.record.after),
     )
+    if not started.new:
+        previous, checkpoint = describe_state(started.state)
+        response = msgspec.structs.replace(
+            response, previous=previous, checkpoint=checkpoint, inputs=[]
+        )
     return json_response(
         response,
         status=201 if started.new else 200,
         headers={"Location": f"/generations/{generation}"},
     )
+
+
+def describe_state(state: DurableState) -> tuple[list[dict[str, Any]] | None, Any]:
+    """Return the parts up to the checkpoint and its value, None and None without one."""
+    if state.checkpoint is None:
+        return None, None
+    parts = [dict(part) for part in state.checkpoint.folded]
+    return parts, msgspec.Raw(state.checkpoint.value)
 
 
 def _cursor(channel: Channel, position: Position | None) -> str:

@@ -9,6 +9,7 @@ from contextlib import nullcontext, suppress
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.core.external_producer import LeaseState
@@ -339,3 +340,41 @@ async def repeat(call: Callable[[], Awaitable[Any]]) -> Any:
     """Call when the interval of the reconciler, which all nodes share, is over."""
     await asyncio.sleep(0.002)
     return await call()
+
+
+@pytest.mark.parametrize("cut", range(7))
+async def test_checkpoint_is_saved_with_its_part(nodes: list[Node], cut: int) -> None:
+    """The next attempt continues after the newest checkpoint whose part was acknowledged, and
+    readers keep the parts up to it.
+    """
+    posted = numbered(
+        [
+            Text("a"),
+            Text("b"),
+            Data("h", 1, visible=False),
+            Usage({"prompt_tokens": 3}),
+            Text("c"),
+            Text("d"),
+        ]
+    )
+    for n in (1, 2, 3, 4):
+        posted[n] = msgspec.structs.replace(posted[n], checkpoint=b'{"n":%d}' % n)
+    first = await nodes[0].begin("key")
+    generation = first.record.id
+    await nodes[0].producers.post(generation, first.lease, posted[:cut])
+    saved = min(cut - 1, 4)
+    second = await nodes[1].begin("key")
+    checkpoint = second.state.checkpoint
+    assert (checkpoint and checkpoint.value) == (b'{"n":%d}' % saved if saved > 0 else None)
+    kept = ["", "", "ab", "ab", "ab", "abc"][saved + 1] if saved > 0 else ""
+    assert (await nodes[0].record(generation)).text == kept
+    await nodes[0].producers.post(
+        generation, second.lease, [*texts(0, "!"), PostedEnd(1, Status.DONE, DONE)]
+    )
+    record = await nodes[0].record(generation)
+    assert record.text == kept + "!"
+    events = await nodes[0].events()
+    assert ("generation.continued" in [name for name, _ in events]) == (saved > 0)
+    assert record.end["usage"] == ({"prompt_tokens": 3} if saved >= 3 else None)
+    hidden = [part for part in record.all_parts if part["type"] == "data"]
+    assert len(hidden) == (saved >= 2)
