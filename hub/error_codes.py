@@ -615,6 +615,15 @@ TOO_MANY_MESSAGES: Final = ErrorCode(
     "Wait for the reply to a message before you send many more.",
     "after `Retry-After`",
 )
+TOO_MANY_CLAIMS: Final = ErrorCode(
+    "too_many_claims",
+    429,
+    "Too many claims of jobs wait on a node",
+    "The node has `producers.max_waiting_claims` claims that wait for jobs, or the API key has "
+    "`producers.max_waiting_claims_per_key` of them.",
+    "Claim several jobs with one claim (`max`), or raise the setting.",
+    "after `Retry-After`",
+)
 TOO_MANY_GENERATIONS: Final = ErrorCode(
     "too_many_generations",
     429,

@@ -490,3 +490,35 @@ def test_accepted_context_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each and each.get_secret_value() for each in keys] == [CONTEXT_KEY, CONTEXT_KEY, None]
     assert len(warnings) == 1
     assert CONTEXT_KEY not in f"{warnings}{settings!r}"
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"base_url": "http://llm"}, "has no base_url"),
+        ({"target": "a:b"}, 'for kind = "function" only'),
+        ({"total_seconds": 1}, "total_seconds does not fit"),
+        ({"queue": "default"}, "worker.queues names"),
+        ({"queue": "gpu"}, "the upstream 'main' uses"),
+    ],
+)
+def test_wrong_queue(tmp_path: Path, table: dict[str, object], reason: str) -> None:
+    """A queue of external producers has settings of its own, and no worker reads it."""
+    file = tmp_path / "hub.toml"
+    lines = [f"{name} = {json.dumps(value)}" for name, value in table.items()]
+    main = '[upstreams.main]\nbase_url = "http://llm"\nqueue = "gpu"\n'
+    file.write_text("\n".join([main, '[upstreams.support]\nkind = "queue"', *lines]))
+    with pytest.raises(OperatorError, match=re.escape(reason)):
+        load_settings(file)
+
+
+def test_queue_has_the_name_of_its_upstream(tmp_path: Path) -> None:
+    """The queue of an upstream of the kind `queue` is its name, if that can be the name of one."""
+    file = tmp_path / "hub.toml"
+    file.write_text('[upstreams.support]\nkind = "queue"\n')
+    assert load_settings(file).settings.upstreams["support"].find_queue("support") == "support"
+    file.write_text('[upstreams."Big.Support"]\nkind = "queue"\n')
+    with pytest.raises(OperatorError, match="cannot be the name of a queue"):
+        load_settings(file)
+    file.write_text('[upstreams."Big.Support"]\nkind = "queue"\nqueue = "big"\n')
+    assert load_settings(file).settings.upstreams["Big.Support"].find_queue("Big.Support") == "big"

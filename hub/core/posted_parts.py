@@ -70,16 +70,16 @@ def select_new(posted: Sequence[Posted], progress: Progress) -> NewParts:
     return NewParts(parts, None, None)
 
 
-class Piece(NamedTuple):
-    """A part or a piece of its text, the progress after it, and the checkpoint saved with it."""
+class Chunk(NamedTuple):
+    """A part or a chunk of its text, the progress after it, and the checkpoint saved with it."""
 
     part: Part
     after: Progress
     checkpoint: bytes | None
 
 
-def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Piece]:
-    """Yield the parts, long texts in pieces.
+def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Chunk]:
+    """Yield the parts, long texts in chunks.
 
     progress: that before them; a part of the first text may be published already.
     """
@@ -87,14 +87,14 @@ def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Pie
     for each in parts:
         part = each.part
         if not isinstance(part, Text | Reasoning) or len(part.text) <= MAX_EVENT_CHARS:
-            yield Piece(_cut(part, start) if start else part, Progress(each.seq), each.checkpoint)
+            yield Chunk(_cut(part, start) if start else part, Progress(each.seq), each.checkpoint)
         else:
             for first in range(start, len(part.text), MAX_EVENT_CHARS):
                 end = first + MAX_EVENT_CHARS
                 is_last = end >= len(part.text)
                 after = Progress(each.seq) if is_last else Progress(each.seq - 1, end)
                 checkpoint = each.checkpoint if is_last else None
-                yield Piece(type(part)(part.text[first:end]), after, checkpoint)
+                yield Chunk(type(part)(part.text[first:end]), after, checkpoint)
         start = 0
 
 

@@ -214,9 +214,9 @@ def _runs(posted: Sequence[PostedPart], progress: Progress) -> Iterator[_Run]:
         yield _Run(parts, after, None)
 
 
-def _is_at(progress: Progress, place: Progress) -> bool:
+def _is_at(progress: Progress, other: Progress) -> bool:
     """Return whether both say the same, whoever their author is."""
-    return (progress.seq, progress.chars) == (place.seq, place.chars)
+    return (progress.seq, progress.chars) == (other.seq, other.chars)
 
 
 def _add_usage(notes: AttemptNotes, tokens: Mapping[str, Any]) -> AttemptNotes:

@@ -45,7 +45,7 @@ from hub.engine.external_attempt import ExternalAttempt, new_author, with_extern
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
 from hub.engine.storage_budget import StorageBudget
-from hub.error_codes import ANSWER_TOO_LARGE, ENDED, LEASE_LOST, PRODUCER_LOST
+from hub.error_codes import ANSWER_TOO_LARGE, CONFLICT, ENDED, LEASE_LOST, PRODUCER_LOST
 from hub.errors import BrokerUnavailable, CallerError, Conflict, SequenceGap
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Outcome, Publication
@@ -213,6 +213,29 @@ class ExternalProducers:
                     return result
                 attempt, is_read = None, False
         raise _contended()
+
+    async def return_lease(self, generation: str, lease: str) -> None:
+        """Return a claimed job: another producer can claim it, and the attempt does not count.
+
+        Raise NotFound; Conflict when the lease is void, the answer has ended or was not claimed;
+        BrokerUnavailable.
+        """
+        record = await self._store.find(generation)
+        if record is None:
+            raise generation_not_found()
+        if record.writer != lease_digest(lease):
+            raise lease_lost()
+        if record.stop_requested_by is not None:
+            await self._stop(record)
+            raise _ended()
+        if record.status.ended:
+            raise _ended()
+        if record.request.producer:
+            raise Conflict(
+                "no job belongs to this answer; post its end", code=CONFLICT, generation=generation
+            )
+        if not await self._jobs.return_job(record):
+            raise lease_lost()
 
     async def _publish(self, attempt: ExternalAttempt, new: NewParts) -> PostResult | None:
         """Publish the new parts and the end; return None if the broker refused any of it."""

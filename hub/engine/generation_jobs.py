@@ -19,6 +19,7 @@ from hub.core.generation import (
 )
 from hub.engine.attempt import GenerationResult
 from hub.errors import ProducerLost
+from hub.ports.claims import JobClaims
 from hub.ports.events import EventWriter, Outcome, Publication
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
@@ -31,8 +32,10 @@ async def _ignore_result(result: GenerationResult) -> None:
 class GenerationJobs:
     """Adds and removes the jobs of generations.
 
-    queues: the queue of each upstream, by name; the others use `default`. on_result: called for
-    each answer of an external producer that ended on this node.
+    queues: the queue of each upstream, by name; the others use `default`. claims, retries: the jobs
+    that external producers claim, and how often each of those upstreams, by name, lets another one
+    have a job whose producer was lost. on_result: called for each answer of an external producer
+    that ended on this node.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class GenerationJobs:
         queue: GenerationQueue,
         queues: Mapping[str, str] | None = None,
         *,
+        claims: JobClaims | None = None,
+        retries: Mapping[str, int] | None = None,
         on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
     ) -> None:
         self._events = events
         self._store = store
         self._queue = queue
         self._queues = queues or {}
+        self._claims = claims
+        self._retries = retries or {}
         self._on_result = on_result
 
     async def add(self, record: Generation) -> Admission:
@@ -73,7 +80,7 @@ class GenerationJobs:
                 continue
             if published in (Outcome.STALE, Outcome.GAP):
                 return False
-            await self._remove_job(latest)
+            await self.remove_job(latest)
             if published is Outcome.WRITTEN and latest.external is not None:
                 await self._on_result(result)
             return published is Outcome.WRITTEN
@@ -127,24 +134,45 @@ class GenerationJobs:
         return published.outcome, result
 
     async def end_lost(self, record: Generation) -> bool:
-        """End an answer whose external producer has not renewed its lease.
+        """End an answer whose external producer has not renewed its lease, or let another producer
+        have its job.
 
         Return whether it ended here. Raise BrokerUnavailable.
         """
+        if self._claims is not None and self._may_retry(record):
+            if await self._store.void_lease(record, returned=False):
+                await self._claims.give_back(record.id)
+            return False
         lost = ProducerLost()
         failure = {"code": lost.code, "message": lost.message, "retryable": lost.retryable}
         return await self.end(record, Status.FAILED, failure)
+
+    async def return_job(self, record: Generation) -> bool:
+        """Let another producer have a job whose producer returns it; its attempt does not count.
+
+        Return False if its lease is void. Raise BrokerUnavailable.
+        """
+        if self._claims is None or not await self._store.void_lease(record, returned=True):
+            return False
+        await self._claims.give_back(record.id)
+        return True
+
+    def _may_retry(self, record: Generation) -> bool:
+        upstream = record.request.upstream
+        return not record.request.producer and record.attempt <= self._retries.get(upstream, 0)
 
     async def finish(self, result: GenerationResult) -> None:
         """Do what follows the end of an answer that its external producer has ended.
 
         Raise BrokerUnavailable; then the reconciler does it.
         """
-        await self._remove_job(result.generation)
+        await self.remove_job(result.generation)
         await self._on_result(result)
 
-    async def _remove_job(self, record: Generation) -> None:
-        await self._queue.withdraw(self._job(record))
+    async def remove_job(self, record: Generation) -> None:
+        """Remove the job of a generation that has ended. Raise BrokerUnavailable."""
+        is_taken = record.request.upstream in self._retries
+        await self._queue.withdraw(self._job(record), is_taken=is_taken)
         await self.add_next(record)
 
     async def add_next(self, record: Generation) -> None:

@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from hub.api.heartbeats import is_true
+from hub.api.producer_requests import LEASE_HEADER
 from hub.core.channel import UserId
 from hub.errors import BadRequest
 from hub.http.routing import Parameter
@@ -64,6 +65,9 @@ PUBLISH_IDEMPOTENCY_KEY: Final = Parameter(
 )
 LOCATED: Final = {"Location": "The URL of the generation"}
 GENERATION: Final = Parameter("path", "id", str, "The generation id")
+LEASE: Final = Parameter(
+    "header", LEASE_HEADER, str, "The lease of the attempt, a secret", required=True
+)
 OUTPUT_TEMPLATE: Final = Parameter(
     "query",
     "shape",

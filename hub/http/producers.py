@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from hub.api.posted_parts import parse_items
-from hub.api.producer_requests import LEASE_HEADER, PRODUCE, ProduceBody, ProducerRequests, lease_of
+from hub.api.producer_requests import PRODUCE, ProduceBody, ProducerRequests, lease_of
 from hub.core.channel import Channel, channel_for
 from hub.core.cursor import Position, format_cursor
 from hub.core.durable import DurableState
@@ -20,16 +20,13 @@ from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
 from hub.http.generations import StartResponse
 from hub.http.json_body import json_response, read_json
-from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LOCATED
+from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LEASE, LOCATED
 from hub.http.posted_lines import LineLimits, PostedLines
 from hub.http.publish import NDJSON
-from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
+from hub.http.routing import Operation, build_routes, json, json_body, key
 from hub.ports.clock import Clock
 
 _PARSED_AT_ONCE: Final = 500  # items, without a pause for other requests
-_LEASE: Final = Parameter(
-    "header", LEASE_HEADER, str, "The lease of the attempt, a secret", required=True
-)
 
 
 class AttemptResponse(msgspec.Struct, frozen=True):
@@ -121,7 +118,7 @@ class ProducerRoutes:
         tag="producers",
         summary="Post parts of an answer",
         security=key(PRODUCE),
-        parameters=[GENERATION, _LEASE],
+        parameters=[GENERATION, LEASE],
         body={"application/json": list[dict[str, Any]], NDJSON[0]: None},
         responses=[json(200, PartsResponse, "The parts up to `ack` are published.")],
         refuses=[404, 409],

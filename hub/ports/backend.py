@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from hub.ports.budgets import BudgetStore
+from hub.ports.claims import JobClaims
 from hub.ports.commands import CommandBus
 from hub.ports.events import EventLog, Subscriptions
 from hub.ports.generations import GenerationStore
@@ -68,6 +69,9 @@ class Backend(Protocol):
 
     @property
     def queue(self) -> GenerationQueue: ...
+
+    @property
+    def claims(self) -> JobClaims: ...
 
     @property
     def commands(self) -> CommandBus: ...

@@ -184,6 +184,15 @@ class GenerationStore(Protocol):
         """Return who requested that the generation stops; None when nobody did."""
         ...
 
+    async def void_lease(self, generation: Generation, *, returned: bool) -> bool:
+        """Void the lease of an external producer, so that another one can claim the job.
+
+        generation: as it was read. returned: whether the producer gives it back; then its attempt
+        does not count, and the next one has its number. Otherwise the lease must have ended.
+        Return False, and change nothing, if another attempt has begun or the generation has ended.
+        """
+        ...
+
     async def request_stop(self, generation: str, by: str) -> StopResult | None:
         """Store a stop request in the record; the first one is kept.
 

@@ -86,8 +86,11 @@ class GenerationQueue(Protocol):
         """Add a job that was accepted before, without a check of the limits of waiting jobs."""
         ...
 
-    async def withdraw(self, job: Job) -> None:
-        """Remove a job, unless a worker holds it: that worker finds the generation ended."""
+    async def withdraw(self, job: Job, *, is_taken: bool = False) -> None:
+        """Remove a job, unless a worker holds it: that worker finds the generation ended.
+
+        is_taken: whether an external producer may have claimed the job; it is removed anyway.
+        """
         ...
 
     async def job_states(self, generations: Sequence[str]) -> Sequence[JobState | None]:

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from hub.errors import OperatorError
+from hub.settings import patterns
 from hub.settings.context_keys import check_context_keys
 from hub.settings.models import Auth, Settings, Upstream
 
@@ -19,6 +20,9 @@ _FUNCTION_SETTINGS: Final = frozenset(
     }
 )
 _ONLY_OF_FUNCTIONS: Final = ("isolation", "version_policy")
+_QUEUE_SETTINGS: Final = frozenset(
+    {"kind", "retries", "max_running", "max_queued", "queue", "default_model", "models", "base_url"}
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -109,23 +113,47 @@ def _check_upstreams(settings: Settings) -> None:
                 raise OperatorError(
                     f"upstreams.{name}.fallbacks names {fallback!r}, which must be another upstream"
                 )
-            if settings.upstreams[fallback].is_function:
+            if not settings.upstreams[fallback].is_endpoint:
                 raise OperatorError(
-                    f"upstreams.{name}.fallbacks names {fallback!r}, which is a function; a "
-                    "fallback must be an LLM endpoint"
+                    f"upstreams.{name}.fallbacks names {fallback!r}, which is a "
+                    f"{settings.upstreams[fallback].kind}; a fallback must be an LLM endpoint"
                 )
         if upstream.is_function:
-            _check_function(name, upstream)
+            _check_settings(name, upstream, _FUNCTION_SETTINGS)
+        if upstream.is_queue:
+            _check_settings(name, upstream, _QUEUE_SETTINGS)
+            _check_queue(name, upstream, settings)
         for setting in _ONLY_OF_FUNCTIONS:
             if setting in upstream.model_fields_set and not upstream.is_function:
                 raise OperatorError(f'upstreams.{name}.{setting} is for kind = "function" only')
 
 
-def _check_function(name: str, upstream: Upstream) -> None:
-    for setting in sorted(upstream.model_fields_set - _FUNCTION_SETTINGS):
+def _check_settings(name: str, upstream: Upstream, known: frozenset[str]) -> None:
+    for setting in sorted(upstream.model_fields_set - known):
         raise OperatorError(
-            f'upstreams.{name}.{setting} does not fit kind = "function"; the settings of a '
-            f"function are {', '.join(sorted(_FUNCTION_SETTINGS - {'base_url'}))}"
+            f'upstreams.{name}.{setting} does not fit kind = "{upstream.kind}"; the settings of a '
+            f"{upstream.kind} are {', '.join(sorted(known - {'base_url'}))}"
+        )
+
+
+def _check_queue(name: str, upstream: Upstream, settings: Settings) -> None:
+    """Check that no worker takes the jobs that external producers claim."""
+    queue = upstream.find_queue(name)
+    if not re.fullmatch(patterns.QUEUE, queue):
+        raise OperatorError(
+            f"set upstreams.{name}.queue, because {name!r} cannot be the name of a queue: "
+            + patterns.REQUIREMENTS[patterns.QUEUE]
+        )
+    others = [
+        other
+        for other, each in settings.upstreams.items()
+        if not each.is_queue and each.queue == queue
+    ]
+    if others or queue in settings.worker.queues:
+        user = f"the upstream {others[0]!r} uses" if others else "worker.queues names"
+        raise OperatorError(
+            f"{user} the queue {queue!r}, from which external producers claim the jobs of "
+            f"{name!r}; give upstreams.{name}.queue another name"
         )
 
 

@@ -31,6 +31,7 @@ from hub.settings.presets import PresetName, apply_preset
 
 PREFIX: Final = "HUB_"
 FUNCTION_KIND: Final = "function"
+QUEUE_KIND: Final = "queue"
 MIN_SECRET_BYTES: Final = 32
 MIN_API_KEY_CHARS: Final = 16
 """A shorter API key is accepted, with a warning."""
@@ -224,6 +225,8 @@ class Producers(Section):
     block_warning_seconds: PositiveFloat = 1.0
     block_limit_seconds: PositiveFloat = 30.0
     show_errors: bool = False
+    max_waiting_claims: PositiveInt = 1000
+    max_waiting_claims_per_key: PositiveInt = 100
 
 
 class Node(Section):
@@ -260,18 +263,29 @@ class Envelope(Section):
 
 
 UpstreamKind = Literal[
-    "openai", "openai-responses", "anthropic", "ollama", "dashscope", "envelope", "function"
+    "openai",
+    "openai-responses",
+    "anthropic",
+    "ollama",
+    "dashscope",
+    "envelope",
+    "function",
+    "queue",
 ]
 
 
 def _check_base_url(url: str, info: ValidationInfo) -> str:
-    """Return the URL. Only a function has none, and it has an empty one."""
-    if info.data.get("kind") == FUNCTION_KIND:
-        if url:
-            raise ValueError('kind = "function" has a target and no base_url; remove it')
-    elif not url:
+    """Return the URL. Only functions and queues have none: theirs is empty."""
+    kind = info.data.get("kind")
+    if kind == QUEUE_KIND and url:
+        raise ValueError('kind = "queue" has no base_url; remove it')
+    if kind == FUNCTION_KIND and url:
+        raise ValueError('kind = "function" has a target and no base_url; remove it')
+    if kind in (FUNCTION_KIND, QUEUE_KIND):
+        return url
+    if not url:
         raise PydanticCustomError("missing", "Field required")
-    elif re.match(patterns.HTTP_URL, url) is None:
+    if re.match(patterns.HTTP_URL, url) is None:
         raise ValueError(patterns.REQUIREMENTS[patterns.HTTP_URL])
     return url
 
@@ -326,6 +340,21 @@ class Upstream(Section):
 
     _target = field_validator("target")(_check_target)
     _base_url = field_validator("base_url")(_check_base_url)
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether external producers claim its jobs."""
+        return self.kind == QUEUE_KIND
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether it is an LLM endpoint."""
+        return not self.is_function and not self.is_queue
+
+    def find_queue(self, name: str) -> str:
+        """Return the name of the queue of its jobs. name: that of the upstream."""
+        has_own = self.is_queue and "queue" not in self.model_fields_set
+        return name if has_own else self.queue
 
     @property
     def is_function(self) -> bool:

@@ -9,6 +9,7 @@ from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
+from hub.testing.claims import MemoryJobClaims
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
 from hub.testing.generations import MemoryGenerationStore
 from hub.testing.queue import MemoryGenerationQueue
@@ -52,6 +53,7 @@ class MemoryBackend:
             now=now,
         )
         self.queue = MemoryGenerationQueue(queue_limits, lease_seconds=lease_seconds)
+        self.claims = MemoryJobClaims(self.queue)
         self.commands = MemoryCommandBus(now)
         self.tickets = MemoryTicketStore(now)
         self.topic_presence = MemoryPresenceStore(now)

@@ -182,6 +182,24 @@ class MemoryGenerationStore:
         record = await self.find(generation)
         return record.stop_requested_by if record else None
 
+    async def void_lease(self, generation: Generation, *, returned: bool) -> bool:
+        self._check_available()
+        record = self.records.get(generation.id)
+        if record is None or record.status.ended or record.external is None:
+            return False
+        external = self._with_lease(record).external
+        if (record.attempt, record.writer) != (generation.attempt, generation.writer):
+            return False
+        if external is None or not external.lease_seconds or external.is_held is not returned:
+            return False
+        self.records[record.id] = msgspec.structs.replace(
+            record,
+            writer="",
+            attempt=record.attempt - returned,
+            external=msgspec.structs.replace(record.external, lease_seconds=0.0),
+        )
+        return True
+
     async def request_stop(self, generation: str, by: str) -> StopResult | None:
         self._check_available()
         record = self.records.get(generation)

@@ -52,11 +52,12 @@ class MemoryGenerationQueue:
         self._fair_queue.add(job, limited=False)
         self._dispatch()
 
-    async def withdraw(self, job: Job) -> None:
+    async def withdraw(self, job: Job, *, is_taken: bool = False) -> None:
         self._fair_queue.remove(job)
         self._unattended_checks.pop(job.generation, None)
         token = self._token_of(job.generation)
-        if token is None or (token in self._leased and self._leased[token][1] > self._now()):
+        is_held = token in self._leased and self._leased[token][1] > self._now()
+        if token is None or (is_held and not is_taken):
             return
         self._leased.pop(token, None)
         self._versions.pop(token, None)
@@ -147,6 +148,33 @@ class MemoryGenerationQueue:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+    def take_ready(self, queue: str, count: int) -> list[Lease]:
+        """Reserve ready jobs of a queue."""
+        ready = [lease for lease in self._ready if self._jobs[lease.token].queue == queue][:count]
+        for lease in ready:
+            self._ready.remove(lease)
+            self._hold(lease)
+        return ready
+
+    def take_expired(self, queue: str, count: int) -> list[Lease]:
+        """Reserve jobs of a queue again whose lease has expired."""
+        expired = [
+            lease
+            for lease, expires_at in self._leased.values()
+            if expires_at <= self._now() and self._jobs[lease.token].queue == queue
+        ][:count]
+        for lease in expired:
+            self._hold(lease)
+        return expired
+
+    def give_back(self, generation: str) -> None:
+        """Make a reserved job ready again."""
+        token = self._token_of(generation)
+        if token is not None and token in self._leased:
+            self._unattended_checks.pop(generation, None)
+            self._make_ready(self._jobs.pop(token))
+            del self._leased[token]
 
     def expire_leases(self) -> None:
         """End every lease, as its time would; the jobs can be reserved again."""

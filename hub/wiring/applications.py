@@ -25,6 +25,7 @@ from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
+from hub.http.jobs import JobRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.posted_lines import LineLimits
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
@@ -107,7 +108,7 @@ def internal_application(
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
-            _producer_routes(settings, node, api_keys),
+            *_producer_routes(settings, node, api_keys),
             ConsoleRoutes(streams, api_keys, StaticFiles("console")),
             metrics,
         ],
@@ -117,15 +118,15 @@ def internal_application(
     )
 
 
-def _producer_routes(settings: Settings, node: NodeParts, api_keys: ApiKeys) -> ProducerRoutes:
-    requests = build_generation_requests(settings, node.generations)
+def _producer_routes(settings: Settings, node: NodeParts, api_keys: ApiKeys) -> list[Routes]:
+    generations = build_generation_requests(settings, node.generations)
+    requests = ProducerRequests(node.producers, generations, api_keys)
     max_body_bytes = settings.publish.max_body_bytes
-    return ProducerRoutes(
-        ProducerRequests(node.producers, requests, api_keys),
-        node.clock,
-        LineLimits(max_body_bytes, settings.generations.flush_seconds),
-        max_body_bytes=max_body_bytes,
-    )
+    lines = LineLimits(max_body_bytes, settings.generations.flush_seconds)
+    return [
+        ProducerRoutes(requests, node.clock, lines, max_body_bytes=max_body_bytes),
+        JobRoutes(requests, node.claims),
+    ]
 
 
 def build_publish_requests(

@@ -140,6 +140,8 @@ def build_jobs(
         backend.generations,
         backend.queue,
         queue_by_upstream(settings),
+        claims=backend.claims,
+        retries=claim_retries(settings),
         on_result=on_result,
     )
 
@@ -149,6 +151,15 @@ def known_models(settings: Settings) -> Mapping[str, Collection[str]]:
     return {
         name: {*upstream.models, upstream.default_model or ""}
         for name, upstream in settings.upstreams.items()
+    }
+
+
+def claim_retries(settings: Settings) -> Mapping[str, int]:
+    """Return how often each upstream of the kind `queue` lets another producer have a lost job."""
+    return {
+        name: each.retries if "retries" in each.model_fields_set else 0
+        for name, each in settings.upstreams.items()
+        if each.is_queue
     }
 
 
@@ -174,4 +185,4 @@ def pinned_upstreams(settings: Settings) -> Collection[str]:
 
 def queue_by_upstream(settings: Settings) -> Mapping[str, str]:
     """Return the name of each upstream's queue."""
-    return {name: each.queue for name, each in settings.upstreams.items()}
+    return {name: each.find_queue(name) for name, each in settings.upstreams.items()}

@@ -16,6 +16,7 @@ from hub.engine.external_producers import ExternalProducers
 from hub.engine.gap_check import GapCheck
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.job_claims import ClaimLimits, Claims
 from hub.engine.latency_probe import LatencyProbe
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.engine.node_metrics import NodeMetrics
@@ -33,7 +34,9 @@ from hub.wiring.backend import (
     build_jobs,
     build_parts_limits,
     build_reconciler,
+    claim_retries,
     known_models,
+    queue_by_upstream,
 )
 from hub.wiring.tracing import Tracing
 
@@ -53,6 +56,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     rate_limits: PublishRateLimits
     generations: Generations
     producers: ExternalProducers
+    claims: Claims
     reconciler: Reconciler
     admin_commands: AdminCommands
     connection_query: ConnectionQuery
@@ -102,6 +106,11 @@ def build_node_parts(
     )
     jobs = build_jobs(settings, backend, on_result)
     store = tracing.generations(backend.generations)
+    producers = ExternalProducers(
+        backend.events, store, jobs, clock, limits=build_parts_limits(settings), budget=budget
+    )
+    queues = queue_by_upstream(settings)
+    retries = claim_retries(settings)
     return NodeParts(
         backend=backend,
         clock=clock,
@@ -116,8 +125,20 @@ def build_node_parts(
         ),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
         generations=Generations(backend.events, store, backend.queue, budget=budget, jobs=jobs),
-        producers=ExternalProducers(
-            backend.events, store, jobs, clock, limits=build_parts_limits(settings), budget=budget
+        producers=producers,
+        claims=Claims(
+            backend.claims,
+            store,
+            jobs,
+            producers,
+            clock,
+            upstreams={name: queues[name] for name in retries},
+            retries=retries,
+            limits=ClaimLimits(
+                max_waiting=settings.producers.max_waiting_claims,
+                max_waiting_per_key=settings.producers.max_waiting_claims_per_key,
+                check_seconds=settings.worker.lease_seconds,
+            ),
         ),
         reconciler=build_reconciler(settings, backend, clock, jobs),
         admin_commands=AdminCommands(backend.commands, connections),
@@ -148,6 +169,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start(NODE_STATE_TASK, node.connection_query.keep_node_state)
     tasks.start("connection query", node.connection_query.answer_requests)
     tasks.start("reconciler", node.reconciler.run)
+    tasks.start("claimed jobs", node.claims.run_checks)
     tasks.start("topic presence", node.topic_presence.run)
     tasks.start("latency probe", probe.run)
     tasks.start("gap check", gap_check.run)

@@ -25,6 +25,7 @@ from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
+from hub.http.jobs import JobRoutes
 from hub.http.openapi.document import build_document
 from hub.http.openapi.routes import OpenApiRoutes
 from hub.http.own_generations import OwnGenerationRoutes
@@ -69,6 +70,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         NodeProbeRoutes,
         ActiveGenerationRoutes,
         ProducerRoutes,
+        JobRoutes,
         ConsoleRoutes,
         MetricsRoutes,
         OpenApiRoutes,

@@ -60,7 +60,7 @@ def build_upstreams(
             max_retry_after_seconds=each.max_retry_after_seconds,
         )
         for name, each in settings.upstreams.items()
-        if not each.is_function
+        if each.is_endpoint
     }
     return {
         name: Failover([endpoints[one] for one in (name, *each.fallbacks)], clock)
@@ -70,10 +70,13 @@ def build_upstreams(
 
 
 def build_upstream_models(settings: Settings) -> dict[str, UpstreamModels]:
-    """Return the models of all upstreams, by name. Those of a function have its name as default."""
+    """Return the models of all upstreams, by name.
+
+    Functions and queues have their name as default.
+    """
     return {
         name: UpstreamModels(
-            upstream.default_model or (name if upstream.is_function else None),
+            upstream.default_model or (None if upstream.is_endpoint else name),
             upstream.models,
             _common_kind(settings, name),
         )

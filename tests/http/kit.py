@@ -58,6 +58,7 @@ SETTINGS = Settings.model_validate(
                 "models": ["m1", "m2"],
             },
             "open": {"base_url": "http://127.0.0.1:1"},
+            "support": {"kind": "queue"},
         },
         "default_upstream": "main",
     }

@@ -321,3 +321,85 @@ async def test_long_text_becomes_several_events(hub: Hub) -> None:
     record = await producer.record()
     assert record["text"] == words + "!"
     assert record["deltas"] == 3
+
+
+async def claim(hub: Hub, status: int = 200, **fields: Any) -> Any:
+    body = {"queue": "support", "wait_seconds": 0, **fields}
+    answered = await hub.call("POST", "/jobs/claim", internal=True, headers=HEADERS, json=body)
+    assert answered[0] == status, answered
+    return answered[1]
+
+
+async def test_claim_a_question(hub: Hub) -> None:
+    """A producer claims a user's question with all that it needs, and answers it."""
+    assert await claim(hub) == {"jobs": []}
+    question = {
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Refund?"}]}],
+        "upstream": "support", "params": {"temperature": 0}, "metadata": {"order": 7}, "chat": "c",
+    }  # fmt: skip
+    _, asked = await hub.call("POST", "/generations?user=alice", json=question)
+    (job,) = (await claim(hub, max=3, lease_seconds=10, claim_id="c1"))["jobs"]
+    assert await claim(hub, claim_id="c1") == {"jobs": [job]}
+    lease = job.pop("lease")
+    assert job == {
+        "generation": asked["generation"], "attempt": 1, "lease_seconds": 10.0, "user": "alice",
+        "chat": "c", "prompt": "Refund?", "messages": question["messages"], "model": "support",
+        "params": {"temperature": 0}, "metadata": {"order": 7}, "previous": None,
+        "checkpoint": None, "inputs": [],
+    }  # fmt: skip
+    producer = Producer(hub, {**job, "lease": lease})
+    checkpointed = {**text(0, "kept"), "checkpoint": {"page": 1}}
+    assert (await producer.post([checkpointed, text(1, " lost")]))[1]["ack"] == 1
+    path = f"/generations/{producer.generation}/lease"
+    for status in (204, 409):
+        async with hub.ask(
+            "DELETE", path, internal=True, headers={**HEADERS, "Hub-Lease": lease}
+        ) as response:
+            assert response.status == status
+    (again,) = (await claim(hub))["jobs"]
+    assert (again["attempt"], again["checkpoint"]) == (1, {"page": 1})
+    assert again["previous"] == [{"type": "text", "text": "kept"}]
+    second = Producer(hub, again)
+    await second.post([text(0, "!"), end(1)])
+    assert (await second.record())["text"] == "kept!"
+
+
+async def test_attempt_after_a_checkpoint(hub: Hub) -> None:
+    """The next attempt with the same id gets the checkpoint and the parts before it."""
+    first = await begin(hub, id="k")
+    await first.post([{**text(0, "kept"), "checkpoint": None}])
+    again = await start(hub, 200, id="k")
+    assert again["previous"] == [{"type": "text", "text": "kept"}]
+    assert (again["checkpoint"], again["inputs"]) == (None, [])
+    third = await start(hub, 200, id="k")
+    assert third["previous"] == again["previous"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"queue": "main"}, "queue"),
+        ({"max": 0}, "max"),
+        ({"max": 33}, "max"),
+        ({"wait_seconds": -1}, "wait_seconds"),
+        ({"wait_seconds": 61}, "wait_seconds"),
+        ({"lease_seconds": 1}, "lease_seconds"),
+        ({"claim_id": ""}, "claim_id"),
+        ({"count": 1}, "count"),
+    ],
+)
+async def test_wrong_claim(hub: Hub, fields: dict[str, Any], path: str) -> None:
+    """A wrong field of a claim is refused with its path."""
+    assert (await claim(hub, 400, **fields))["path"] == path
+
+
+async def test_job_that_nobody_claimed_cannot_be_returned(hub: Hub) -> None:
+    """Only a claimed job can be returned: an answer that its own producer began has none."""
+    producer = await begin(hub)
+    status, problem = await hub.call(
+        "DELETE",
+        f"/generations/{producer.generation}/lease",
+        internal=True,
+        headers={**HEADERS, "Hub-Lease": producer.lease},
+    )
+    assert (status, problem["code"]) == (409, "conflict")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hub.backends.redis.budgets import RedisBudgetStore
+from hub.backends.redis.claims import RedisJobClaims
 from hub.backends.redis.client import RedisClient
 from hub.backends.redis.commands import RedisCommandBus
 from hub.backends.redis.events import RedisEventLog, ReplicaWait, Retention
@@ -45,6 +46,7 @@ class RedisBackend:
         self.queue = RedisGenerationQueue(
             client, queue_limits, lease_seconds=lease_seconds, queues=queues
         )
+        self.claims = RedisJobClaims(client, lease_seconds=lease_seconds)
         self.commands = RedisCommandBus(client)
         self.tickets = RedisTicketStore(client)
         self.topic_presence = RedisPresenceStore(client)

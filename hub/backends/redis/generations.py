@@ -68,6 +68,7 @@ _FIND: Final = Script(
 )
 _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_repeatable=True)
 _DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_repeatable=True)
+_VOID_LEASE: Final = Script(_PACKAGE, "channel_head", "lease", "void_lease", needs_memory=False)
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(
@@ -276,6 +277,15 @@ class RedisGenerationStore:
             return None
         by = await self._client.call_key(keys.partition, "HGET", keys.record, "stop_requested_by")
         return by.decode() if by else None
+
+    async def void_lease(self, generation: Generation, *, returned: bool) -> bool:
+        keys = generation_keys(generation.id)
+        if keys is None:
+            return False
+        how = "returned" if returned else "lost"
+        arguments = (generation.attempt, generation.writer, how)
+        call = ScriptCall(_VOID_LEASE, keys.partition, (keys.record,), arguments)
+        return await self._client.run([call]) == [1]
 
     async def request_stop(self, generation: str, by: str) -> StopResult | None:
         keys = generation_keys(generation)

@@ -55,6 +55,11 @@ def topic_presence_keys(channel: Channel) -> tuple[int, str, str]:
     return partition, f"{tag}:presence:{channel}", f"{tag}:presence_users:{channel}"
 
 
+def claim_key(digest: str) -> str:
+    """Return the key of what is remembered of a claim of jobs (string)."""
+    return f"{{hub:p00}}:claim:{digest}"
+
+
 def jobs_stream(queue: str) -> str:
     """Return the key of the due jobs of a queue (stream)."""
     return f"{{hub:p00}}:jobs:due:{queue}"

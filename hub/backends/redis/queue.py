@@ -127,10 +127,9 @@ class RedisGenerationQueue:
         )
         return Admission(reply.decode())
 
-    async def withdraw(self, job: Job) -> None:
-        await self._script(
-            _WITHDRAW, (), *_arguments(job), JOBS_GROUP, self._lease_ms, job.topic or ""
-        )
+    async def withdraw(self, job: Job, *, is_taken: bool = False) -> None:
+        lease_ms = 0 if is_taken else self._lease_ms
+        await self._script(_WITHDRAW, (), *_arguments(job), JOBS_GROUP, lease_ms, job.topic or "")
 
     async def job_states(self, generations: Sequence[str]) -> list[JobState | None]:
         return [

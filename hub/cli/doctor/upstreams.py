@@ -58,14 +58,22 @@ async def check_upstreams(
     if not upstreams:
         advice = "set HUB_UPSTREAMS__MAIN__BASE_URL (and __API_KEY) for answers from an LLM"
         return [warn("upstreams", "no upstream is configured", advice)]
-    endpoints = {name: each for name, each in upstreams.items() if not each.is_function}
+    endpoints = {name: each for name, each in upstreams.items() if each.is_endpoint}
     checks = (_Check(session, name, upstream).run() for name, upstream in endpoints.items())
     functions = [
         ok(f"upstream {name}", f"a function, {each.target}; each worker loads it at its start")
         for name, each in upstreams.items()
         if each.is_function
     ]
-    return [*await asyncio.gather(*checks), *functions]
+    queues = [
+        ok(
+            f"upstream {name}",
+            f"a queue, {each.find_queue(name)}; external producers claim its jobs",
+        )
+        for name, each in upstreams.items()
+        if each.is_queue
+    ]
+    return [*await asyncio.gather(*checks), *functions, *queues]
 
 
 class _Check:

@@ -1,0 +1,252 @@
+"""External producers claim users' questions to upstreams of the kind `queue`.
+
+    in its queue ─> taken by a node ─> attempt with a lease ─> the answer ends: removed
+                      └─ the node dies, the lease is lost or returned: can be taken again
+
+Rules:
+1. A job stays in its queue until its answer has ended. The lease in the record decides who has it:
+   a job that is taken while its lease holds is left alone. So a crash between the steps neither
+   loses a job nor starts it twice.
+2. The leases of a claim with an id are remembered before the attempts begin. So the same claim,
+   repeated through any node, gets the same jobs while these leases hold.
+3. Of the claims that wait for a queue on a node, one asks for jobs at a time, in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+from weakref import WeakValueDictionary
+
+import msgspec
+import structlog
+
+from hub.core.external_producer import lease_digest, new_lease
+from hub.core.generation import Generation
+from hub.core.journal_entries import read_durable_state
+from hub.engine.external_producers import ExternalProducers, StartedAttempt
+from hub.engine.generation_jobs import GenerationJobs
+from hub.error_codes import TOO_MANY_CLAIMS
+from hub.errors import Conflict, TooManyRequests
+from hub.ports.claims import ClaimedJob, JobClaims
+from hub.ports.clock import Clock
+from hub.ports.generations import GenerationStore
+
+MAX_JOBS: Final = 32
+MAX_WAIT_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.1
+_CHECKED_AT_ONCE: Final = 100
+_log = structlog.get_logger(__name__)
+
+
+class ClaimLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """max_waiting, max_waiting_per_key: claims that wait on this node, of all keys and of each.
+    check_seconds: how often the node looks for jobs that nobody attends to.
+    """
+
+    max_waiting: int
+    max_waiting_per_key: int
+    check_seconds: float
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim. key: the name of its API key. id: None without one. is_connected: whether the
+    producer is still there.
+    """
+
+    key: str
+    queue: str
+    max_jobs: int
+    wait_seconds: float
+    lease_seconds: float
+    id: str | None = None
+    is_connected: Callable[[], bool] = lambda: True
+
+
+class _Lease(msgspec.Struct, frozen=True, array_like=True):
+    """A lease of a remembered claim."""
+
+    generation: str
+    lease: str
+
+
+_decode_leases: Final = msgspec.json.Decoder(list[_Lease]).decode
+
+
+class Claims:
+    """Gives jobs to external producers.
+
+    upstreams: the queue of each upstream of the kind `queue`, by its name.
+    """
+
+    def __init__(
+        self,
+        claims: JobClaims,
+        store: GenerationStore,
+        jobs: GenerationJobs,
+        producers: ExternalProducers,
+        clock: Clock,
+        *,
+        upstreams: Mapping[str, str],
+        retries: Mapping[str, int],
+        limits: ClaimLimits,
+    ) -> None:
+        self._claims = claims
+        self._store = store
+        self._jobs = jobs
+        self._producers = producers
+        self._clock = clock
+        self._upstreams = upstreams
+        self._retries = retries
+        self._limits = limits
+        self._waiting: Counter[str] = Counter()  # claims by API key
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def queues(self) -> Collection[str]:
+        """The names of the queues from which producers can claim jobs."""
+        return sorted(set(self._upstreams.values()))
+
+    async def claim(self, claim: Claim) -> Sequence[StartedAttempt]:
+        """Return jobs, whose attempts have begun; none if there are none in time.
+
+        Raise TooManyRequests, BrokerUnavailable.
+        """
+        self._check_waiting(claim.key)
+        self._waiting[claim.key] += 1
+        try:
+            if claim.id is None:
+                return await self._begin_all(claim, await self._take(claim))
+            name = f"{claim.key}/{claim.queue}/{claim.id}"
+            async with self._lock(f"claim {name}"):
+                return await self._claim_once(claim, name)
+        finally:
+            self._waiting[claim.key] -= 1
+
+    async def _claim_once(self, claim: Claim, name: str) -> Sequence[StartedAttempt]:
+        """Return the jobs of the same claim before, or new ones."""
+        before = await self._claims.recall(name)
+        if before is not None and (held := await self._begin_all(claim, _decode_leases(before))):
+            return held
+        leases = await self._take(claim)
+        if not leases:
+            return []
+        remembered = await self._claims.remember(name, before, msgspec.json.encode(leases))
+        known = _decode_leases(remembered)
+        if known != leases:  # the same claim has got other jobs through another node
+            for each in leases:
+                await self._claims.give_back(each.generation)
+        return await self._begin_all(claim, known)
+
+    async def _take(self, claim: Claim) -> list[_Lease]:
+        """Take jobs from the queue, and return new leases for them."""
+        draining, deadline = self._producers.draining, self._clock.now() + claim.wait_seconds
+        taken = await self._claims.take(claim.queue, claim.max_jobs)
+        lock = self._lock(f"queue {claim.queue}")
+        try:
+            if not taken and claim.wait_seconds:
+                async with draining.timeout(claim.wait_seconds):
+                    await lock.acquire()
+                try:
+                    taken = await self._poll(claim, deadline)
+                finally:
+                    lock.release()
+        except TimeoutError:
+            pass
+        if taken and not claim.is_connected():
+            for job in taken:
+                await self._claims.give_back(job.generation)
+            return []
+        return [_Lease(job.generation, new_lease()) for job in taken]
+
+    async def _poll(self, claim: Claim, deadline: float) -> Sequence[ClaimedJob]:
+        # A time-out must not interrupt a call that takes jobs, so each wait has one of its own.
+        while claim.is_connected():
+            if taken := await self._claims.take(claim.queue, claim.max_jobs):
+                return taken
+            seconds = min(_POLL_SECONDS, deadline - self._clock.now())
+            if seconds <= 0 or self._producers.draining.is_set:
+                break
+            await self._clock.sleep(seconds)
+        return ()
+
+    async def _begin_all(self, claim: Claim, leases: Sequence[_Lease]) -> list[StartedAttempt]:
+        started = []
+        for each in leases:
+            attempt = await self._begin(each, claim.lease_seconds)
+            if attempt is not None:
+                started.append(attempt)
+        return started
+
+    async def _begin(self, each: _Lease, lease_seconds: float) -> StartedAttempt | None:
+        """Begin the attempt of a job, or return it if it has begun; None if it cannot begin."""
+        record = await self._store.find(each.generation)
+        if record is None or record.status.ended:
+            await self._drop(each.generation, record)
+            return None
+        external = record.external
+        if record.writer == lease_digest(each.lease) and external is not None:
+            if not external.is_held:
+                return None
+            state = read_durable_state(record.journal)
+            return StartedAttempt(
+                record, record.attempt, each.lease, external.lease_seconds, state=state
+            )
+        if external is not None and external.is_held:
+            return None
+        if record.attempt > self._retries.get(record.request.upstream, 0):
+            await self._jobs.end_lost(record)
+            return None
+        try:
+            return await self._producers.begin(each.generation, each.lease, lease_seconds)
+        except Conflict:  # it has ended meanwhile
+            return None
+
+    async def _drop(self, generation: str, record: Generation | None) -> None:
+        """Remove the job of an answer that has ended, or whose record is lost."""
+        if record is not None:
+            await self._jobs.remove_job(record)
+            return
+        _log.warning("generation.lost", generation=generation)
+
+    async def run_checks(self) -> None:
+        """Look after jobs that were taken and that no lease holds, until cancelled.
+
+        Raise BrokerUnavailable.
+        """
+        while True:
+            await self._clock.sleep(self._limits.check_seconds)
+            await self.check()
+
+    async def check(self) -> None:
+        """Let jobs be taken again whose node died before their attempt began; remove those whose
+        answer has ended. Raise BrokerUnavailable.
+        """
+        for queue in self.queues:
+            for job in await self._claims.unattended(queue, _CHECKED_AT_ONCE):
+                record = await self._store.find(job.generation)
+                if record is None or record.status.ended:
+                    await self._drop(job.generation, record)
+                elif record.external is None or not record.external.lease_seconds:
+                    await self._claims.give_back(job.generation)
+
+    def _check_waiting(self, key: str) -> None:
+        limits = self._limits
+        if (
+            self._waiting[key] >= limits.max_waiting_per_key
+            or self._waiting.total() >= limits.max_waiting
+        ):
+            raise TooManyRequests(
+                "too many claims wait on this node; claim more jobs at a time, or wait longer",
+                code=TOO_MANY_CLAIMS,
+                limit="claims",
+                retry_after_seconds=1,
+            )
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
