@@ -252,8 +252,8 @@ async def test_wrong_part(hub: Hub, item: Any, path: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"to": {}}, "to.user"),
-        ({"to": {"topic": "room"}}, "to.topic"),
+        ({"to": {}}, "to"),
+        ({"to": {"topic": "a,b"}}, "to.topic"),
         ({"to": {"user": "a b"}}, "to.user"),
         ({"lease_seconds": 4.9}, "lease_seconds"),
         ({"lease_seconds": 901}, "lease_seconds"),
