@@ -21,7 +21,7 @@ from tests.engine.external_kit import Node, texts
 from tests.engine.test_external_producers import DONE, change_lease, check
 from tests.redis_backend import redis_backend
 
-QUESTION = GenerationRequest([Message("user", "hi")], upstream="support", model="support")
+REQUEST = GenerationRequest([Message("user", "hi")], upstream="support", model="support")
 LIMITS = QueueLimits(
     max_user_running=1000,
     max_user_queued=1000,
@@ -65,8 +65,8 @@ class ClaimNode(Node):
         )
 
     async def ask(self, count: int = 1) -> list[str]:
-        asked = [await self.generations.start("alice", QUESTION) for _ in range(count)]
-        return [each.generation for each in asked]
+        generations = [await self.generations.start("alice", REQUEST) for _ in range(count)]
+        return [each.generation for each in generations]
 
     async def claim(self, id: str | None = None, **changes: Any) -> list[StartedAttempt]:  # noqa: A002
         claim = Claim(key="k", queue="support", max_jobs=1, wait_seconds=0, lease_seconds=30, id=id)
@@ -88,7 +88,7 @@ async def test_job_from_question_to_end(opened: OpenedRedis) -> None:
     (generation,) = await node.ask()
     (job,) = await node.claim()
     assert (job.record.id, job.attempt) == (generation, 1)
-    assert job.record.request.messages == QUESTION.messages
+    assert job.record.request.messages == REQUEST.messages
     assert await node.claim() == []
     assert (await node.backend.queue.list_jobs(10)).generations == [generation]
     await node.finish(job)
@@ -102,7 +102,7 @@ async def test_job_from_question_to_end(opened: OpenedRedis) -> None:
 async def test_racing_claims_give_each_job_once(opened: OpenedRedis) -> None:
     """Many claims at the same time, some with ids that are repeated, never give a job twice."""
     nodes = [ClaimNode(opened) for _ in range(3)]
-    asked = await nodes[0].ask(30)
+    generations = await nodes[0].ask(30)
     claims = [
         nodes[n % 3].claim(f"claim {n // 2}" if n % 4 < 2 else None, max_jobs=1 + n % 3, key=f"{n}")
         for n in range(24)
@@ -119,8 +119,8 @@ async def test_racing_claims_give_each_job_once(opened: OpenedRedis) -> None:
         for job in jobs:
             assert job.record.id not in leases
             leases[job.record.id] = {job.lease}
-    assert sorted(leases) == sorted(asked)
-    for generation in asked:
+    assert sorted(leases) == sorted(generations)
+    for generation in generations:
         assert (await nodes[0].record(generation)).attempt == 1
 
 
@@ -236,12 +236,14 @@ async def test_crash_after_the_end(opened: OpenedRedis) -> None:
 async def test_waiting_claim(opened: OpenedRedis) -> None:
     """A claim that waits gets a job that comes later; one whose producer has gone takes none."""
     nodes = [ClaimNode(opened), ClaimNode(opened)]
-    here = True
-    gone = asyncio.create_task(nodes[0].claim(wait_seconds=30, is_connected=lambda: here))
+    is_connected = True
+    closing = asyncio.create_task(
+        nodes[0].claim(wait_seconds=30, is_connected=lambda: is_connected)
+    )
     await asyncio.sleep(0.01)  # so that it waits
     waiting = asyncio.create_task(nodes[1].claim("c", wait_seconds=30))
-    here = False
-    assert await gone == []
+    is_connected = False
+    assert await closing == []
     (generation,) = await nodes[0].ask()
     (job,) = await waiting
     assert job.record.id == generation

@@ -333,17 +333,17 @@ async def claim(hub: Hub, status: int = 200, **fields: Any) -> Any:
 async def test_claim_a_question(hub: Hub) -> None:
     """A producer claims a user's question with all that it needs, and answers it."""
     assert await claim(hub) == {"jobs": []}
-    question = {
+    body = {
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Refund?"}]}],
         "upstream": "support", "params": {"temperature": 0}, "metadata": {"order": 7}, "chat": "c",
     }  # fmt: skip
-    _, asked = await hub.call("POST", "/generations?user=alice", json=question)
+    _, created = await hub.call("POST", "/generations?user=alice", json=body)
     (job,) = (await claim(hub, max=3, lease_seconds=10, claim_id="c1"))["jobs"]
     assert await claim(hub, claim_id="c1") == {"jobs": [job]}
     lease = job.pop("lease")
     assert job == {
-        "generation": asked["generation"], "attempt": 1, "lease_seconds": 10.0, "user": "alice",
-        "chat": "c", "prompt": "Refund?", "messages": question["messages"], "model": "support",
+        "generation": created["generation"], "attempt": 1, "lease_seconds": 10.0, "user": "alice",
+        "chat": "c", "prompt": "Refund?", "messages": body["messages"], "model": "support",
         "params": {"temperature": 0}, "metadata": {"order": 7}, "previous": None,
         "checkpoint": None, "inputs": [],
     }  # fmt: skip
