@@ -9,16 +9,16 @@ from typing import Final, Self
 
 import structlog
 
+from hub.engine.function_answers import FunctionRequest
+from hub.engine.function_run import ProcessRun
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import OperatorError, UpstreamError
 from hub.producer.protocol import FunctionOptions
-from hub.upstreams.function_answers import FunctionRequest
 from hub.upstreams.function_process import (
     CannotLoadFunctions,
     FunctionProcess,
     is_supported,
 )
-from hub.upstreams.function_run import ProcessRun
 
 _MIN_RESTART_DELAY_SECONDS: Final = 0.1
 _MAX_RESTART_DELAY_SECONDS: Final = 5.0

@@ -24,6 +24,8 @@ import msgspec
 import structlog
 
 from hub.engine.askable_upstreams import AskableUpstreams
+from hub.engine.function_answers import FunctionRequest
+from hub.engine.function_run import ProcessRun
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import CallerError, HubError
 from hub.producer.answer import AnswerEnd
@@ -48,8 +50,6 @@ from hub.producer.protocol import (
     ToWorker,
 )
 from hub.producer.run import Notification
-from hub.upstreams.function_answers import FunctionRequest
-from hub.upstreams.function_run import ProcessRun
 
 _HEADER_BYTES: Final = 4
 _EXIT_GRACE_SECONDS: Final = 1.0

@@ -10,6 +10,7 @@ from functools import partial
 
 from hub.core.channel import user_channel
 from hub.engine.askable_upstreams import AskableUpstreams
+from hub.engine.function import ApplicationFunction
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
@@ -17,7 +18,6 @@ from hub.producer.protocol import FunctionOptions
 from hub.producer.run import Notification
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
-from hub.upstreams.function import ApplicationFunction
 from hub.upstreams.function_pool import FunctionPool
 from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 

@@ -13,6 +13,7 @@ from hub.core.durable import DurableState, PartOrCommand, Store
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
 from hub.core.parts import Finished
 from hub.core.parts_journal import PartsLimits
+from hub.engine.function import build_context
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.errors import ProducerLost, UpstreamError
@@ -26,7 +27,6 @@ from hub.producer.call import FunctionCall
 from hub.producer.output import OutputBuffer
 from hub.producer.protocol import End, Output
 from hub.producer.run import Notification, Run, RunContext
-from hub.upstreams.function import build_context
 from tests.doubles import RELAY_LIMITS, FakeClock
 
 ALICE = user_channel("alice")

@@ -22,13 +22,13 @@ from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.parts import Data, Finished, Part, Source, Status, Text
 from hub.core.upstream_models import UpstreamModels
 from hub.engine.askable_upstreams import AskableUpstreams
+from hub.engine.function import ApplicationFunction
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
 from hub.producer.protocol import Start
 from hub.producer.run import Notification, RunContext
 from hub.testing.backend import MemoryBackend
-from hub.upstreams.function import ApplicationFunction
 from hub.upstreams.function_pool import FunctionPool
 from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 from tests.producer.function_worker import FunctionWorkers

@@ -1,13 +1,14 @@
 """A function of the application as an upstream.
 
-The function runs in a child process (function_pool.py). Its parts are those that it yields; what
-becomes of them, stops and leases are the relay's.
+The function runs in a child process (upstreams/function_pool.py). Its parts are those that it
+yields; what becomes of them, stops and leases are the relay's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -15,15 +16,26 @@ import structlog
 from hub.core.durable import DurableState, PartOrCommand
 from hub.core.generation import Generation
 from hub.core.parts import Finished
+from hub.engine.function_answers import FunctionRequest
+from hub.engine.function_run import ProcessRun
 from hub.errors import UpstreamError
 from hub.producer.failures import UpstreamReport
-from hub.producer.protocol import End
+from hub.producer.protocol import End, FunctionOptions
 from hub.producer.run import RunCheckpoint, RunContext
-from hub.upstreams.function_answers import FunctionRequest
-from hub.upstreams.function_pool import FunctionPool
 
-_FINISHED = Finished("stop")
+_FINISHED: Final = Finished("stop")
 _log = structlog.get_logger(__name__)
+
+
+class FunctionRuns(Protocol):
+    """Where functions run. options: by name of the upstream."""
+
+    @property
+    def options(self) -> Mapping[str, FunctionOptions]: ...
+
+    async def start_run(self, function: str, request: FunctionRequest) -> ProcessRun:
+        """Start a run of a function. Raise UpstreamError when the application cannot be loaded."""
+        ...
 
 
 class ApplicationFunction:
@@ -36,7 +48,7 @@ class ApplicationFunction:
     def __init__(
         self,
         name: str,
-        pool: FunctionPool,
+        pool: FunctionRuns,
         *,
         retries: int | None = None,
         timeout_seconds: float | None = None,

@@ -9,9 +9,9 @@ import msgspec
 
 from hub.core.parts import Usage
 from hub.engine.askable_upstreams import AskableUpstreams
+from hub.engine.function_answers import FunctionRequest, RunAnswers
 from hub.errors import ProducerLost
 from hub.producer.protocol import Output, Pull, ToChild
-from hub.upstreams.function_answers import FunctionRequest, RunAnswers
 
 
 class RunProcess(Protocol):

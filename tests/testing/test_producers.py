@@ -1,0 +1,217 @@
+"""hub.testing: functions of an application, run in a test and lost at every part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from hub.core.generation import GenerationRequest
+from hub.errors import UpstreamError
+from hub.producer import (
+    App,
+    Failed,
+    Part,
+    Run,
+    Source,
+    Status,
+    SyncRun,
+    Text,
+    UpstreamFailed,
+    Usage,
+)
+from hub.testing import crash_at_every_part, run_producer
+
+FORMS = ["async", "sync"]
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncIterator[str]:
+    yield "state"
+
+
+app = App(lifespan=lifespan)
+
+
+@app.producer(retries=2, timeout_seconds=30)
+async def support(run: Run) -> AsyncIterator[Part | str]:
+    yield Status("Searching")
+    yield Source("https://example.com")
+    for word in (run.prompt, " ", run.user, " ", run.state):
+        yield word
+    await run.publish("note", {"n": 1})
+
+
+async def test_result() -> None:
+    """It has the parts, what a reader sees, the end, the attempts and the notifications."""
+    result = await run_producer(support, prompt="hello", user="bob")
+    assert result.parts == [
+        Status("Searching"),
+        Source("https://example.com"),
+        Text("hello bob state"),
+    ]
+    assert result.text == "hello bob state"
+    assert [part["type"] for part in result.seen] == ["status", "source", "text"]
+    assert (result.status, result.end["finish_reason"], result.attempts) == ("done", "stop", 1)
+    assert result.events[0][0] == "generation.started"
+    assert result.notifications == [("note", {"n": 1})]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize("form", FORMS)
+async def test_stop(form: str, stop_after: int) -> None:
+    """The answer is stopped after that many parts, and the function may clean up."""
+    cleaned: list[str] = []
+
+    async def answer(run: Run) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x"
+        finally:
+            cleaned.append("async")
+
+    def answer_in_thread(run: SyncRun) -> Iterator[str]:
+        try:
+            while True:
+                yield "x"
+        finally:
+            cleaned.append("sync")
+
+    function: Any = answer if form == "async" else answer_in_thread
+    result = await run_producer(function, stop_after=stop_after)
+    assert (result.status, result.end["by"], result.text) == ("stopped", "alice", "x" * stop_after)
+    assert cleaned == [form]
+
+
+async def test_failures() -> None:
+    """A failure ends the answer with its code; the text of an exception is in the result."""
+
+    async def fails(run: Run) -> str:
+        raise Failed("no_credit", "There is no credit left.")
+
+    async def breaks(run: Run) -> str:
+        raise ValueError("it broke")
+
+    assert (await run_producer(fails)).end["code"] == "no_credit"
+    result = await run_producer(breaks)
+    assert (result.status, result.end["code"]) == ("failed", "producer_error")
+    assert result.end["message"] == "ValueError: it broke"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_ask(form: str) -> None:
+    """A fake answers what the function asks; its usage and failures are those of a real one."""
+
+    async def answer(run: Run) -> AsyncIterator[Part | str]:
+        for name in ("a", "b"):
+            async for part in run.ask(f"{name} {run.prompt}", upstream=name, temperature=0):
+                yield part
+        try:
+            async for part in run.ask("x", upstream="broken"):
+                yield part
+        except UpstreamFailed as error:
+            yield error.code
+
+    def answer_in_thread(run: SyncRun) -> Iterator[Part | str]:
+        for name in ("a", "b"):
+            yield from run.ask(f"{name} {run.prompt}", upstream=name, temperature=0)
+        try:
+            yield from run.ask("x", upstream="broken")
+        except UpstreamFailed as error:
+            yield error.code
+
+    def fake(request: GenerationRequest) -> list[Part | str]:
+        if request.upstream == "broken":
+            raise UpstreamError("upstream_status", "it is overloaded", retryable=True)
+        return [str(request.messages[0].content), Usage({"prompt_tokens": 5}), "|"]
+
+    function: Any = answer if form == "async" else answer_in_thread
+    result = await run_producer(function, ask=fake)
+    assert result.text == "a hi|b hi|upstream_status"
+    assert result.end["usage"] == {"prompt_tokens": 10}
+    assert [request.params for request in result.requests[:2]] == [{"temperature": 0}] * 2
+    assert (await run_producer(function, ask="yes")).text == "yesyesyes"
+
+
+async def test_functions_are_not_asked() -> None:
+    """The name of the function itself is refused, as in a worker."""
+
+    async def answer(run: Run) -> None:
+        async for _ in run.ask("x", upstream="function"):
+            pass
+
+    assert "which a function cannot ask" in (await run_producer(answer)).end["message"]
+
+
+async def test_crash_at_every_part() -> None:
+    """Each answer is lost after one part more, and every reader has the whole answer at the end."""
+    results = await crash_at_every_part(support, prompt="hello")
+    assert len(results) == 8  # after each of 7 parts, and before the first one
+    whole = await run_producer(support, prompt="hello")
+    for result in results:
+        assert (result.status, result.attempts, result.seen) == ("done", 2, whole.seen)
+        names = [name for name, _ in result.events]
+        assert names.count("generation.restarted") == 1
+        assert names.count("generation.done") == 1
+
+
+async def test_crash_without_retries() -> None:
+    """The answer fails, and the function is not called again."""
+    results = await crash_at_every_part(support, retries=0)
+    assert {(each.end["code"], each.attempts) for each in results} == {("producer_lost", 1)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_crash_with_steps_and_checkpoints(form: str) -> None:
+    """A step is called once, except where its result was lost; readers keep the saved parts."""
+    calls: list[tuple[str, int, str]] = []
+
+    def search(run: Run | SyncRun, word: str) -> str:
+        calls.append((run.generation, run.attempt, word))
+        return word.upper()
+
+    async def answer(run: Run) -> AsyncIterator[str]:
+        if run.checkpoint is None:
+            yield await run.step("a", search, run, "a")
+            await run.save("half")
+        yield await run.step("b", search, run, "b")
+
+    def answer_in_thread(run: SyncRun) -> Iterator[str]:
+        if run.checkpoint is None:
+            yield run.step("a", search, run, "a")
+            run.save("half")
+        yield run.step("b", search, run, "b")
+
+    function: Any = answer if form == "async" else answer_in_thread
+    assert (await run_producer(function)).text == "AB"
+    assert len(calls) == 2
+    results = await crash_at_every_part(function)
+    assert len(results) >= 6
+    for result in results:
+        assert (result.text, result.status, result.attempts) == ("AB", "done", 2)
+        names = [name for name, _ in result.events]
+        begin = next(n for n in ("generation.continued", "generation.restarted") if n in names)
+        first = result.events[: names.index(begin)]
+        ended = {data["name"] for _, data in first if data.get("type") == "step_end"}
+        again = {
+            word
+            for generation, attempt, word in calls
+            if (generation, attempt) == (result.end["generation"], 2)
+        }
+        assert not again & ended, "a step whose result was stored is not called again"
+    kinds = {name for each in results for name, _ in each.events}
+    assert {"generation.continued", "generation.restarted"} <= kinds
+
+
+async def test_deadline() -> None:
+    """The time limit of the function holds."""
+
+    @app.producer(timeout_seconds=0.01)
+    async def slow(run: Run) -> None:
+        assert run.deadline is not None
+        await asyncio.Event().wait()
+
+    assert (await run_producer(slow)).end["code"] == "producer_timeout"
