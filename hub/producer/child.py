@@ -28,13 +28,13 @@ except ImportError:  # there is none for PyPy
 from hub.core.durable import PartOrCommand
 from hub.producer.app import App, Producer
 from hub.producer.call import FunctionCall
+from hub.producer.connection import FrameConnection
 from hub.producer.loading import CannotLoad, load_producer
 from hub.producer.output import OutputBuffer
 from hub.producer.protocol import (
     Cancel,
     End,
     Ended,
-    FrameConnection,
     FunctionOptions,
     Loaded,
     NotLoaded,

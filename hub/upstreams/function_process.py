@@ -30,6 +30,7 @@ from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import CallerError, HubError
 from hub.producer.answer import AnswerEnd
 from hub.producer.child import ChildConfig
+from hub.producer.connection import FrameConnection
 from hub.producer.protocol import (
     Answered,
     Ask,
@@ -37,7 +38,6 @@ from hub.producer.protocol import (
     AskMore,
     Cancel,
     Ended,
-    FrameConnection,
     FunctionOptions,
     Loaded,
     NotLoaded,
