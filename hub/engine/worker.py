@@ -31,7 +31,7 @@ from hub.ports.clock import Clock
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue, Lease
 
-_RESERVE_TIMEOUT_SECONDS: Final = 1.0
+RESERVE_TIMEOUT_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -85,7 +85,7 @@ class Worker:
         while True:
             await self._free.acquire()
             try:
-                lease = await self._queue.reserve(_RESERVE_TIMEOUT_SECONDS)
+                lease = await self._queue.reserve(RESERVE_TIMEOUT_SECONDS)
             except BaseException:
                 self._free.release()
                 raise

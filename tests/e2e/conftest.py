@@ -87,12 +87,10 @@ class Dev:
         (pid,) = (pid for pid, line in self.children().items() if f" {word}" in line)
         return pid
 
-    def stop(self) -> float:
-        """Send Ctrl-C, wait for the end, and return how many seconds it took."""
-        started_at = time.monotonic()
+    def stop(self) -> None:
+        """Send Ctrl-C, and wait for the end."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=60)
-        return time.monotonic() - started_at
 
     def call(self, method: str, path: str, body: Any = None, *, internal: bool = False) -> Any:
         """Send one request and return the decoded JSON of its response."""

@@ -37,9 +37,9 @@ from hub.cli.supervisor.dev_state import DevState, ready_text, write_dev_state
 from hub.errors import BrokerUnavailable, OperatorError
 
 _START_TIMEOUT_SECONDS: Final = 15.0
-_CHILDREN_STOP_SECONDS: Final = 2.0
-_UPSTREAM_STOP_SECONDS: Final = 0.3
-_BROKER_STOP_SECONDS: Final = 0.5
+CHILDREN_STOP_SECONDS: Final = 2.0
+UPSTREAM_STOP_SECONDS: Final = 0.3
+BROKER_STOP_SECONDS: Final = 0.5
 
 
 async def run_dev(options: DevOptions) -> None:
@@ -84,9 +84,9 @@ async def run_dev(options: DevOptions) -> None:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             upstream, *others = children
-            await asyncio.gather(*(child.stop(_CHILDREN_STOP_SECONDS) for child in others))
-            await upstream.stop(_UPSTREAM_STOP_SECONDS)
-            await broker.stop(_BROKER_STOP_SECONDS)
+            await asyncio.gather(*(child.stop(CHILDREN_STOP_SECONDS) for child in others))
+            await upstream.stop(UPSTREAM_STOP_SECONDS)
+            await broker.stop(BROKER_STOP_SECONDS)
     print("hub dev has stopped", flush=True)
 
 
