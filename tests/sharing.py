@@ -39,7 +39,8 @@ def group_tests(items: Sequence[pytest.Item]) -> None:
     """Assign the tests to the groups of xdist's loadgroup mode; a group runs in one process.
 
     The clients of tests/interop share two hubs; two large files are groups of their own. The
-    documents that need a hub share one. Tests that share a `hub dev`, or a browser or a cluster in
+    documents that need a hub share one. Tests with the SDKs of OpenAI and Anthropic are a group,
+    because their imports are costly. Tests that share a `hub dev`, or a browser or a cluster in
     the event loop of their file, form a group per file. All other tests go to any free process,
     also those that start a hub of their own.
 

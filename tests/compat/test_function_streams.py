@@ -6,7 +6,6 @@ tests/interop/test_parts.py feeds the same streams to the AI SDK and to AG-UI.
 from __future__ import annotations
 
 import httpx2
-import openai
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from hub.core.part_events import to_event
 from hub.core.parts import Data, Part, ToolCallDelta
 from hub.producer.output import OutputBuffer
 from hub.producer.protocol import End
+from tests import sdks
 from tests.compat.history import DONE, ENCODERS, ID, RECORD, STARTED, Event, encode_all
 from tests.parts import REPLACE, WHOLE_PARTS
 
@@ -64,12 +64,14 @@ def stream_of(name: str, events: list[Event]) -> bytes:
     return b"".join(encode_all(encoder, events)) + encoder.trailer
 
 
-def openai_client(body: bytes) -> openai.OpenAI:
+def openai_client(body: bytes) -> sdks.openai.OpenAI:
     """Return a client whose server answers each request with these bytes."""
     headers = {"Content-Type": "text/event-stream"}
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body))
     http = httpx2.Client(transport=transport)
-    return openai.OpenAI(base_url="http://hub/v1", api_key="x", max_retries=0, http_client=http)
+    return sdks.openai.OpenAI(
+        base_url="http://hub/v1", api_key="x", max_retries=0, http_client=http
+    )
 
 
 @settings(deadline=None, max_examples=25)

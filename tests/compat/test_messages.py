@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from anthropic.lib.streaming._messages import accumulate_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.compat.anthropic.encoder import MessageCollector, MessageEncoder
 from hub.compat.anthropic.message_object import to_usage
 from hub.core.sse_decoder import SseDecoder
+from tests import sdks
 from tests.compat.history import (
     ANNOTATIONS,
     DONE,
@@ -60,7 +60,7 @@ def fold(events: list[dict[str, Any]]) -> dict[str, Any]:
     snapshot: Any = None
     buffers: dict[int, bytes] = {}
     for each in events:
-        snapshot = accumulate_event(
+        snapshot = sdks.anthropic.lib.streaming._messages.accumulate_event(
             event=each,  # type: ignore[arg-type]
             current_snapshot=snapshot,
             json_bufs=buffers,

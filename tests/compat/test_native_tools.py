@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,7 +16,6 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.responses import ResponseStreamEvent
 
 from hub.compat.answer_encoder import AnswerEncoderBase
 from hub.compat.openai_responses.encoder import ResponsesEncoder
@@ -28,11 +28,11 @@ from hub.core.parts import Finished, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.settings import Settings
 from hub.upstreams.openai_responses import OpenAiResponses
+from tests import sdks
 from tests.compat.history import DONE, ID, STARTED, STOPPED, Event, reasoning_delta, text_delta
 from tests.compat.test_routes import Worker
 from tests.http.kit import SETTINGS, Hub, running_hub
 
-EVENTS: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
 PATCH = {"type": "custom", "name": "patch", "format": {"type": "text"}}
 TOOLS = [{"type": "web_search"}, FUNCTION, PATCH, {"type": "mcp", "server_label": "x"}]
@@ -60,6 +60,12 @@ BODY: dict[str, Any] = {
     "context_management": [{"type": "compaction"}],
     "reasoning": {"effort": "low", "summary": "auto"},
 }
+
+
+@cache
+def stream_event_type() -> pydantic.TypeAdapter[Any]:
+    """Return the type of all events of a stream."""
+    return pydantic.TypeAdapter(sdks.openai.types.responses.ResponseStreamEvent)
 
 
 def upstream_body(body: dict[str, Any], *, is_native: bool = True) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def encode(record: Generation, events: list[Event]) -> list[dict[str, Any]]:
     decoded = [msgspec.json.decode(chunk.partition(b"data: ")[2]) for chunk in chunks]
     for event in decoded:
         if "response" not in event:
-            EVENTS.validate_python(event)
+            stream_event_type().validate_python(event)
     assert [event["sequence_number"] for event in decoded] == list(range(len(decoded)))
     return decoded
 

@@ -12,24 +12,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import aiohttp
 import pydantic
 import pytest
-from openai.types.responses import (
-    CompactedResponse,
-    Response,
-    ResponseCompactionItem,
-    ResponsesServerEvent,
-    ResponseUsage,
-)
 
+from tests import sdks
 from tests.compat.test_dialects import FIELDS, NUMBERS
 from tests.compat.test_routes import Worker, read_data
 from tests.http.kit import Hub, Stream, running_hub
 
-EVENTS: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponsesServerEvent)
 ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQ"
 USER = {"type": "message", "role": "user"}
@@ -53,9 +47,15 @@ async def hub() -> AsyncIterator[Hub]:
         yield hub
 
 
+@cache
+def server_event_type() -> pydantic.TypeAdapter[Any]:
+    """Return the type of all events of the WebSocket mode."""
+    return pydantic.TypeAdapter(sdks.openai.types.responses.ResponsesServerEvent)
+
+
 def check_response(response: dict[str, Any], status: str = "completed") -> dict[str, Any]:
     """Check a response as the suite does, and return it."""
-    Response.model_validate(response, strict=True)
+    sdks.openai.types.responses.Response.model_validate(response, strict=True)
     assert response.keys() == FIELDS
     assert all(isinstance(response[name], int | float) for name in NUMBERS)
     assert response["status"] == status
@@ -66,7 +66,7 @@ def check_response(response: dict[str, Any], status: str = "completed") -> dict[
 def check_events(events: list[Event]) -> dict[str, Any]:
     """Check the events of one response, and return the response."""
     for event in events:
-        EVENTS.validate_python(event)
+        server_event_type().validate_python(event)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert events[-1]["type"] == "response.completed"
     return check_response(events[-1]["response"])
@@ -125,7 +125,7 @@ async def refused_turn(
     """Send a request that is refused; return the status and the code of the error."""
     await socket.send_json({**body, **more})
     (event,) = await read_turn(socket)
-    EVENTS.validate_python(event)
+    server_event_type().validate_python(event)
     assert event["type"] == "error"
     assert event["error"]["message"]
     return event["status"], event["error"]["code"]
@@ -269,13 +269,15 @@ async def test_compact_response(hub: Hub) -> None:
     """compact-response: the user's messages and one compaction."""
     body = {"prompt_cache_key": "k", "input": CONVERSATION}
     document = await ask(hub, "/v1/responses/compact", body)
-    assert document.keys() == CompactedResponse.model_fields.keys() - {"image"}
+    assert document.keys() == sdks.openai.types.responses.CompactedResponse.model_fields.keys() - {
+        "image"
+    }
     assert document["object"] == "response.compaction"
     message, compaction = document["output"]
     content = [{"type": "input_text", "text": "We launch on Tuesday."}]
     assert message == {**USER, "id": message["id"], "status": "completed", "content": content}
-    ResponseCompactionItem.model_validate(compaction, strict=True)
-    ResponseUsage.model_validate(document["usage"], strict=True)
+    sdks.openai.types.responses.ResponseCompactionItem.model_validate(compaction, strict=True)
+    sdks.openai.types.responses.ResponseUsage.model_validate(document["usage"], strict=True)
 
 
 async def test_compact_missing_model(hub: Hub) -> None:
@@ -292,4 +294,4 @@ def test_response_output_phase_schema() -> None:
     part = {"type": "output_text", "text": "The answer is four.", "annotations": []}
     item = {**ASSISTANT, "id": "msg_1", "status": "completed", "phase": "final_answer"}
     event = {"type": "response.output_item.done", "sequence_number": 0, "output_index": 0}
-    EVENTS.validate_python({**event, "item": {**item, "content": [part]}})
+    server_event_type().validate_python({**event, "item": {**item, "content": [part]}})

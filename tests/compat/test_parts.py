@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import openai
 import pytest
 
 from hub.compat.answer_state import AnswerCollector
@@ -15,6 +14,7 @@ from hub.compat.openai_responses.response_collector import ResponseCollector
 from hub.core.parts import Data, File, Part, Source, Text
 from hub.core.response_items import EVENT_DATA
 from hub.core.sse_decoder import SseDecoder
+from tests import sdks
 from tests.compat.history import (
     DONE,
     ENCODERS,
@@ -222,7 +222,7 @@ async def test_openai_python() -> None:
     ]
     async with answering_hub([*PRODUCED, *images]) as hub:
         url = f"http://127.0.0.1:{hub.port}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key="x", max_retries=0) as client:
+        async with sdks.openai.AsyncOpenAI(base_url=url, api_key="x", max_retries=0) as client:
             async with client.responses.stream(model="m1", input="hi") as events:
                 async for _ in events:
                     pass

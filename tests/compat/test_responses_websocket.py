@@ -29,6 +29,7 @@ from tests.compat.test_routes import Worker
 from tests.doubles import until
 from tests.http.kit import LIMITS, MAX_BODY, Hub, running_hub
 
+pytestmark = pytest.mark.xdist_group("sdks")  # the checks of tests/compat/test_openresponses.py
 Socket = aiohttp.ClientWebSocketResponse
 
 
