@@ -253,8 +253,8 @@ async def test_layout_problems_are_found(tmp_path: Path, chromium: Browser) -> N
         problems = await find_layout_problems(
             url, chromium, ["wide.html", "squeezed.html", "good.html"]
         )
-    found = {(each.removeprefix(url), width, html[1:6]) for each, width, html in problems}
-    assert found == {
+    layout_problems = {(each.removeprefix(url), width, html[1:6]) for each, width, html in problems}
+    assert layout_problems == {
         ("wide.html", 390, "html>"),
         ("wide.html", 390, "table"),
         ("squeezed.html", 1280, "code>"),
