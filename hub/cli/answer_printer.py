@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import textwrap
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from hub_client import (
     Stopped,
 )
 
+_MAX_VALUE_CHARS: Final = 120
 _QUEUED_NOTE_SECONDS: Final = 3.0
 _QUEUED_NOTE: Final = (
     "(the request is in the queue, and no worker has taken it yet. Is `hub worker` running, with "
@@ -85,6 +87,10 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
             _print_note("\n(the upstream rewrote its answer)\n")
             _print_text(text)
         case Delta(text=text):
+            for call in event.tool_calls or ():
+                name = call.get("function", {}).get("name")
+                if name:  # only the first delta of a call has it
+                    _print_note(f"(tool: {name})")
             _print_text(text)
         case Part():
             _print_part(event)
@@ -109,11 +115,21 @@ def _print_part(part: Part) -> None:
         case Part(type="source", fields={"url": url}):
             title = part.fields.get("title")
             _print_note(f"(source: {title}, {url})" if title else f"(source: {url})")
+        case Part(type="tool_result", fields={"result": result}):
+            outcome = "error" if part.fields.get("is_error") else "result"
+            _print_note(f"(tool {outcome}: {_shorten(result)})")
+        case Part(type="data", fields={"name": name, "value": value}):
+            _print_note(f"({name}: {_shorten(value)})")
         case Part(type="file"):
             name = part.fields.get("name") or part.fields.get("url") or "without a name"
             _print_note(f"(file: {name})")
         case _:
             pass
+
+
+def _shorten(value: Any) -> str:
+    """Return a JSON value as text that fits on a line or two."""
+    return textwrap.shorten(json.dumps(value, ensure_ascii=False), _MAX_VALUE_CHARS)
 
 
 def _print_text(text: str) -> None:

@@ -55,6 +55,10 @@ async def test_command_prints_parts(as_json: bool, capsys: pytest.CaptureFixture
             "id": "s",
         }
     else:
-        for note in ("(Searching)", "(step: search)", "(source: A, https://a.example)", "(file: "):
-            assert note in printed.err
+        notes = [line for line in printed.err.splitlines() if line.startswith("(")]
+        assert notes == [
+            *("(Searching)", "(step: search)", "(tool: find)", '(tool result: {"hits": 2})'),
+            *("(source: A, https://a.example)", "(Writing)", '(state: {"n": 1})', "(tick: 1)"),
+            *('(state: {"n": 2})', "(file: https://a.example/f.png)"),
+        ]
         assert "Searching" not in printed.out
