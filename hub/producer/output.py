@@ -122,6 +122,8 @@ class OutputBuffer:
         self._send(parts, self._end)
         if self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
+        if self._end is not None:
+            self.stop()  # a task that the function has left behind does not wait for ever
 
     def stop(self) -> None:
         """Refuse everything from now on."""

@@ -99,6 +99,15 @@ class Answer:
         self.numbers = CallNumbers(self.attempt.next_call)
 
 
+def build_answer(steps: Sequence[Any], end: Status) -> Answer:
+    """Return an answer with these steps and this end."""
+    answer = Answer()
+    for step in steps:
+        answer.take(step)
+    answer.publish([answer.attempt.end(end, {"deltas": answer.attempt.deltas})])
+    return answer
+
+
 def fold(
     events: Sequence[tuple[str, dict[str, Any]]], snapshot: Sequence[dict[str, Any]] = ()
 ) -> list[dict[str, Any]]:

@@ -11,10 +11,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.core.generation import Status
-from hub.core.parts import Part
 from tests.conftest import missing
 from tests.engine.test_attempt_events import ENDS, Attempt, fold
+from tests.engine.test_durable import STEPS, Answer, build_answer
 from tests.parts import PARTS
 
 MODULE = Path(__file__).parents[2] / "hub" / "http" / "pages" / "hub.js"
@@ -41,19 +40,20 @@ const results = cases.map(({{ events, moment, snapshot }}) => [
 ]);
 console.log(JSON.stringify(results));
 """
-CASES = st.lists(
-    st.tuples(st.lists(PARTS, max_size=15), st.integers(0, 15), ENDS), min_size=50, max_size=50
+ANSWERS = st.one_of(
+    st.builds(Attempt, st.lists(PARTS, max_size=15), ENDS),
+    st.builds(build_answer, st.lists(STEPS, max_size=15), ENDS),  # of several attempts
 )
+CASES = st.lists(st.tuples(ANSWERS, st.integers(0, 15)), min_size=50, max_size=50)
 
 
 @settings(max_examples=3)
 @given(CASES)
-def test_same_parts(cases: list[tuple[list[Part], int, Status]]) -> None:
+def test_same_parts(answers: list[tuple[Attempt | Answer, int]]) -> None:
     """From the start, and from a snapshot at any moment, in the fold and in the transcript."""
     node = shutil.which("node")
     if node is None:
         missing("node")
-    answers = [(Attempt(parts, end), moment) for parts, moment, end in cases]
     given_cases = [_describe(attempt, moment) for attempt, moment in answers]
     done = subprocess.run(
         [node, "--input-type=module", "-e", SCRIPT],
@@ -67,7 +67,7 @@ def test_same_parts(cases: list[tuple[list[Part], int, Status]]) -> None:
         assert results == [fold(attempt.events)] * 3
 
 
-def _describe(attempt: Attempt, moment: int) -> dict[str, Any]:
+def _describe(attempt: Attempt | Answer, moment: int) -> dict[str, Any]:
     moment = min(moment, len(attempt.events) - 1)
     record = attempt.records[moment]
     snapshot = {

@@ -594,3 +594,17 @@ async def test_no_reader_sees_values() -> None:
     assert b"secret" in record.journal
     await settled()
     assert msgspec.json.encode(record.parts)
+
+
+async def test_step_of_a_function_that_has_returned() -> None:
+    """A task that the function left behind gets Stopped, and waits for nothing."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def f(run: Run) -> AsyncIterator[str]:
+        tasks.append(asyncio.create_task(run.step("s", lambda: 1)))
+        yield "a"
+
+    record = await (await run_answer(f)).record()
+    assert (record.status, record.text) == (GenerationStatus.DONE, "a")
+    with pytest.raises(Stopped):
+        await tasks[0]

@@ -712,6 +712,7 @@ export class FoldedParts {
     if (name === "generation.delta") this.#applyDelta(data);
     else if (name === "generation.part") this.#applyPart(data);
     else if (name === "generation.replaced") this.#replaceText(data.text);
+    else if (name === "generation.restarted") this.#parts = [];
     else if (name === "generation.continued") this.#set(data.snapshot.parts.map((part) => ({ ...part })));
     else if (name === "generation.done") this.#close("done");
     else if (name === "generation.stopped" || name === "generation.failed") this.#close("cancelled");
