@@ -597,7 +597,7 @@ async def test_no_reader_sees_values() -> None:
 
 
 async def test_step_of_a_function_that_has_returned() -> None:
-    """A task that the function left behind gets Stopped, and waits for nothing."""
+    """A task that the function left behind gets Stopped at once."""
     tasks: list[asyncio.Task[Any]] = []
 
     async def f(run: Run) -> AsyncIterator[str]:
