@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,7 @@ from yarl import URL
 from hub.api.json_decoding import convert_json, decode_json
 from hub.compat.ag_ui.requests import RunAgentInput, to_request
 from hub.compat.ai_sdk import requests as ai_sdk
+from hub.compat.anthropic.requests import read_messages
 from hub.compat.openai_chat import requests as openai_chat
 from hub.compat.openai_responses import requests as openai_responses
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, TemplateEncoder
@@ -35,7 +37,7 @@ from tests.api.test_authentication import AUTHENTICATOR, token
 from tests.compat.history import RECORD
 from tests.doubles import until
 from tests.http.kit import LIMITS, Hub, Stream, running_hub
-from tests.security.test_fuzz import AGUI, CHAT, RESPONSE, UI, Mutator
+from tests.security.test_fuzz import AGUI, CHAT, MESSAGES, RESPONSE, UI, Mutator
 
 HI = {"role": "user", "parts": [{"type": "text", "text": "hi"}]}
 ASK = {"model": "m1", "messages": [{"role": "user", "content": "hi"}]}
@@ -998,6 +1000,8 @@ def test_broken_bodies_are_refused_with_a_sentence() -> None:
     cases: list[tuple[Callable[[dict[str, Any]], object], Any]] = [
         (openai_chat.read_chat, CHAT),
         (openai_responses.read_responses, RESPONSE),
+        (read_messages, MESSAGES),
+        (partial(read_messages, is_native=True), MESSAGES),
         (ai_sdk.read_chat, UI),
         (read_agui, AGUI),
     ]
@@ -1020,13 +1024,14 @@ COMPAT_STREAMS = [
     ("/v1/responses", {**RESPONSE, "stream": True}),
     ("/v1/ui/chat", UI),
     ("/v1/agui", AGUI),
+    ("/v1/messages", {**MESSAGES, "model": "m1"}),
 ]
 
 
 @pytest.mark.parametrize(("path", "body"), COMPAT_STREAMS)
 async def test_heartbeats_of_other_apis(path: str, body: Any) -> None:
     """The stream of each API has the interval that its client asks for, also while the status line
-    waits for the answer to begin; heartbeats are comments, which every client skips.
+    waits for the answer to begin; heartbeats are comments, which every client skips, or pings.
     """
     limits = msgspec.structs.replace(LIMITS, min_heartbeat_seconds=0.01)
     url = f"{path}?heartbeat=0.02"
@@ -1036,7 +1041,7 @@ async def test_heartbeats_of_other_apis(path: str, body: Any) -> None:
         assert connection.heartbeat_seconds == 0.02
         connection.send_heartbeat(0.0)
         received = b""
-        while b": hb\n" not in received:
+        while b": hb\n" not in received and b"event: ping\n" not in received:
             received += await response.content.readany()
 
 

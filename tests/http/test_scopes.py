@@ -28,7 +28,7 @@ ASK_ROUTES = [
     ("POST", "/generations"), ("POST", "/generations/stream"), ("DELETE", "/generations/g"),
     ("POST", "/generations/g/restart"), ("POST", "/v1/chat/completions"), ("GET", "/v1/models"),
     ("POST", "/v1/responses"), ("POST", "/v1/ui/chat"), ("POST", "/v1/agui"),
-    ("POST", "/v1/completions"),
+    ("POST", "/v1/completions"), ("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"),
 ]  # fmt: skip
 
 

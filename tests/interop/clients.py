@@ -212,6 +212,22 @@ class AnswerClient:
     notes: str = ""
 
 
+def _anthropic(name: str, runtime: Runtime, version: Callable[[], str]) -> AnswerClient:
+    incomplete = "; Node.js may report a broken stream as ended: without `message_stop` it is "
+    return AnswerClient(
+        name=name,
+        runtime=runtime,
+        program="anthropic_messages",
+        version=version,
+        route="`/v1/messages`",
+        auth="`api_key` or `auth_token`" if runtime == "python" else "`apiKey` or `authToken`",
+        after_break="none",
+        stop="disconnect, started with `on_disconnect: stop`",
+        notes="raises an error when the stream breaks; start again"
+        + (f"{incomplete}incomplete" if runtime == "node" else ""),
+    )
+
+
 def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[AnswerClient]:
     incomplete = "; Node.js may report a broken stream as ended: without {} it is incomplete"
     incomplete = incomplete if runtime == "node" else ""
@@ -246,6 +262,8 @@ def _openai(where: str, runtime: Runtime, version: Callable[[], str]) -> list[An
 ANSWER_CLIENTS: Final = (
     *_openai("npm", "node", partial(npm_version, "openai")),
     *_openai("PyPI", "python", partial(installed_version, "openai")),
+    _anthropic("`@anthropic-ai/sdk` (npm)", "node", partial(npm_version, "@anthropic-ai/sdk")),
+    _anthropic("`anthropic` (PyPI)", "python", partial(installed_version, "anthropic")),
     AnswerClient(
         name="`ai`, `@ai-sdk/react` (npm)",
         runtime="node",

@@ -64,6 +64,30 @@ AGUI: Final = {
     "context": [{"value": "v"}],
     "forwardedProps": {"params": {}},
 }
+_BLOCKS: Final[dict[str, list[Any]]] = {
+    "user": [
+        {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+        {"type": "document", "source": {"type": "text", "data": "d"}, "title": "t"},
+        {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "7"}]},
+    ],
+    "assistant": [
+        {"type": "thinking", "thinking": "hm", "signature": "hub1_W10="},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+    ],
+}
+MESSAGES: Final = {
+    "stream": True,
+    "max_tokens": 9,
+    "system": [{"type": "text", "text": "s"}],
+    "messages": [{"role": role, "content": blocks} for role, blocks in _BLOCKS.items()],
+    "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+    "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+    "stop_sequences": ["x"],
+    "metadata": {"user_id": "u"},
+    "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+}
 PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/generations/g00aaaaaaaaaaaaaaaa?user=fuzz", None),
     ("DELETE", "/generations/g00aaaaaaaaaaaaaaaa?user=fuzz", None),
@@ -89,6 +113,8 @@ PUBLIC: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/v1/ui/chat/chat/stream?startIndex=-3", None),
     ("DELETE", "/v1/ui/chat/chat", None),
     ("POST", "/v1/agui", AGUI),
+    ("POST", "/v1/messages?beta=true", MESSAGES),
+    ("POST", "/v1/messages/count_tokens", MESSAGES),
 ]
 INTERNAL: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/publish", _PUBLISH),

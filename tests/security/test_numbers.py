@@ -90,7 +90,11 @@ async def test_no_number_in_a_query_is_a_500() -> None:
 @pytest.mark.timeout(240)
 async def test_no_number_in_a_body_is_a_500() -> None:
     """Every numeric field of every body, and a number in place of every other field."""
-    waiting = ("/v1/chat/completions", "/v1/responses")  # they would wait for an answer
+    waiting = (
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/messages",
+    )  # they would wait for an answer
     with capture_logs() as logs:
         async with running_hub() as hub:
             requests = []
