@@ -340,6 +340,15 @@ def test_anthropic_gets_only_what_it_has_signed() -> None:
     ]
 
 
+@pytest.mark.parametrize(("given", "expected"), [("own", "own"), (None, "of every request")])
+def test_system_prompt_of_every_request(given: str | None, expected: str) -> None:
+    """The settings' prompt counts unless the client sends one."""
+    generate = read_messages(ask("hi", system=given), is_native=True)[1]
+    request = GenerationRequest(generate.messages or [], "u", "m1", generate.params)
+    body = AnthropicMessages({"system": "of every request"}).build_request(request).body
+    assert body["system"] == expected
+
+
 @pytest.mark.parametrize("value", ["a", [1], ["a\r\nb: c"], ["a b"], {}])
 def test_features_that_are_no_names(value: Any) -> None:
     """A parameter never becomes another header."""

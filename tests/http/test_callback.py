@@ -82,6 +82,10 @@ async def test_yes_and_no() -> None:
     async with running_with(app) as hub:
         assert await status(hub, Cookie="session=s-alice") == 200
         assert await status(hub, Authorization="Bearer t-alice") == 200
+        assert (
+            await status(hub, **{"x-api-key": "t-alice"}) == 200
+        )  # as Anthropic's clients send it
+        assert app.requests[-1][0]["Authorization"] == "Bearer t-alice"
         assert await status(hub, Cookie="session=stolen") == 401
         assert await status(hub) == 401
         assert await status(hub, "/sse/connect/bob", Cookie="session=s-alice") == 403
