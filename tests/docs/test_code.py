@@ -111,6 +111,21 @@ async def test_django(site: Site) -> None:
     names["hub"].close()
 
 
+async def test_external_producers(site: Site) -> None:
+    """The programs of the guide write two whole answers of alice."""
+    await run_page(DOCS / "guides" / "external-producers.md", site, "In Python")
+    path = "/generations?user=alice&status=done&limit=2"
+    listed = (await asyncio.to_thread(site.dev.call, "GET", path))["generations"]
+    answers = [
+        await asyncio.to_thread(
+            site.dev.call, "GET", f"/generations/{each['generation']}?user=alice"
+        )
+        for each in listed
+    ]
+    texts = {answer["text"] for answer in answers}
+    assert texts == {"Refunds take five days."}
+
+
 async def test_fastapi(site: Site) -> None:
     """The background task of the route publishes with the client of the application."""
     from fastapi import BackgroundTasks

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         AnswerRewritten,
         BadRequest,
         Forbidden,
+        GenerationStopped,
         HubClientError,
         HubUnavailable,
         HubUnreachable,
+        LeaseLost,
         NotAHub,
         NotFound,
         StreamEnded,
@@ -58,6 +60,9 @@ if TYPE_CHECKING:
         Started,
         Stopped,
     )
+    from hub_client.producer import (
+        ProducedAnswer,
+    )
     from hub_client.publishing import (
         Publication,
         Published,
@@ -69,6 +74,9 @@ if TYPE_CHECKING:
     )
     from hub_client.sync_client import (
         SyncHubClient,
+    )
+    from hub_client.sync_producer import (
+        SyncProducedAnswer,
     )
 
 __version__ = "0.1.0"
@@ -88,9 +96,11 @@ _NAMES_BY_MODULE = {
         "AnswerRewritten",
         "BadRequest",
         "Forbidden",
+        "GenerationStopped",
         "HubClientError",
         "HubUnavailable",
         "HubUnreachable",
+        "LeaseLost",
         "NotAHub",
         "NotFound",
         "StreamEnded",
@@ -115,6 +125,7 @@ _NAMES_BY_MODULE = {
         "Started",
         "Stopped",
     ),
+    "producer": ("ProducedAnswer",),
     "publishing": (
         "Publication",
         "PublishResult",
@@ -123,6 +134,7 @@ _NAMES_BY_MODULE = {
     ),
     "retry_policy": ("RetryPolicy",),
     "sync_client": ("SyncHubClient",),
+    "sync_producer": ("SyncProducedAnswer",),
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
@@ -149,15 +161,18 @@ __all__ = [
     "EventStream",
     "Failed",
     "Forbidden",
+    "GenerationStopped",
     "HubClient",
     "HubClientError",
     "HubUnavailable",
     "HubUnreachable",
+    "LeaseLost",
     "Node",
     "NotAHub",
     "NotFound",
     "Part",
     "Presence",
+    "ProducedAnswer",
     "Publication",
     "PublishResult",
     "Published",
@@ -173,6 +188,7 @@ __all__ = [
     "StreamEvent",
     "StreamReset",
     "SyncHubClient",
+    "SyncProducedAnswer",
     "To",
     "TooManyRequests",
     "Unauthorized",

@@ -24,6 +24,8 @@ from hub_client.errors import HubClientError
 from hub_client.event_stream import EventStream
 from hub_client.generations import AskOptions, Prompt, start_request, stop_request
 from hub_client.http import HttpClient, Token, TokenSource
+from hub_client.producer import ProducedAnswer
+from hub_client.producing import ProduceOptions
 from hub_client.publishing import (
     Publication,
     Published,
@@ -161,6 +163,39 @@ class HubClient:
         """Stop a generation. Return `stopping` or `already ended`."""
         request = stop_request(generation, self._user_parameter)
         return await self._public_client().send(request)
+
+    def generation(
+        self,
+        *,
+        user: str | None = None,
+        topic: str | None = None,
+        id: str | None = None,  # noqa: A002 - the name in the API
+        model: str | None = None,
+        messages: Prompt | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        chat: str | None = None,
+        on_busy: str | None = None,
+        lease_seconds: float | None = None,
+    ) -> ProducedAnswer:
+        """Return an answer that this program writes: `async with backend.generation(…) as answer`.
+
+        It needs the internal listener and an API key with the scope `produce`. user, topic: who
+        gets it. id: the idempotency key: the same one again begins a new attempt at the answer.
+        model: what readers see. messages: what was asked, for the record. chat, on_busy: as in
+        `ask`; `allow` or `reject`. lease_seconds: how long the answer lives without this program.
+        """
+        options = ProduceOptions(
+            user=user,
+            topic=topic,
+            id=id or uuid.uuid4().hex,
+            model=model,
+            messages=messages,
+            metadata=metadata,
+            chat=chat,
+            on_busy=on_busy,
+            lease_seconds=lease_seconds,
+        )
+        return ProducedAnswer(self._internal_client(), options)
 
     async def publish(
         self,

@@ -9,6 +9,8 @@
   - BadRequest (every other 4xx): the request is wrong; `path` names the field
   - StreamEnded: the hub closed the stream and asks the client not to reconnect
   - StreamReset: events are lost; fetch your state again
+  - GenerationStopped: somebody has stopped the answer that this producer writes
+  - LeaseLost: this producer's lease is void: another attempt has begun, or it has ended
   - AnswerFailed: an answer ended with `generation.failed`
   - AnswerRewritten: the text that was shown so far is void
 """
@@ -35,6 +37,7 @@ class HubClientError(Exception):
     path: the name of the wrong field, or None.
     retry_after_seconds: how long the hub asks the client to wait, or None.
     generation: the answer that stands in the way of the request (`chat_busy`), or None.
+    expected: the number of the part that the hub needs next (`sequence_gap`), or None.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class HubClientError(Exception):
         path: str | None = None,
         retry_after_seconds: float | None = None,
         generation: str | None = None,
+        expected: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -54,6 +58,7 @@ class HubClientError(Exception):
         self.path = path
         self.retry_after_seconds = retry_after_seconds
         self.generation = generation
+        self.expected = expected
 
 
 class HubUnreachable(HubClientError):
@@ -115,6 +120,21 @@ class StreamReset(HubClientError):
         self.cursor = cursor
 
 
+class GenerationStopped(HubClientError):
+    """Somebody has stopped the answer that this producer writes. Stop the work.
+
+    by: the user who stopped it, or None.
+    """
+
+    def __init__(self, by: str | None) -> None:
+        super().__init__(f"the answer was stopped by {by}" if by else "the answer was stopped")
+        self.by = by
+
+
+class LeaseLost(HubClientError):
+    """The lease of this producer is void. Another attempt has begun, or the answer has ended."""
+
+
 class AnswerFailed(HubClientError):
     """An answer ended with `generation.failed`.
 
@@ -161,6 +181,7 @@ class _Problem(msgspec.Struct):
     code: str | None = None
     path: str | None = None
     generation: str | None = None
+    expected: int | None = None
 
 
 def error_from_response(
@@ -182,6 +203,7 @@ def error_from_response(
         path=problem.path,
         retry_after_seconds=_parse_seconds(retry_after),
         generation=problem.generation,
+        expected=problem.expected,
     )
 
 
@@ -193,6 +215,7 @@ def error_from_status(
     path: str | None = None,
     retry_after_seconds: float | None = None,
     generation: str | None = None,
+    expected: int | None = None,
 ) -> HubClientError:
     """Return the error for an HTTP status."""
     default = BadRequest if 400 <= status < 500 else HubClientError
@@ -204,6 +227,7 @@ def error_from_status(
         path=path,
         retry_after_seconds=retry_after_seconds,
         generation=generation,
+        expected=expected,
     )
 
 

@@ -96,6 +96,10 @@ class HttpClient:
         for stream in tuple(self.streams):
             stream.close()
 
+    def with_policy(self, policy: RetryPolicy) -> HttpClient:
+        """Return a client of the same listener that retries in another way."""
+        return HttpClient(self._session, self._url, self.tokens, policy)
+
     async def send(self, request: Request[T]) -> T:
         """Send a request, retry it as the policy says, and return its result.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -36,10 +36,11 @@ class Request(Generic[T]):
     body: bytes | None = None
     content_type: str = "application/json"
     idempotency_key: str | None = None
+    more_headers: Mapping[str, str] = field(default_factory=dict)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this request; authentication is not among them."""
-        headers = {}
+        headers = dict(self.more_headers)
         if self.body is not None:
             headers["Content-Type"] = self.content_type
         if self.idempotency_key is not None:

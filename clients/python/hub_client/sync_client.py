@@ -1,8 +1,9 @@
-"""SyncHubClient: publishing and admin commands without an event loop."""
+"""SyncHubClient: publishing, producing and admin commands without an event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,6 +17,8 @@ from hub_client.admin import (
     revoke_request,
     stored_events_request,
 )
+from hub_client.generations import Prompt
+from hub_client.producing import ProduceOptions
 from hub_client.publishing import (
     Publication,
     Published,
@@ -27,6 +30,7 @@ from hub_client.publishing import (
 from hub_client.request import Request
 from hub_client.retry_policy import RetryPolicy
 from hub_client.sync_http import SyncHttpClient, run_blocking
+from hub_client.sync_producer import SyncProducedAnswer
 
 T = TypeVar("T")
 
@@ -59,6 +63,33 @@ class SyncHubClient:
     def close(self) -> None:
         """Close the idle connections. A later call opens a new one."""
         self._http.close()
+
+    def generation(
+        self,
+        *,
+        user: str | None = None,
+        topic: str | None = None,
+        id: str | None = None,  # noqa: A002 - the name in the API
+        model: str | None = None,
+        messages: Prompt | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        chat: str | None = None,
+        on_busy: str | None = None,
+        lease_seconds: float | None = None,
+    ) -> SyncProducedAnswer:
+        """See HubClient.generation: `with backend.generation(…) as answer`."""
+        options = ProduceOptions(
+            user=user,
+            topic=topic,
+            id=id or uuid.uuid4().hex,
+            model=model,
+            messages=messages,
+            metadata=metadata,
+            chat=chat,
+            on_busy=on_busy,
+            lease_seconds=lease_seconds,
+        )
+        return SyncProducedAnswer(self._http, options)
 
     def publish(
         self,

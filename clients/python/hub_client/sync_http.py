@@ -61,6 +61,7 @@ class SyncHttpClient:
         )
         self._host, self._port = parts.hostname or "", parts.port
         self._path_prefix = parts.path.rstrip("/")
+        self._key = key
         self._url = internal_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
         self.retry_policy = retry_policy
@@ -71,6 +72,10 @@ class SyncHttpClient:
         with suppress(IndexError):
             while True:
                 self._idle.pop().connection.close()
+
+    def with_policy(self, policy: RetryPolicy) -> SyncHttpClient:
+        """Return a client of the same URL that retries in another way, with own connections."""
+        return SyncHttpClient(self._url, self._key, policy)
 
     async def send(self, request: Request[T]) -> T:
         """Send a request, retry it as the policy says, and return its result.

@@ -1,0 +1,180 @@
+"""Answers that a process of the application writes, with asyncio.
+
+    async with backend.generation(user="alice") as answer:
+        await answer.write("Hello")
+
+A task posts what was written: at once after a silence, else 25 ms after the last post, and `[]` to
+renew the lease when nothing is written. producing.py has the rules of the numbers and of repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from hub_client.errors import HubClientError
+from hub_client.http import HttpClient
+from hub_client.producing import (
+    COALESCE_SECONDS,
+    FAILED,
+    MAX_OUTBOX_BYTES,
+    Attempt,
+    Delivery,
+    EndFields,
+    Part,
+    ProduceOptions,
+    post_request,
+    start_request,
+)
+
+
+class ProducedAnswer:
+    """`async with backend.generation(…) as answer: …`.
+
+    Leaving the block ends the answer as done, an exception ends it as failed. A stop raises
+    GenerationStopped at the next call.
+    """
+
+    def __init__(self, http: HttpClient, options: ProduceOptions) -> None:
+        self._http = http
+        self._options = options
+        self._delivery: Delivery | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._has_work = asyncio.Event()
+        self._has_room = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._begin(await self._http.send(start_request(self._options)))
+        return self
+
+    def _begin(self, attempt: Attempt) -> None:
+        delivery = self._delivery = Delivery(attempt)
+        http = self._http.with_policy(delivery.post_policy(self._http.retry_policy))
+        self._sender = asyncio.create_task(  # noqa: TID251 - the client has no hub.engine
+            self._send_parts(http), name="hub producer"
+        )
+
+    @property
+    def _current(self) -> Delivery:
+        if self._delivery is None:
+            raise RuntimeError("use the answer inside `async with`")
+        return self._delivery
+
+    @property
+    def generation(self) -> str:
+        """The id of the answer."""
+        return self._current.attempt.generation
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, counted from 1."""
+        return self._current.attempt.attempt
+
+    @property
+    def previous(self) -> list[dict[str, Any]] | None:
+        """The folded parts up to the checkpoint of an earlier attempt, None without one."""
+        return self._current.attempt.previous
+
+    @property
+    def checkpoint(self) -> Any:
+        """The value of the newest checkpoint of an earlier attempt."""
+        return self._current.attempt.checkpoint
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the answer, as far as this process knows."""
+        return self._current.is_stopped
+
+    async def write(self, part: Part, *, checkpoint: Any = None) -> None:
+        """Publish a part: a text, or an object with `type` and its fields.
+
+        checkpoint: a JSON value that is saved with the part; the next attempt continues from it.
+        Raise GenerationStopped, LeaseLost, HubClientError, TypeError.
+        """
+        delivery = self._current
+        delivery.add(part, checkpoint)
+        self._has_work.set()
+        await asyncio.sleep(0)  # a loop that only writes must not keep the sender from its work
+        while delivery.outbox.size_bytes > MAX_OUTBOX_BYTES and not delivery.is_over:
+            self._has_room.clear()
+            await self._has_room.wait()
+        delivery.check()
+
+    async def flush(self) -> None:
+        """Return when the hub has everything. Raise as `write`."""
+        delivery = self._current
+        while len(delivery.outbox) and not delivery.is_over:
+            self._has_room.clear()
+            await self._has_room.wait()
+        delivery.check()
+
+    async def done(
+        self, finish_reason: str | None = None, usage: Mapping[str, Any] | None = None
+    ) -> None:
+        """End the answer with a reason or with token counts; leaving the block ends it as well."""
+        await self._end(EndFields("done", {"finish_reason": finish_reason, "usage": usage}))
+
+    async def fail(self, code: str, message: str, *, retryable: bool = False) -> None:
+        """End the answer as failed. Users see the message."""
+        fields = {"code": code, "message": message, "retryable": retryable}
+        await self._end(EndFields("failed", fields))
+
+    async def _end(self, end: EndFields) -> None:
+        delivery = self._current
+        delivery.check()
+        delivery.end(end)
+        self._has_work.set()
+        assert self._sender is not None
+        await self._sender
+        delivery.check()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        delivery, sender = self._current, self._sender
+        assert sender is not None
+        delivery.end(EndFields("done", {}) if error is None else FAILED)
+        self._has_work.set()
+        try:
+            await asyncio.shield(sender)
+        finally:
+            sender.cancel()
+        if error is None and delivery.failure is not None:
+            raise delivery.failure
+
+    async def _send_parts(self, http: HttpClient) -> None:
+        delivery, loop = self._current, asyncio.get_running_loop()
+        answered_at = loop.time()
+        failures = 0
+        while not delivery.is_over:
+            if not failures:
+                await self._wait_for_work(answered_at)
+            self._has_work.clear()
+            batch = delivery.outbox.next_batch()
+            try:
+                posted = await http.send(post_request(delivery.attempt, batch))
+            except HubClientError as error:
+                failures += 1
+                if delivery.on_error(error, loop.time() - answered_at):
+                    await asyncio.sleep(http.retry_policy.delay_seconds(failures))
+            else:
+                failures, answered_at = 0, loop.time()
+                delivery.on_posted(batch, posted)
+            self._has_room.set()
+
+    async def _wait_for_work(self, answered_at: float) -> None:
+        delivery = self._current
+        if not len(delivery.outbox):
+            try:
+                async with asyncio.timeout(delivery.renew_seconds):
+                    await self._has_work.wait()
+            except TimeoutError:
+                return
+        delay = answered_at + COALESCE_SECONDS - asyncio.get_running_loop().time()
+        if delay > 0:
+            await asyncio.sleep(delay)

@@ -1,0 +1,163 @@
+"""Answers that a process without an event loop writes: Celery tasks, Django views, scripts.
+
+A thread posts what was written, by the same rules as producer.py.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from hub_client.errors import HubClientError
+from hub_client.producing import (
+    COALESCE_SECONDS,
+    FAILED,
+    MAX_OUTBOX_BYTES,
+    Delivery,
+    EndFields,
+    Part,
+    ProduceOptions,
+    post_request,
+    start_request,
+)
+from hub_client.sync_http import SyncHttpClient, run_blocking
+
+
+class SyncProducedAnswer:
+    """`with backend.generation(…) as answer: …`. Its methods are those of ProducedAnswer."""
+
+    def __init__(self, http: SyncHttpClient, options: ProduceOptions) -> None:
+        self._http = http
+        self._options = options
+        self._delivery: Delivery | None = None
+        self._changed = threading.Condition()  # guards the delivery
+        self._sender: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        attempt = run_blocking(self._http.send(start_request(self._options)))
+        self._delivery = Delivery(attempt)
+        self._sender = threading.Thread(target=self._send_parts, name="hub producer", daemon=True)
+        self._sender.start()
+        return self
+
+    @property
+    def _current(self) -> Delivery:
+        if self._delivery is None:
+            raise RuntimeError("use the answer inside `with`")
+        return self._delivery
+
+    @property
+    def generation(self) -> str:
+        """The id of the answer."""
+        return self._current.attempt.generation
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, counted from 1."""
+        return self._current.attempt.attempt
+
+    @property
+    def previous(self) -> list[dict[str, Any]] | None:
+        """The folded parts up to the checkpoint of an earlier attempt, None without one."""
+        return self._current.attempt.previous
+
+    @property
+    def checkpoint(self) -> Any:
+        """The value of the newest checkpoint of an earlier attempt."""
+        return self._current.attempt.checkpoint
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the answer, as far as this process knows."""
+        return self._current.is_stopped
+
+    def write(self, part: Part, *, checkpoint: Any = None) -> None:
+        """See ProducedAnswer.write."""
+        delivery = self._current
+        with self._changed:
+            delivery.add(part, checkpoint)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: delivery.is_over or delivery.outbox.size_bytes <= MAX_OUTBOX_BYTES
+            )
+            delivery.check()
+
+    def flush(self) -> None:
+        """See ProducedAnswer.flush."""
+        delivery = self._current
+        with self._changed:
+            self._changed.wait_for(lambda: delivery.is_over or not len(delivery.outbox))
+            delivery.check()
+
+    def done(
+        self, finish_reason: str | None = None, usage: Mapping[str, Any] | None = None
+    ) -> None:
+        """See ProducedAnswer.done."""
+        self._end(EndFields("done", {"finish_reason": finish_reason, "usage": usage}))
+
+    def fail(self, code: str, message: str, *, retryable: bool = False) -> None:
+        """See ProducedAnswer.fail."""
+        fields = {"code": code, "message": message, "retryable": retryable}
+        self._end(EndFields("failed", fields))
+
+    def _end(self, end: EndFields) -> None:
+        with self._changed:
+            self._current.check()
+        self._finish(end)
+        self._current.check()
+
+    def _finish(self, end: EndFields) -> None:
+        delivery = self._current
+        with self._changed:
+            delivery.end(end)
+            self._changed.notify_all()
+        assert self._sender is not None
+        self._sender.join()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._finish(EndFields("done", {}) if error is None else FAILED)
+        failure = self._current.failure
+        if error is None and failure is not None:
+            raise failure
+
+    def _send_parts(self) -> None:
+        delivery = self._current
+        http = self._http.with_policy(delivery.post_policy(self._http.retry_policy))
+        answered_at, failures = time.monotonic(), 0
+        while not delivery.is_over:
+            if not failures:
+                self._wait_for_work(answered_at)
+            with self._changed:
+                batch = delivery.outbox.next_batch()
+                body = post_request(delivery.attempt, batch)
+            try:
+                posted = run_blocking(http.send(body))
+            except HubClientError as error:
+                failures += 1
+                with self._changed:
+                    again = delivery.on_error(error, time.monotonic() - answered_at)
+                    self._changed.notify_all()
+                if again:
+                    time.sleep(http.retry_policy.delay_seconds(failures))
+            else:
+                failures, answered_at = 0, time.monotonic()
+                with self._changed:
+                    delivery.on_posted(batch, posted)
+                    self._changed.notify_all()
+        http.close()
+
+    def _wait_for_work(self, answered_at: float) -> None:
+        delivery = self._current
+        with self._changed:
+            has_work = self._changed.wait_for(lambda: len(delivery.outbox), delivery.renew_seconds)
+        delay = answered_at + COALESCE_SECONDS - time.monotonic()
+        if has_work and delay > 0:
+            time.sleep(delay)

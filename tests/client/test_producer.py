@@ -1,0 +1,307 @@
+"""Answers that a process writes with the client: every part once, whatever happens to its posts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from hub.http.server import ListenAddress, listen
+from hub.producer import Source, Status
+from hub_client import (
+    BadRequest,
+    GenerationStopped,
+    HubClient,
+    HubUnreachable,
+    LeaseLost,
+    ProducedAnswer,
+    RetryPolicy,
+    SyncHubClient,
+    SyncProducedAnswer,
+)
+from hub_client.producing import PartsOutbox
+from tests.http.kit import Hub, running_hub
+
+FAST = 5.0  # the shortest lease
+
+
+class Fault(Exception):
+    """Cuts the connection of a request."""
+
+
+class Relay:
+    """Passes requests to a hub; `on_request` and `on_response` may raise Fault to cut them."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.posts: list[list[dict[str, Any]]] = []
+        self.on_request: Callable[[], None] = lambda: None
+        self.on_response: Callable[[], None] = lambda: None
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        is_post = request.path.endswith("/parts")
+        if is_post:
+            self.posts.append(await request.json())
+        try:
+            if is_post:
+                self.on_request()
+            headers = {
+                k: v for k, v in request.headers.items() if k.startswith(("Hub", "Content-T"))
+            }
+            async with self._hub.ask(
+                request.method, str(request.rel_url), internal=True, data=body, headers=headers
+            ) as response:
+                answer = web.Response(
+                    status=response.status,
+                    body=await response.read(),
+                    content_type=response.content_type,
+                )
+            if is_post:
+                self.on_response()
+        except Fault:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        return answer
+
+
+@asynccontextmanager
+async def relayed() -> AsyncIterator[tuple[Hub, Relay, HubClient]]:
+    """Run a hub, a relay in front of its internal listener, and a client of the relay."""
+    async with running_hub() as hub:
+        relay = Relay(hub)
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", relay.handle)
+        async with (
+            listen(app, ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False) as port,
+            HubClient(
+                f"http://127.0.0.1:{hub.port}",
+                internal_url=f"http://127.0.0.1:{port}",
+                user="alice",
+                retry=RetryPolicy(min_delay_seconds=0.001),
+            ) as backend,
+        ):
+            yield hub, relay, backend
+
+
+async def read(hub: Hub, answer: ProducedAnswer) -> dict[str, Any]:
+    status, record = await hub.call("GET", f"/generations/{answer.generation}?user=alice")
+    assert status == 200
+    result: dict[str, Any] = record
+    return result
+
+
+async def test_parts_in_their_order() -> None:
+    """Texts, objects and classes of hub.producer; leaving the block ends the answer as done."""
+    async with relayed() as (hub, relay, backend):
+        async with backend.generation(user="alice", model="agent", messages="why?") as answer:
+            await answer.write(Status("Searching"))
+            await answer.write("Hel")
+            await answer.write("lo")
+            await answer.write({"type": "tool_call", "id": "t", "name": "find", "arguments": "{}"})
+            await answer.write(Source("https://a.example"))
+            await answer.flush()
+            assert (await read(hub, answer))["status"] == "running"
+        record = await read(hub, answer)
+    assert (record["status"], record["text"], record["model"]) == ("done", "Hello", "agent")
+    types = [part["type"] for part in record["parts"]]
+    assert types == ["status", "text", "tool_call", "source"]
+    seqs = [part["seq"] for post in relay.posts for part in post]
+    assert seqs == [*range(len(seqs))]
+
+
+async def test_ends() -> None:
+    """An exception fails the answer without its text; `done` and `fail` say more."""
+    async with relayed() as (hub, _, backend):
+        with pytest.raises(ZeroDivisionError):
+            async with backend.generation(user="alice") as failed:
+                await failed.write("a")
+                raise ZeroDivisionError("a secret")
+        record = await read(hub, failed)
+        assert (record["status"], record["code"]) == ("failed", "producer_error")
+        assert "secret" not in str(record)
+        async with backend.generation(user="alice") as worded:
+            await worded.fail("out_of_stock", "There is none left.", retryable=True)
+        record = await read(hub, worded)
+        assert (record["code"], record["retryable"]) == ("out_of_stock", True)
+        async with backend.generation(user="alice") as long:
+            await long.done("length", usage={"completion_tokens": 3})
+            with pytest.raises(RuntimeError, match="its end already"):
+                await long.write("more")
+        record = await read(hub, long)
+        assert (record["finish_reason"], record["usage"]) == ("length", {"completion_tokens": 3})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_every_part_once_although_connections_are_cut(seed: int) -> None:
+    """Requests and responses of posts are cut at random."""
+    rng = random.Random(seed)
+
+    def cut() -> None:
+        if rng.random() < 0.3:
+            raise Fault
+
+    async with relayed() as (hub, relay, backend):
+        relay.on_request = relay.on_response = cut
+        async with backend.generation(user="alice") as answer:
+            for n in range(60):
+                await answer.write({"type": "data", "name": "n", "value": n, "id": str(n)})
+                if rng.random() < 0.3:
+                    await asyncio.sleep(0.03)
+        record = await read(hub, answer)
+    assert record["status"] == "done"
+    assert [part["value"] for part in record["parts"]] == [*range(60)]
+    assert len(relay.posts) > 2
+
+
+async def test_stop() -> None:
+    """It raises at the next call, and leaving the block says nothing more."""
+    async with relayed() as (hub, _, backend):
+        with pytest.raises(GenerationStopped) as caught:
+            async with backend.generation(user="alice", lease_seconds=FAST) as answer:
+                await answer.write("a")
+                await answer.flush()
+                await hub.call("DELETE", f"/generations/{answer.generation}?user=alice")
+                while True:
+                    await answer.write("b")
+                    await asyncio.sleep(0.01)
+        assert caught.value.by == "alice"
+        assert answer.is_stopped
+        record = await read(hub, answer)
+        async with backend.generation(user="alice") as second:
+            await hub.call("DELETE", f"/generations/{second.generation}?user=alice")
+        assert second.is_stopped
+    assert (record["status"], record["by"]) == ("stopped", "alice")
+    assert set(record["text"]) <= {"a", "b"}
+
+
+async def test_next_attempt() -> None:
+    """The same id begins another attempt; the first one has lost its lease."""
+    async with relayed() as (hub, _, backend):
+        with pytest.raises(LeaseLost):
+            async with backend.generation(user="alice", id="k") as first:
+                await first.write("lost")
+                await first.flush()
+                async with backend.generation(user="alice", id="k") as second:
+                    assert (second.generation, second.attempt) == (first.generation, 2)
+                    await second.write("new")
+                await first.write("more")
+                await first.flush()
+        record = await read(hub, second)
+        assert (record["status"], record["text"]) == ("done", "new")
+        with pytest.raises(BadRequest) as ended:
+            async with backend.generation(user="alice", id="k"):
+                pass
+        assert ended.value.code == "ended"
+
+
+async def test_hub_that_stays_away() -> None:
+    """Posts are repeated for the time of a lease; then leaving the block raises."""
+    async with relayed() as (_, relay, backend):
+        with pytest.raises(HubUnreachable):
+            async with backend.generation(user="alice") as answer:
+                delivery = answer._current
+                delivery.attempt = msgspec.structs.replace(delivery.attempt, lease_seconds=0.1)
+
+                def refuse() -> None:
+                    raise Fault
+
+                relay.on_request = refuse
+                await answer.write("a")
+    assert len(relay.posts) > 2
+
+
+async def test_wrong_part() -> None:
+    """A value that is no part raises at once; one that the hub refuses fails the answer."""
+    async with relayed() as (hub, _, backend):
+        async with backend.generation(user="alice") as answer:
+            for wrong in (7, {"text": "a"}, None, [1]):
+                with pytest.raises(TypeError, match="a part is"):
+                    await answer.write(wrong)  # type: ignore[arg-type]
+            await answer.write("good")
+        assert (await read(hub, answer))["text"] == "good"
+        with pytest.raises(BadRequest):
+            async with backend.generation(user="alice") as other:
+                await other.write({"type": "unknown"})
+                await other.flush()
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_without_an_event_loop(seed: int) -> None:
+    """The blocking form has the same order, repeats, stops and ends."""
+    rng = random.Random(seed)
+
+    def cut() -> None:
+        if rng.random() < 0.3:
+            raise Fault
+
+    def produce(url: str) -> SyncProducedAnswer:
+        policy = RetryPolicy(min_delay_seconds=0.001)
+        with SyncHubClient(url, retry=policy) as backend:
+            with backend.generation(user="alice", model="agent") as answer:
+                for n in range(40):
+                    answer.write({"type": "data", "name": "n", "value": n, "id": str(n)})
+                answer.flush()
+            with pytest.raises(ZeroDivisionError), backend.generation(user="alice") as failed:
+                failed.write(str(1 / 0))
+            return answer
+
+    async with relayed() as (hub, relay, backend):
+        relay.on_request = relay.on_response = cut
+        answer = await asyncio.to_thread(produce, backend._internal_url or "")
+        _, record = await hub.call("GET", f"/generations/{answer.generation}?user=alice")
+        assert (record["status"], record["model"]) == ("done", "agent")
+        assert [part["value"] for part in record["parts"]] == [*range(40)]
+        _, listed = await hub.call("GET", "/generations?user=alice&status=failed")
+        assert [each["code"] for each in listed["generations"]] == ["producer_error"]
+
+
+async def test_stop_without_an_event_loop() -> None:
+    """It raises at the next call."""
+
+    def produce(url: str, started: Callable[[str], object]) -> None:
+        with (
+            SyncHubClient(url) as backend,
+            backend.generation(user="alice", lease_seconds=FAST) as answer,
+        ):
+            answer.write("a")
+            answer.flush()
+            started(answer.generation)
+            for n in range(100_000):
+                answer.write({"type": "data", "name": "n", "value": n, "transient": True})
+
+    async with relayed() as (hub, _, backend):
+        loop = asyncio.get_running_loop()
+        generation: asyncio.Future[str] = loop.create_future()
+        producing = asyncio.create_task(
+            asyncio.to_thread(
+                produce,
+                backend._internal_url or "",
+                lambda name: loop.call_soon_threadsafe(generation.set_result, name),
+            )
+        )
+        await hub.call("DELETE", f"/generations/{await generation}?user=alice")
+        with pytest.raises(GenerationStopped):
+            await producing
+
+
+def test_texts_share_a_part_until_it_is_sent() -> None:
+    """Their order with other parts stays, and the numbers have no hole."""
+    outbox = PartsOutbox()
+    for part in ("a", "b", {"type": "reasoning", "text": "r"}, "c"):
+        outbox.add(part)
+    first = outbox.next_batch()
+    assert [(part["seq"], part["text"]) for part in first] == [(0, "ab"), (1, "r"), (2, "c")]
+    outbox.add("d")
+    assert [part["seq"] for part in outbox.next_batch()] == [0, 1, 2, 3]
+    outbox.acknowledge(2)
+    assert [part["text"] for part in outbox.next_batch()] == ["d"]
+    outbox.acknowledge(3)
+    assert (len(outbox), outbox.size_bytes) == (0, 0)
