@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from hub.core.channel import channel_for, partition_of
+from hub.core.cursor import Position
 from hub.core.durable import DurableState
 from hub.core.external_producer import (
     AttemptNotes,
@@ -213,6 +214,24 @@ class ExternalProducers:
                     return result
                 attempt, is_read = None, False
         raise _contended()
+
+    async def open_control(self, generation: str, lease: str) -> tuple[Generation, Position]:
+        """Return the record of an attempt, and the position of its channel at the same moment.
+
+        Raise NotFound; Conflict when the lease is void or the answer has ended, unless somebody
+        stopped it; BrokerUnavailable.
+        """
+        record = await self._store.find(generation)
+        snapshot = record and await self._store.snapshot(record)
+        if not snapshot:
+            raise generation_not_found()
+        record = snapshot[0]
+        is_lost = record.end.get("code") == PRODUCER_LOST.name
+        if record.external is None or record.writer != lease_digest(lease) or is_lost:
+            raise lease_lost()
+        if record.status.ended and record.status is not Status.STOPPED:
+            raise _ended()
+        return snapshot
 
     async def return_lease(self, generation: str, lease: str) -> None:
         """Return a claimed job: another producer can claim it, and the attempt does not count.

@@ -94,20 +94,31 @@ class ActiveGenerationRoutes:
         responses=[json(200, ActiveGenerationsResponse, "The generations of all workers.")],
     )
     async def list_active(self, request: web.Request) -> web.Response:
-        """Lists the generations that are queued or running, on all workers. The texts belong to the
-        users, so they require the scope `admin`.
+        """Lists the generations that are queued or running, on all workers and by all external
+        producers. The texts belong to the users, so they require the scope `admin`.
         """
         include_text = query_flag(request, "text")
         self._keys.check(request, "admin" if include_text else "read")
-        jobs = await self._queue.list_jobs(query_limit(request))
+        limit = query_limit(request)
+        jobs = await self._queue.list_jobs(limit)
+        leased = [
+            each for each in await self._store.list_leased(limit) if each not in jobs.generations
+        ]
         records = await asyncio.gather(*map(self._store.find, jobs.generations))
+        without_job = [
+            record
+            for record in await asyncio.gather(*map(self._store.find, leased))
+            if record is not None and record.request.producer
+        ]
         generations = [
             _active_generation(record, include_text=include_text)
-            for record in records
+            for record in [*without_job, *records][:limit]
             if record is not None
         ]
         pinned = [PinnedRuns(*each) for each in await self._queue.waiting_versions()]
-        return json_response(ActiveGenerationsResponse(generations, jobs.total, pinned))
+        return json_response(
+            ActiveGenerationsResponse(generations, jobs.total + len(without_job), pinned)
+        )
 
     @Operation(
         id="readGeneration",

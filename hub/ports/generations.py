@@ -184,6 +184,10 @@ class GenerationStore(Protocol):
         """Return who requested that the generation stops; None when nobody did."""
         ...
 
+    async def list_leased(self, limit: int) -> Sequence[str]:
+        """Return at most `limit` generations that external producers hold or have held."""
+        ...
+
     async def void_lease(self, generation: Generation, *, returned: bool) -> bool:
         """Void the lease of an external producer, so that another one can claim the job.
 

@@ -182,6 +182,13 @@ class MemoryGenerationStore:
         record = await self.find(generation)
         return record.stop_requested_by if record else None
 
+    async def list_leased(self, limit: int) -> list[str]:
+        self._check_available()
+        records = [record for record in self.records.values() if not record.status.ended]
+        return [
+            record.id for record in records if self._lease_state(record) is not LeaseState.NONE
+        ][:limit]
+
     async def void_lease(self, generation: Generation, *, returned: bool) -> bool:
         self._check_available()
         record = self.records.get(generation.id)

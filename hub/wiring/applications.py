@@ -29,6 +29,7 @@ from hub.http.jobs import JobRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.posted_lines import LineLimits
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
+from hub.http.producer_control import ProducerControlRoutes
 from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.request_metrics import RequestMetrics
@@ -108,7 +109,7 @@ def internal_application(
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
-            *_producer_routes(settings, node, api_keys),
+            *_producer_routes(settings, node, api_keys, streams),
             ConsoleRoutes(streams, api_keys, StaticFiles("console")),
             metrics,
         ],
@@ -118,7 +119,9 @@ def internal_application(
     )
 
 
-def _producer_routes(settings: Settings, node: NodeParts, api_keys: ApiKeys) -> list[Routes]:
+def _producer_routes(
+    settings: Settings, node: NodeParts, api_keys: ApiKeys, streams: HttpStreams
+) -> list[Routes]:
     generations = build_generation_requests(settings, node.generations)
     requests = ProducerRequests(node.producers, generations, api_keys)
     max_body_bytes = settings.publish.max_body_bytes
@@ -126,6 +129,7 @@ def _producer_routes(settings: Settings, node: NodeParts, api_keys: ApiKeys) -> 
     return [
         ProducerRoutes(requests, node.clock, lines, max_body_bytes=max_body_bytes),
         JobRoutes(requests, node.claims),
+        ProducerControlRoutes(requests, streams),
     ]
 
 

@@ -30,6 +30,7 @@ from hub.http.openapi.document import build_document
 from hub.http.openapi.routes import OpenApiRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes, WorkerProbeRoutes
+from hub.http.producer_control import ProducerControlRoutes
 from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.static_files import JsClientRoutes
@@ -71,6 +72,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         ActiveGenerationRoutes,
         ProducerRoutes,
         JobRoutes,
+        ProducerControlRoutes,
         ConsoleRoutes,
         MetricsRoutes,
         OpenApiRoutes,

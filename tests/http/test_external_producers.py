@@ -403,3 +403,82 @@ async def test_job_that_nobody_claimed_cannot_be_returned(hub: Hub) -> None:
         headers={**HEADERS, "Hub-Lease": producer.lease},
     )
     assert (status, problem["code"]) == (409, "conflict")
+
+
+def control(hub: Hub, producer: Producer) -> Any:
+    path = f"/generations/{producer.generation}/control"
+    return hub.stream(path, internal=True, headers={**HEADERS, "Hub-Lease": producer.lease})
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_control_announces_a_stop(hub: Hub, when: str) -> None:
+    """A producer learns at once of a stop, also of one before it has opened the stream."""
+    producer = await begin(hub)
+    stop = asyncio.create_task(asyncio.sleep(0))
+
+    async def stop_it() -> None:
+        await hub.call("DELETE", f"/generations/{producer.generation}?user=alice")
+
+    if when == "before":
+        await stop_it()
+    else:
+        stop = asyncio.create_task(stop_it())
+    async with control(hub, producer) as stream:
+        assert (stream.opened.name, json.loads(stream.opened.data)) == ("stop", {"by": "alice"})
+        assert (await stream.next()).name == "hub.bye"
+    await stop
+
+
+async def test_control_announces_another_attempt(hub: Hub) -> None:
+    """A producer learns that another attempt has begun, and its lease opens no stream after it."""
+    producer = await begin(hub, id="k")
+    other = asyncio.create_task(start(hub, 200, id="k"))
+    async with hub.ask(
+        "GET",
+        f"/generations/{producer.generation}/control",
+        internal=True,
+        headers={**HEADERS, "Hub-Lease": producer.lease},
+    ) as response:
+        if response.status == 200:
+            assert b"event: lease_lost" in await response.read()
+        else:  # the other attempt was faster
+            assert (await response.json())["code"] == "lease_lost"
+    await other
+    status, problem = await hub.call(
+        "GET",
+        f"/generations/{producer.generation}/control",
+        internal=True,
+        headers={**HEADERS, "Hub-Lease": producer.lease},
+    )
+    assert (status, problem["code"]) == (409, "lease_lost")
+
+
+async def test_control_ends_with_the_answer(hub: Hub) -> None:
+    """The stream ends without a signal when the producer ends its answer."""
+    producer = await begin(hub)
+    post = asyncio.create_task(producer.post([text(0, "a"), end(1)]))
+    path = f"/generations/{producer.generation}/control"
+    headers = {**HEADERS, "Hub-Lease": producer.lease}
+    async with hub.ask("GET", path, internal=True, headers=headers) as response:
+        body = await response.read()
+        assert response.status in (200, 409)
+        assert b"event: stop" not in body
+        assert b"event: lease_lost" not in body
+    assert (await post)[0] == 200
+
+
+async def test_answers_of_producers_are_listed(hub: Hub) -> None:
+    """The list of active generations has those that external producers began, and claimed jobs."""
+    producer = await begin(hub, model="agent")
+    await hub.call("POST", "/generations?user=bob", json={"prompt": "hi", "upstream": "support"})
+    (job,) = (await claim(hub))["jobs"]
+    headers = {"Authorization": "Bearer " + "q" * 20}
+    _, listed = await hub.call("GET", "/generations", internal=True, headers=headers)
+    assert [each["generation"] for each in listed["generations"]] == [
+        producer.generation,
+        job["generation"],
+    ]
+    assert listed["total"] == 2
+    await producer.post([end(0)])
+    _, listed = await hub.call("GET", "/generations", internal=True, headers=headers)
+    assert [each["generation"] for each in listed["generations"]] == [job["generation"]]

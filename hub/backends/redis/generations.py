@@ -69,6 +69,7 @@ _FIND: Final = Script(
 _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_repeatable=True)
 _DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_repeatable=True)
 _VOID_LEASE: Final = Script(_PACKAGE, "channel_head", "lease", "void_lease", needs_memory=False)
+_LIST_LEASED: Final = Script(_PACKAGE, "list_leased", needs_memory=False, is_repeatable=True)
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(
@@ -277,6 +278,14 @@ class RedisGenerationStore:
             return None
         by = await self._client.call_key(keys.partition, "HGET", keys.record, "stop_requested_by")
         return by.decode() if by else None
+
+    async def list_leased(self, limit: int) -> list[str]:
+        calls = [
+            ScriptCall(_LIST_LEASED, partition, (open_generations_key(partition),), (limit,))
+            for partition in range(PARTITIONS)
+        ]
+        ids = [each.decode() for page in await self._client.run(calls) for each in page]
+        return ids[:limit]
 
     async def void_lease(self, generation: Generation, *, returned: bool) -> bool:
         keys = generation_keys(generation.id)

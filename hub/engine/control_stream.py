@@ -1,0 +1,78 @@
+"""The view of an external producer: what concerns its attempt, out of the channel of the answer.
+
+    stop         somebody has stopped the answer, which has ended
+    lease_lost   another attempt has begun, or the answer has failed because the lease ended
+
+The stream ends with either, and with the end of the answer. It does not renew the lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hub.core.channel import Channel
+from hub.core.close_reason import CloseReason
+from hub.core.event import Event, encode_json
+from hub.core.generation import Generation, Status
+from hub.engine.attempt_events import CONTINUED, RESTARTED
+from hub.engine.generation_stream import END_EVENTS, data_prefix
+from hub.engine.stream_view import encode_bye, encode_reset
+from hub.error_codes import PRODUCER_LOST
+from hub.ports.connections import EventEncoder
+
+STOP: Final = "stop"
+LEASE_LOST: Final = "lease_lost"
+
+
+class ControlStream:
+    """Implements StreamView for one attempt. record: as it is at the position where it begins."""
+
+    can_sync: Final = False
+    uses_hub_events: Final = True
+    is_broken: Final = False
+
+    def __init__(self, record: Generation) -> None:
+        self.end_reason: CloseReason | None = None
+        self._record = record
+        self._data_prefix = data_prefix(record.id)
+
+    def first_frames(
+        self, opening: Mapping[str, Any], cursor: bytes, retry_ms: int, encoder: EventEncoder
+    ) -> bytes:
+        if self._record.status is not Status.STOPPED:
+            return b""
+        body = self._end(STOP, {"by": self._record.end.get("by")}, encoder)
+        return encoder.first_event(body, cursor, retry_ms)
+
+    def encode(self, event: Event, encoder: EventEncoder) -> bytes | None:
+        if not event.data.startswith(self._data_prefix):
+            return None
+        if event.name in (RESTARTED, CONTINUED):
+            return self._end(LEASE_LOST, {}, encoder)
+        if event.name not in END_EVENTS:
+            return None
+        end = msgspec.json.decode(event.data)
+        if event.name == "generation.stopped":
+            return self._end(STOP, {"by": end["by"]}, encoder)
+        if end.get("code") == PRODUCER_LOST.name:
+            return self._end(LEASE_LOST, {}, encoder)
+        self.end_reason = CloseReason.ENDED
+        return b""
+
+    def reset(self, channel: Channel, reason: str, encoder: EventEncoder) -> bytes | None:
+        """End the stream: the producer reconnects and learns how the answer stands."""
+        self.end_reason = CloseReason.TRIMMED
+        return encode_reset(channel, reason, encoder)
+
+    def on_live(self) -> None:
+        """Live events follow until the attempt ends."""
+
+    def last_body(self, reason: CloseReason, retry_ms: int, encoder: EventEncoder) -> bytes | None:
+        return encode_bye(reason, retry_ms, encoder)
+
+    def _end(self, name: str, data: Mapping[str, Any], encoder: EventEncoder) -> bytes:
+        self.end_reason = CloseReason.ENDED
+        return encoder.encode(name, encode_json(data))
