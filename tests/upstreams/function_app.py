@@ -242,3 +242,34 @@ async def durable(run: Run) -> AsyncIterator[str]:
     yield f"{run.checkpoint or run.attempt}"
     await run.step("t", call, visible=False)
     reach("end")
+
+
+def _wait_for(file: str) -> None:
+    while not Path(file).exists():
+        time.sleep(0.01)
+
+
+@app.producer()
+async def blocks_until(run: Run) -> AsyncIterator[str]:
+    yield "a"
+    await asyncio.sleep(0.01)
+    _wait_for(run.metadata["file"])
+    yield "b"
+
+
+@app.producer()
+def blocks_its_thread_until(run: SyncRun) -> Iterator[str]:
+    yield "a"
+    _wait_for(run.metadata["file"])
+    yield "b"
+
+
+@app.producer()
+async def waits_until(run: Run) -> AsyncIterator[str]:
+    yield "a"
+    while not Path(run.metadata["file"]).exists():  # noqa: ASYNC240 - another process
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            continue
+    yield "b"
