@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.cases.fanout import fanout, growth
+from bench.cases.producers import producers
 from bench.cases.publish import publish
 from bench.cases.relay import relay
 from bench.cases.start import start
@@ -20,5 +21,6 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "slow": slow,
     "publish": publish,
     "relay": relay,
+    "producers": producers,
     "start": start,
 }
