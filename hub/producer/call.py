@@ -170,7 +170,7 @@ class FunctionCall:
             self._wait(self._output.put(value))
             return
         for part, size in self._output.read(value):
-            self._loop.call_soon_threadsafe(self._output.add, part, size)
+            self._output.add_from_thread(part, size)
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop, and return its result to the thread."""

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -59,17 +60,23 @@ class OutputBuffer:
         self._unsent_commands: list[asyncio.Future[None]] = []
         self._sent_commands: list[asyncio.Future[None]] = []
         self._calls = ToolCallAssembler(has_whole_names=True)
+        self._loop = asyncio.get_running_loop()
+        self._thread_parts: deque[tuple[Part, int]] = deque()  # of a thread, not added yet
+        self._thread_bytes = 0  # of all parts of a thread; only the thread changes it
+        self._taken_bytes = 0  # of those that were added; only the event loop changes it
+        self._is_woken = False  # whether the event loop is about to add them
 
     @property
     def is_full(self) -> bool:
         """Whether the function must wait until the worker has taken the parts."""
-        return self._bytes >= MAX_BUFFERED_BYTES
+        return self._bytes + self._thread_bytes - self._taken_bytes >= MAX_BUFFERED_BYTES
 
     async def put(self, value: object) -> None:
         """Add what a function yields; return when it may go on.
 
         Raise InvalidPart, PartTooLarge, and Stopped after `stop`.
         """
+        self._take_thread_parts()
         for part, size in self.read(value):
             if self._is_stopped:
                 raise Stopped
@@ -93,7 +100,8 @@ class OutputBuffer:
             )
         if isinstance(command, Restart):
             self._calls = ToolCallAssembler(has_whole_names=True)
-        done = asyncio.get_running_loop().create_future()
+        self._take_thread_parts()
+        done = self._loop.create_future()
         self._unsent_commands.append(done)
         for each in (command, *parts):
             self.add(each, size)
@@ -101,6 +109,7 @@ class OutputBuffer:
 
     def finish(self, end: End) -> None:
         """Add the end; nothing follows it."""
+        self._take_thread_parts()
         if not end.code and (calls := self._calls.finish()):
             self.add(ToolCallDelta(calls), 0)
         self._end = end
@@ -110,6 +119,7 @@ class OutputBuffer:
         """Send what there is, or the next part as soon as there is one."""
         _resolve(self._sent_commands)
         self._is_wanted = True
+        self._take_thread_parts()
         self._send_wanted()
 
     def _send_wanted(self) -> None:
@@ -140,6 +150,24 @@ class OutputBuffer:
             await self._taken
         finally:
             self._taken = None
+
+    def add_from_thread(self, part: Part, size: int) -> None:
+        """Add a part of `read` from another thread.
+
+        It wakes the event loop only if the worker waits for parts; otherwise the next call adds it.
+        """
+        self._thread_bytes += size
+        self._thread_parts.append((part, size))
+        if self._is_wanted and not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._take_thread_parts)
+
+    def _take_thread_parts(self) -> None:
+        self._is_woken = False
+        while self._thread_parts:
+            part, size = self._thread_parts.popleft()
+            self._taken_bytes += size
+            self.add(part, size)
 
     def add(self, part: PartOrCommand, size: int) -> None:
         """Add a part of `read`; drop it after `stop`."""
