@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
 
+from hub.testing import crash_at_every_part, run_producer
 from hub_client import HubClient
 from tests.examples.sites import EXAMPLES, FUNCTIONS, Sites
 
@@ -50,6 +52,22 @@ async def test_agent(running: Sites, function: str, number: int, result: object)
     assert call["arguments"].replace(" ", "") == f'{{"number":{number}}}'
     assert (call["result"], call["is_error"]) == (result, False)
     assert text == {"type": "text", "text": ANSWER}
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [("handbook", "handbook"), ("langgraph_agent", "agent")]
+)
+async def test_lost_at_every_part(
+    function: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the process is lost, readers have each step, call, source and text once."""
+    monkeypatch.syspath_prepend(EXAMPLES / "functions")
+    produce = getattr(importlib.import_module(function), name)
+    whole = await run_producer(produce, prompt="A refund?", ask="Five days.")
+    assert whole.status == "done"
+    lost = await crash_at_every_part(produce, prompt="A refund?", ask="Five days.")
+    assert [result.seen for result in lost] == [whole.seen] * len(lost)
+    assert {result.attempts for result in lost} == {2}
 
 
 def test_every_function_is_tested_and_short() -> None:
