@@ -76,6 +76,8 @@ def _group_of(item: pytest.Item) -> str | None:
         return folder if "site" in fixtures else f"docs-{file}"
     if folder in ("examples", "interop", "packaging"):
         return f"{folder}-{file}" if file in ("test_contract", "test_turns") else folder
+    if hasattr(getattr(item, "module", None), "sdks"):  # the file imports tests/sdks.py
+        return "sdks"
     asyncio_mark = item.get_closest_marker("asyncio")
     shares_loop = asyncio_mark is not None and asyncio_mark.kwargs.get("loop_scope") == "module"
     return file if shares_loop or "dev" in fixtures else None

@@ -39,6 +39,8 @@ def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:
     if getattr(request.config.option, "loadgroup", False):
         check_groups([item.nodeid for item in items])
     for item in items:
+        if hasattr(getattr(item, "module", None), "sdks"):
+            assert item.get_closest_marker("xdist_group") is not None, item.nodeid
         if item.get_closest_marker("alone") is not None:
             group = item.get_closest_marker("xdist_group")
             assert group is not None
