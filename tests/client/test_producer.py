@@ -202,6 +202,24 @@ async def test_next_attempt() -> None:
         assert ended.value.code == "ended"
 
 
+async def test_checkpoint() -> None:
+    """The next attempt gets its value and the parts up to it, and continues after them."""
+    async with relayed() as (hub, _, backend):
+        with pytest.raises(LeaseLost):
+            async with backend.generation(user="alice", id="k") as first:
+                await first.write("kept ", checkpoint={"page": 2})
+                await first.write("lost")
+                await first.flush()
+                async with backend.generation(user="alice", id="k") as second:
+                    assert second.checkpoint == {"page": 2}
+                    assert second.previous == [{"type": "text", "text": "kept "}]
+                    await second.write("and new")
+                await first.write("more")
+                await first.flush()
+        record = await read(hub, second)
+    assert (record["status"], record["text"]) == ("done", "kept and new")
+
+
 async def test_hub_that_stays_away() -> None:
     """Posts are repeated for the time of a lease; then leaving the block raises."""
     async with relayed() as (_, relay, backend):

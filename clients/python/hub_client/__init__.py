@@ -60,6 +60,11 @@ if TYPE_CHECKING:
         Started,
         Stopped,
     )
+    from hub_client.jobs import (
+        Job,
+        JobRequest,
+        Worker,
+    )
     from hub_client.producer import (
         ProducedAnswer,
     )
@@ -125,6 +130,7 @@ _NAMES_BY_MODULE = {
         "Started",
         "Stopped",
     ),
+    "jobs": ("Job", "JobRequest", "Worker"),
     "producer": ("ProducedAnswer",),
     "publishing": (
         "Publication",
@@ -166,6 +172,8 @@ __all__ = [
     "HubClientError",
     "HubUnavailable",
     "HubUnreachable",
+    "Job",
+    "JobRequest",
     "LeaseLost",
     "Node",
     "NotAHub",
@@ -192,4 +200,5 @@ __all__ = [
     "To",
     "TooManyRequests",
     "Unauthorized",
+    "Worker",
 ]

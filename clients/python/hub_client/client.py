@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from hub_client.errors import HubClientError
 from hub_client.event_stream import EventStream
 from hub_client.generations import AskOptions, Prompt, start_request, stop_request
 from hub_client.http import HttpClient, Token, TokenSource
+from hub_client.jobs import Job, Worker, claim_jobs
 from hub_client.producer import ProducedAnswer
 from hub_client.producing import ProduceOptions
 from hub_client.publishing import (
@@ -196,6 +197,25 @@ class HubClient:
             lease_seconds=lease_seconds,
         )
         return ProducedAnswer(self._internal_client(), options)
+
+    def jobs(self, queue: str, *, lease_seconds: float | None = None) -> AsyncIterator[Job]:
+        """Return the questions to an upstream of the kind `queue`, one after another, without end.
+
+        `async for job in backend.jobs("support")`, and in it `async with job: await job.write(…)`.
+        A job that is not ended when the next one is requested returns to the queue.
+        """
+        return claim_jobs(self._internal_client(), queue, lease_seconds)
+
+    def worker(
+        self, queue: str, *, max_running: int = 1, lease_seconds: float | None = None
+    ) -> Callable[[Callable[[Job], Any]], Worker]:
+        """Return a decorator that makes a function the worker of a queue: see Worker.
+
+        max_running: how many questions it answers at a time.
+        """
+        return lambda function: Worker(
+            lambda: self.jobs(queue, lease_seconds=lease_seconds), function, max_running=max_running
+        )
 
     async def publish(
         self,

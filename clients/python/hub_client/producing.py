@@ -119,7 +119,9 @@ class PartsOutbox:
         if not self.has_unsent or fields.keys() != {"type", "text"}:
             return False
         last, size_bytes = self._parts[-1]
-        if fields["type"] not in _TEXTS or last["type"] != fields["type"]:
+        if last.keys() != {"seq", "type", "text"} or fields["type"] not in _TEXTS:
+            return False  # a checkpoint is saved with its part, and not with later text
+        if last["type"] != fields["type"]:
             return False
         if len(last["text"]) + len(fields["text"]) > _MAX_TEXT_CHARS:
             return False
@@ -267,9 +269,9 @@ class Delivery:
         self.outbox.acknowledge(posted.ack)
         if posted.stop is not None:
             self.is_stopped, self.stopped_by = True, posted.stop.get("by")
-            self._close()
+            self.close()
         elif batch and batch[-1]["type"] == "end" and posted.ack >= batch[-1]["seq"]:
-            self._close()
+            self.close()
 
     def on_error(self, error: HubClientError, silent_seconds: float) -> bool:
         """Return whether the post is to be repeated; otherwise nothing can be posted any more.
@@ -287,9 +289,10 @@ class Delivery:
         elif error.code in ("lease_lost", "ended", "generation_not_found"):
             error = LeaseLost(error.detail, status=error.status, code=error.code)
         self.failure = error
-        self._close()
+        self.close()
         return False
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Post nothing more."""
         self.is_over = True
         self.outbox.clear()

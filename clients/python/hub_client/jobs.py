@@ -1,0 +1,196 @@
+"""Users' questions to an upstream of the kind queue, which a process of the application answers.
+
+async for job in backend.jobs("support"):
+    async with job:
+        await job.write(f"You asked: {job.prompt}")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from hub_client.errors import (
+    GenerationStopped,
+    HubClientError,
+    HubUnavailable,
+    HubUnreachable,
+    LeaseLost,
+    TooManyRequests,
+)
+from hub_client.http import HttpClient
+from hub_client.producer import ProducedAnswer
+from hub_client.producing import Attempt, Part, ProduceOptions
+from hub_client.request import Request, build_path, response_reader, without_none
+
+_WAIT_SECONDS: Final = 20.0
+_log = logging.getLogger(__name__)
+
+
+class JobRequest(Attempt, frozen=True, kw_only=True):
+    """What a user asked, and the lease of the attempt at its answer."""
+
+    user: str
+    chat: str | None
+    prompt: str
+    messages: list[dict[str, Any]]
+    model: str
+    params: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class _Claimed(msgspec.Struct, frozen=True):
+    jobs: list[JobRequest]
+
+
+class Job(ProducedAnswer):
+    """A user's question, and its answer: `async with job: await job.write("…")`.
+
+    request: the user, the messages and the rest. The lease is renewed from the claim on. A job
+    that is cancelled returns to the queue, and the attempt does not count.
+    """
+
+    def __init__(self, http: HttpClient, request: JobRequest) -> None:
+        super().__init__(http, ProduceOptions(id=request.generation))
+        self.request = request
+        self._begin(request)
+
+    @property
+    def user(self) -> str:
+        """The user who asked."""
+        return self.request.user
+
+    @property
+    def prompt(self) -> str:
+        """The text of the user's last message."""
+        return self.request.prompt
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation."""
+        return self.request.messages
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            await self.release()
+        else:
+            await super().__aexit__(kind, error, trace)
+
+    async def release(self) -> None:
+        """Return the job to the queue, unless its answer has ended."""
+        delivery = self._current
+        if self._sender is not None:
+            self._sender.cancel()
+        if not delivery.is_over:
+            delivery.close()
+            with suppress(HubClientError):  # then its lease ends by itself
+                await self._http.send(_release_request(delivery.attempt))
+
+
+async def claim_jobs(
+    http: HttpClient, queue: str, lease_seconds: float | None
+) -> AsyncIterator[Job]:
+    """Yield the jobs of a queue, one after another, without an end.
+
+    A job that is not ended when the next one is requested returns to the queue.
+    """
+    claim_id, failures = uuid.uuid4().hex, 0
+    while True:
+        try:
+            claimed = await http.send(_claim_request(queue, claim_id, lease_seconds))
+        except (HubUnreachable, HubUnavailable, TooManyRequests):
+            failures += 1
+            await http.sleep(http.retry_policy.delay_seconds(failures))
+            continue
+        claim_id, failures = uuid.uuid4().hex, 0
+        for request in claimed.jobs:
+            job = Job(http, request)
+            try:
+                yield job
+            finally:
+                await job.release()
+
+
+class Worker:
+    """Answers the questions of a queue with a function: `await worker.run()`.
+
+    The function gets the job. It is a coroutine function that writes, or returns a part; or an
+    async generator function that yields parts.
+    """
+
+    def __init__(
+        self,
+        jobs: Callable[[], AsyncIterator[Job]],
+        function: Callable[[Job], Any],
+        *,
+        max_running: int,
+    ) -> None:
+        self._jobs = jobs
+        self._max_running = max_running
+        self.function = function
+
+    async def run(self) -> None:
+        """Answer questions until cancelled; running jobs then return to the queue."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._max_running):
+                tasks.create_task(self._run_one_by_one())
+
+    async def _run_one_by_one(self) -> None:
+        async for job in self._jobs():
+            try:
+                async with job:
+                    await self._answer(job)
+            except (GenerationStopped, LeaseLost):
+                _log.info("the answer %s was stopped or lost", job.generation)
+            except Exception:  # noqa: BLE001 - one question must not stop the others
+                _log.exception("the answer %s failed", job.generation)
+
+    async def _answer(self, job: Job) -> None:
+        result = self.function(job)
+        if inspect.isasyncgen(result):
+            async for part in result:
+                await job.write(part)
+            return
+        part: Part | None = await result
+        if part is not None:
+            await job.write(part)
+
+
+def _claim_request(queue: str, claim_id: str, lease_seconds: float | None) -> Request[_Claimed]:
+    body = {
+        "queue": queue,
+        "claim_id": claim_id,
+        "wait_seconds": _WAIT_SECONDS,
+        "lease_seconds": lease_seconds,
+    }
+    return Request(
+        method="POST",
+        path=build_path("jobs", "claim"),
+        body=msgspec.json.encode(without_none(body)),
+        read=response_reader(_Claimed),
+    )
+
+
+def _release_request(attempt: Attempt) -> Request[None]:
+    return Request(
+        method="DELETE",
+        path=build_path("generations", attempt.generation, "lease"),
+        read=lambda _: None,
+        more_headers={"Hub-Lease": attempt.lease},
+    )
