@@ -1,0 +1,123 @@
+"""The client for backends in Node: every part once, stops, attempts and ends, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.client.test_producer import Fault, relayed
+from tests.conftest import missing
+
+MODULE = Path(__file__).parents[2] / "clients" / "javascript" / "backend.js"
+PROGRAM = """
+import { connectBackend, GenerationStopped, LeaseLost } from %(module)s;
+const [url, publicUrl] = process.argv.slice(2);
+const backend = connectBackend(url);
+const results = {};
+const snapshot = async (id) => (await fetch(`${publicUrl}/generations/${id}?user=alice`)).json();
+const stop = (id) => fetch(`${publicUrl}/generations/${id}?user=alice`, { method: "DELETE" });
+const nameOf = (promise) => promise.then(() => null, (error) => error.name);
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+await backend.generation({ user: "alice", model: "agent", messages: "why?" }, async (answer) => {
+  for (let n = 0; n < 60; n += 1) {
+    await answer.write({ type: "data", name: "n", value: n, id: String(n) });
+    if (n %% 7 === 0) await pause(30);
+  }
+  await answer.write("Hel");
+  await answer.write("lo");
+  results.parts = answer.generation;
+});
+results.parts = await snapshot(results.parts);
+
+let id;
+results.failed = await nameOf(backend.generation({ user: "alice" }, async (answer) => {
+  id = answer.generation;
+  throw new RangeError("a secret");
+}));
+results.failedRecord = await snapshot(id);
+
+const short = { user: "alice", lease_seconds: 5 };
+results.stopped = await nameOf(backend.generation(short, async (answer) => {
+  id = answer.generation;
+  answer.signal.addEventListener("abort", () => (results.aborted = answer.signal.reason.by));
+  await answer.write("a");
+  await answer.flush();
+  await stop(id);
+  for (;;) {
+    await answer.write("b");
+    await pause(5);
+  }
+}));
+results.stoppedRecord = await snapshot(id);
+
+results.lost = await nameOf(backend.generation({ user: "alice", id: "k" }, async (first) => {
+  await first.write("kept ", { checkpoint: { page: 2 } });
+  await first.write("lost");
+  await first.flush();
+  await backend.generation({ user: "alice", id: "k" }, async (second) => {
+    results.second = [second.attempt, second.checkpoint, second.previous];
+    await second.write("and new");
+    id = second.generation;
+  });
+  await first.write("more");
+  await first.flush();
+}));
+results.continued = await snapshot(id);
+const again = backend.generation({ user: "alice", id: "k" }, async () => {});
+results.ended = await again.catch((error) => error.code);
+const wrong = (answer) => answer.write({ text: "a" });
+results.wrong = await nameOf(backend.generation({ user: "alice" }, wrong));
+await backend.generation({ user: "alice" }, async (answer) => {
+  id = answer.generation;
+  await answer.fail("out_of_stock", "There is none left.", { retryable: true });
+});
+results.worded = await snapshot(id);
+console.log(JSON.stringify(results));
+"""
+
+
+async def run_program(tmp_path: Path, url: str, public_url: str) -> Any:
+    node = shutil.which("node")
+    if node is None:
+        missing("node")
+    program = tmp_path / "program.mjs"
+    program.write_text(PROGRAM % {"module": json.dumps(MODULE.as_uri())})
+    process = await asyncio.create_subprocess_exec(
+        *(node, str(program), url, public_url), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(90):
+        output, _ = await process.communicate()
+    assert process.returncode == 0
+    return json.loads(output)
+
+
+async def test_node(tmp_path: Path) -> None:
+    """Requests and responses of posts are cut at random meanwhile."""
+    rng = random.Random(1)
+
+    def cut() -> None:
+        if rng.random() < 0.15:
+            raise Fault
+
+    async with relayed() as (hub, relay, backend):
+        relay.on_request = relay.on_response = cut
+        url = backend._internal_url or ""
+        results = await run_program(tmp_path, url, f"http://127.0.0.1:{hub.port}")
+    record = results["parts"]
+    assert (record["status"], record["text"], record["model"]) == ("done", "Hello", "agent")
+    assert [part["value"] for part in record["parts"][:-1]] == [*range(60)]
+    assert results["failed"] == "RangeError"
+    assert results["failedRecord"]["code"] == "producer_error"
+    assert "secret" not in str(results["failedRecord"])
+    assert (results["stopped"], results["aborted"]) == ("GenerationStopped", "alice")
+    assert results["stoppedRecord"]["status"] == "stopped"
+    assert results["lost"] == "LeaseLost"
+    assert results["second"] == [2, {"page": 2}, [{"type": "text", "text": "kept "}]]
+    assert results["continued"]["text"] == "kept and new"
+    assert (results["ended"], results["wrong"]) == ("ended", "TypeError")
+    assert (results["worded"]["code"], results["worded"]["retryable"]) == ("out_of_stock", True)
