@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import msgspec
 
@@ -162,14 +162,14 @@ class Worker:
                 _log.exception("the answer %s failed", job.generation)
 
     async def _answer(self, job: Job) -> None:
-        result = self.function(job)
+        result: Any = self.function(job)
         if inspect.isasyncgen(result):
-            async for part in result:
+            async for part in cast(AsyncIterator[Part], result):
                 await job.write(part)
             return
-        part: Part | None = await result
-        if part is not None:
-            await job.write(part)
+        returned: Part | None = await result
+        if returned is not None:
+            await job.write(returned)
 
 
 def _claim_request(queue: str, claim_id: str, lease_seconds: float | None) -> Request[_Claimed]:
