@@ -186,7 +186,8 @@ async def test_model_with_an_escaped_slash(hub: Hub) -> None:
 async def test_models_are_listed(hub: Hub) -> None:
     """The models of the upstreams are listed, and each can be read."""
     _, listed = await hub.call("GET", "/v1/models")
-    assert [(m["id"], m["owned_by"]) for m in listed["data"]] == [("m1", "main"), ("m2", "main")]
+    owners = [("m1", "main"), ("m2", "main"), ("support", "support")]
+    assert [(model["id"], model["owned_by"]) for model in listed["data"]] == owners
     assert (await hub.call("GET", "/v1/models/m2"))[1]["id"] == "m2"
     assert (await hub.call("GET", "/v1/models/m3"))[0] == 404
 

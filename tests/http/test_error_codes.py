@@ -199,7 +199,7 @@ async def test_unexpected_error_has_a_code(hub: Hub, monkeypatch: pytest.MonkeyP
     async def broken(*args: Any) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(hub.node.generations, "find", broken)
+    monkeypatch.setattr(hub.node.generations, "read", broken)
     async with hub.ask("GET", "/generations/g1", headers=USER) as response:
         problem = await response.json()
     assert (problem["status"], problem["code"]) == (500, "internal_error")
