@@ -262,6 +262,9 @@ async def test_javascript(site: Site, chromium: Browser) -> None:
         await page.evaluate("stream.close()")
 
     code = "\n".join(block.code for block in runnable_blocks(DOCS / "guides/chat.md", "js"))
+    imports = 'import { connect } from "/hub.js";'
+    assert imports in code
+    code = code.replace(imports, 'const { connect } = await import("/hub.js");')
     await page.evaluate(
         "async () => { window.calls = [];"
         " const show = (what) => calls.push(what), append = (what) => calls.push(what);"
