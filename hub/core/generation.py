@@ -172,6 +172,7 @@ class UpdateKind(enum.Enum):
     DELTA = "delta"
     REPLACE = "replace"
     STORE = "store"
+    COMPACT = "compact"
     RESTART = "restart"
     STOP = "stop"
     END = "end"
@@ -190,6 +191,7 @@ TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
         UpdateKind.DELTA: frozenset({Status.RUNNING}),
         UpdateKind.REPLACE: frozenset({Status.RUNNING}),
         UpdateKind.STORE: frozenset({Status.RUNNING}),
+        UpdateKind.COMPACT: frozenset({Status.RUNNING}),
         UpdateKind.RESTART: frozenset({Status.RUNNING}),
         UpdateKind.STOP: frozenset({Status.STOPPING}),
         UpdateKind.END: _ENDS,
@@ -199,6 +201,7 @@ TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
         UpdateKind.DELTA: frozenset({Status.STOPPING}),
         UpdateKind.REPLACE: frozenset({Status.STOPPING}),
         UpdateKind.STORE: frozenset({Status.STOPPING}),
+        UpdateKind.COMPACT: frozenset({Status.STOPPING}),
         UpdateKind.RESTART: frozenset({Status.STOPPING}),
         UpdateKind.STOP: frozenset({Status.STOPPING}),
         UpdateKind.END: _ENDS,
@@ -221,14 +224,15 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     end, and a delta that the record already contains (`index` is its `i`, so a repeated call is
     harmless). It also refuses any but a BEGIN whose `index` exceeds the record's number of deltas:
     the record has a hole. BEGIN sets the record's attempt, writer and number of deltas (`index`).
-    DELTA, STORE and END append `entries` to the journal; BEGIN, REPLACE and RESTART make them the
-    whole of it. RESTART sets the number of deltas to 0. BEGIN and END set `status`.
+    DELTA, STORE and END append `entries` to the journal; BEGIN, REPLACE, RESTART and COMPACT make
+    them the whole of it. RESTART sets the number of deltas to 0. BEGIN and END set `status`.
 
-    STORE has no event: nothing is published.
+    STORE and COMPACT have no event: nothing is published.
 
     journal_bytes: the length of the journal before the update; None means any. A BEGIN is refused
     if it differs, because the journal has changed since it was read. A STORE is a duplicate if the
-    journal is longer, and has a hole before it if it is shorter.
+    journal is longer, and has a hole before it if it is shorter. A COMPACT is a duplicate if more
+    deltas or its own entries are there, otherwise it has a hole before it.
 
     writer: a random name. Two workers can begin an attempt of the same number when a fail-over has
     lost the first of these two steps. external: see external_producer.py; None for a worker.
@@ -284,7 +288,7 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
     return msgspec.structs.replace(
         record,
         status=update.status if update.status in allowed else next(iter(allowed)),
-        journal=update.entries if update.kind in _ANEW else record.journal + update.entries,
+        journal=update.entries if update.kind in ANEW else record.journal + update.entries,
         external=record.external
         if update.external is None
         else update.external.apply(record.external),
@@ -292,7 +296,12 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
     )
 
 
-_ANEW: Final = (UpdateKind.BEGIN, UpdateKind.REPLACE, UpdateKind.RESTART)
+WITHOUT_EVENT: Final = (UpdateKind.STORE, UpdateKind.COMPACT)
+"""The updates that come without an event."""
+
+ANEW: Final = (UpdateKind.BEGIN, UpdateKind.REPLACE, UpdateKind.RESTART, UpdateKind.COMPACT)
+"""The updates whose entries are the whole journal."""
+
 _NUMBERED: Final = (UpdateKind.DELTA, UpdateKind.REPLACE, UpdateKind.RESTART)
 
 
@@ -315,6 +324,9 @@ def _check(record: Generation, update: GenerationUpdate) -> Refusal | None:
         return Refusal.STALE
     if update.external is not None and not update.external.follows(record.external):
         return Refusal.GAP
+    if kind is UpdateKind.COMPACT and missing_bytes:
+        is_there = record.journal.startswith(update.entries) or update.index < record.deltas
+        return Refusal.DUPLICATE if is_there else Refusal.GAP
     if update.index > record.deltas or missing_bytes > 0:
         return Refusal.GAP
     if missing_bytes < 0 or (kind in _NUMBERED and update.index < record.deltas):

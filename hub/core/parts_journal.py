@@ -48,7 +48,7 @@ class PartsLimits(msgspec.Struct, frozen=True, kw_only=True):
 class PartsJournal:
     """Writes a journal.
 
-    limits: None for an answer that is known. state: what the journal begins with, also the parts
+    limits: None for what is known to fit. state: what the journal begins with, also the parts
     up to its checkpoint if readers keep them; `compact` returns the first bytes then.
     """
 
@@ -59,7 +59,7 @@ class PartsJournal:
         checkpoint = state.checkpoint
         continues = checkpoint is not None and checkpoint.parts is not None
         self.folded = FoldedParts(checkpoint.folded if checkpoint and continues else ())
-        self._limits = limits
+        self.limits = limits
         self._kind = b"t"  # of the last entry
         self._bytes = 0
         self._void_bytes = 0  # of what newer entries took the place of
@@ -168,7 +168,7 @@ class PartsJournal:
         self._void_bytes += void_bytes
 
     def _check_part(self, name: str, part_bytes: int) -> None:
-        limits = self._limits
+        limits = self.limits
         if limits is not None and name == PART and part_bytes > limits.max_part_bytes:
             raise PartsTooLarge(
                 f"a part of the answer exceeds the limit of {limits.max_part_bytes} bytes "
@@ -176,7 +176,7 @@ class PartsJournal:
             )
 
     def _check_growth(self, growth_bytes: int) -> None:
-        limits = self._limits
+        limits = self.limits
         size = self._bytes - self._void_bytes + growth_bytes
         if limits is not None and size > limits.max_record_bytes:
             raise PartsTooLarge(

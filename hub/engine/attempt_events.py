@@ -14,15 +14,22 @@ Three ways to begin:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from hub.core.durable import Command, DurableState, Restart, Save, Store
+from hub.core.durable import Checkpoint, Command, DurableState, Restart, Save, Store
 from hub.core.event import encode_json
 from hub.core.folded_parts import visible_parts
-from hub.core.generation import Generation, GenerationUpdate, Status, UpdateKind
+from hub.core.generation import (
+    ANEW,
+    WITHOUT_EVENT,
+    Generation,
+    GenerationUpdate,
+    Status,
+    UpdateKind,
+)
 from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import PartEvent, to_events
 from hub.core.parts_journal import PartsJournal, PartsLimits
@@ -102,10 +109,7 @@ class AttemptEvents:
         if checkpoint.parts is not None:
             return [self._begin(CONTINUED, state, read_bytes=read_bytes)]
         begin = self._begin(RESTARTED, state, read_bytes=read_bytes)
-        publications = [begin, *self._parts(to_events(checkpoint.folded))]
-        self._append(self._journal.save(checkpoint.value, self.deltas, checkpoint.usage))
-        self._is_awaited = True
-        return [*publications, *self.flush()]
+        return [begin, *self._publish_again(checkpoint.folded, checkpoint)]
 
     def begin_again(self) -> list[Publication]:
         """Return the events that begin the next attempt with everything so far."""
@@ -114,17 +118,17 @@ class AttemptEvents:
             checkpoint = msgspec.structs.replace(state.checkpoint, parts=None)
             state = msgspec.structs.replace(state, checkpoint=checkpoint)
         begin = self._begin(RESTARTED, state)
-        return [begin, *self._parts(to_events(parts)), *self.flush()]
+        return [begin, *self._publish_again(parts)]
 
     def part(self, event: PartEvent) -> Publication | None:
-        """Return the event of the next part, None for one that readers do not see.
+        """Return the event of the next part. Raise PartsTooLarge; then the part is not there.
 
-        Raise PartsTooLarge; then the part counts as not there.
+        One that readers do not see has none: return None, or an update that compacts the journal.
         """
         name, fields = event
         self._append(self._journal.append(event))
         if fields.get("visible") is False:
-            return None
+            return self.store() if self._journal.is_due else None
         kind = UpdateKind.DELTA
         if self._journal.is_due:
             kind, self._unpublished = UpdateKind.REPLACE, self._journal.compact()
@@ -156,7 +160,10 @@ class AttemptEvents:
 
     def store(self) -> Publication:
         """Return the update that stores what has no event, if there is anything."""
-        update = self._update(UpdateKind.STORE)
+        kind = UpdateKind.STORE
+        if self._journal.is_due:
+            kind, self._unpublished = UpdateKind.COMPACT, self._journal.compact()
+        update = self._update(kind)
         return Publication(channel=self._record.channel, name="", data=b"", update=update)
 
     def end(self, status: Status, data: Mapping[str, Any]) -> Publication:
@@ -199,9 +206,20 @@ class AttemptEvents:
         fields = beginning_fields(self._record, self.number)
         return [self._build(RESTARTED, fields, update, key=f"restart{self._restarts}")]
 
-    def _parts(self, events: Iterable[PartEvent]) -> list[Publication]:
-        publications = [self.part(event) for event in events]
-        return [publication for publication in publications if publication is not None]
+    def _publish_again(
+        self, parts: Sequence[Mapping[str, Any]], checkpoint: Checkpoint | None = None
+    ) -> list[Publication]:
+        """Return the events of parts that the answer had before, and of the checkpoint after them.
+
+        The limit does not apply: the journal of folded parts can be longer than that of the events.
+        """
+        self._journal.limits = None
+        publications = [self.part(event) for event in to_events(parts)]
+        if checkpoint is not None:
+            self._append(self._journal.save(checkpoint.value, self.deltas, checkpoint.usage))
+            self._is_awaited = True
+        self._journal.limits = self._limits
+        return [*(each for each in publications if each is not None), *self.flush()]
 
     def _append(self, entries: bytes) -> None:
         self._unpublished += entries
@@ -215,9 +233,9 @@ class AttemptEvents:
     ) -> GenerationUpdate:
         """Return the update with the entries that have not been published."""
         entries, self._unpublished, self._is_awaited = self._unpublished, b"", False
-        if kind is UpdateKind.STORE:
+        if kind in WITHOUT_EVENT:
             read_bytes = self._journal_bytes
-        if kind in (UpdateKind.BEGIN, UpdateKind.REPLACE, UpdateKind.RESTART):
+        if kind in ANEW:
             self._journal_bytes = 0
         self._journal_bytes += len(entries)
         return GenerationUpdate(

@@ -20,7 +20,7 @@ import msgspec
 from hub.core.call_numbers import CallNumbers
 from hub.core.durable import Save
 from hub.core.external_producer import AttemptNotes, ExternalUpdate, Progress
-from hub.core.generation import Generation, Status, build_end_fields
+from hub.core.generation import Generation, Status, UpdateKind, build_end_fields
 from hub.core.part_events import to_event
 from hub.core.parts import Part, Reasoning, Replace, Text, ToolCallDelta, Usage
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
@@ -91,11 +91,11 @@ class ExternalAttempt:
         return publications, None
 
     def _build(self, part: Part, after: Progress, notes: AttemptNotes) -> Publication | None:
-        """Return the event of a part, None for one that readers do not see."""
+        """Return the publication of a part; None if it comes with a later one."""
         publication = self._events.part(to_event(part))
         if publication is None:
             return None
-        if notes.first_delta_seconds is None:
+        if publication.name and notes.first_delta_seconds is None:
             seconds = round(self.age_seconds, 3)
             notes = msgspec.structs.replace(notes, first_delta_seconds=seconds)
         return self._external(publication, after, self._with_calls(notes))
@@ -105,7 +105,11 @@ class ExternalAttempt:
         update, stored = publication.update, self._events.store().update
         assert update is not None
         assert stored is not None
-        update = msgspec.structs.replace(update, entries=update.entries + stored.entries)
+        if stored.kind is UpdateKind.COMPACT:
+            kind = UpdateKind.REPLACE if publication.name else UpdateKind.COMPACT
+            update = msgspec.structs.replace(update, kind=kind, entries=stored.entries)
+        else:
+            update = msgspec.structs.replace(update, entries=update.entries + stored.entries)
         return msgspec.structs.replace(publication, update=update)
 
     def end(self, end: PostedEnd) -> list[Publication]:

@@ -32,7 +32,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: the event is delivered live only; it is not stored and has no position.
     ttl_seconds: how long the event is replayed; None means as long as the log holds it.
     update: the change of a generation's record that happens in the same atomic step. One of the
-        kind STORE comes without an event: name and data are empty, and nothing is published.
+        kinds STORE and COMPACT comes without an event: name and data are empty, and nothing is
+        published.
     durable: whether the caller is answered only when replicas of the broker have the event, as far
         as the settings ask for that. One durable publication makes its whole call wait.
     trace: identifies the span of the publish when its trace is sampled, in letters and digits. It

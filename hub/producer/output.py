@@ -56,7 +56,7 @@ class OutputBuffer:
         self._end: End | None = None
         self._is_wanted = False  # whether the worker waits for parts
         self._is_stopped = False
-        self._taken: asyncio.Future[None] | None = None  # while the function waits
+        self._waiting: list[asyncio.Future[None]] = []  # calls of `put` that wait; tasks overlap
         self._unsent_commands: list[asyncio.Future[None]] = []
         self._sent_commands: list[asyncio.Future[None]] = []
         self._calls = ToolCallAssembler(has_whole_names=True)
@@ -130,8 +130,7 @@ class OutputBuffer:
         parts, self._parts, self._bytes = self._parts, [], 0
         self._parts_in_a_row = 0
         self._send(parts, self._end)
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_result(None)
+        _resolve(self._waiting)
         if self._end is not None:
             self.stop()  # a task that the function has left behind does not wait for ever
 
@@ -139,17 +138,14 @@ class OutputBuffer:
         """Refuse everything from now on."""
         self._is_stopped = True
         self._is_wanted = False
-        waiting = [*self._sent_commands, *self._unsent_commands]
-        for each in waiting if self._taken is None else [*waiting, self._taken]:
+        for each in (*self._sent_commands, *self._unsent_commands, *self._waiting):
             if not each.done():
                 each.set_exception(Stopped())
 
     async def _wait_until_taken(self) -> None:
-        self._taken = asyncio.get_running_loop().create_future()
-        try:
-            await self._taken
-        finally:
-            self._taken = None
+        taken = asyncio.get_running_loop().create_future()
+        self._waiting.append(taken)
+        await taken
 
     def add_from_thread(self, part: Part, size: int) -> None:
         """Add a part of `read` from another thread.

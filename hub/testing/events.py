@@ -11,7 +11,7 @@ import msgspec
 from hub.core.channel import Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
-from hub.core.generation import GenerationUpdate, UpdateKind
+from hub.core.generation import WITHOUT_EVENT, GenerationUpdate
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
     FROM_START,
@@ -185,7 +185,7 @@ class MemoryEventLog:
             refusal, stop_requested_by = self._apply_update(publication.update, publication.data)
             if refusal is not None:
                 return Published(refusal, None, stop_requested_by)
-            if publication.update.kind is UpdateKind.STORE:
+            if publication.update.kind in WITHOUT_EVENT:
                 return Published(Outcome.WRITTEN, None, stop_requested_by)
         position = None
         log = self._log(publication.channel)

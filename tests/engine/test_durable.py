@@ -16,10 +16,17 @@ from hub.core import parts_journal
 from hub.core.call_numbers import CallNumbers
 from hub.core.durable import Restart, Save, Store
 from hub.core.folded_parts import FoldedParts, visible_parts
-from hub.core.generation import Generation, GenerationRequest, Refusal, Status, apply_update
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    Refusal,
+    Status,
+    UpdateKind,
+    apply_update,
+)
 from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import to_event
-from hub.core.parts import Data, Part, Text, ToolCall
+from hub.core.parts import Data, Part, Text, ToolCall, ToolCallDelta
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
 from hub.ports.events import Publication
@@ -47,6 +54,7 @@ class Answer:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.values: dict[str, bytes] = {}
         self.checkpoint: tuple[bytes, list[dict[str, Any]]] | None = None
+        self.limits = limits
         self.attempt = AttemptEvents(RECORD, limits)
         self.numbers = CallNumbers()
         self.publish(self.attempt.begin_after(RECORD, STARTED))
@@ -94,7 +102,7 @@ class Answer:
 
     def crash(self) -> None:
         """Lose the worker; another one begins the next attempt."""
-        self.attempt = AttemptEvents(self.record, LIMITS)
+        self.attempt = AttemptEvents(self.record, self.limits)
         self.publish(self.attempt.begin_after(self.record, RESTARTED))
         self.numbers = CallNumbers(self.attempt.next_call)
 
@@ -241,6 +249,76 @@ def test_stored_values_count_towards_the_record(size: int) -> None:
     with pytest.raises(PartsTooLarge, match="max_record_bytes"):
         attempt.command(Store("b", value), None)
     attempt.part(to_event(Data("d", 1)))
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_checkpoints_without_parts_do_not_fill_the_record(size: int) -> None:
+    """The journal is compacted without an event, and a repeated call does no harm."""
+    answer = Answer()
+    answer.take(Text("x" * 1000))
+    compacted = 0
+    for n in range(200_000 // size):
+        answer.attempt.command(Save(msgspec.Raw(b'"%b"' % (b"%d" % n).rjust(size, b"y"))), None)
+        (stored,) = answer.attempt.flush()
+        answer.publish([stored])
+        assert stored.update is not None
+        assert (stored.name, stored.update.index) == ("", 1)
+        compacted += stored.update.kind is UpdateKind.COMPACT
+        repeated = apply_update(answer.record, stored.update, b"")
+        assert repeated is Refusal.DUPLICATE or repeated == answer.record
+    assert compacted
+    assert max(len(record.journal) for record in answer.records) < 300_000
+    assert answer.record.text == "x" * 1000
+
+
+def test_lost_write_is_noticed_when_the_journal_is_compacted() -> None:
+    """A journal that lacks the newest write is not replaced."""
+    answer = Answer()
+    stored: Publication | None = None
+    for n in range(2_000):
+        answer.attempt.command(Save(msgspec.Raw(b"%d" % (10**100 + n))), None)
+        (stored,) = answer.attempt.flush()
+        assert stored.update is not None
+        if stored.update.kind is UpdateKind.COMPACT:
+            break
+        answer.publish([stored])
+    assert stored is not None
+    assert stored.update is not None
+    assert stored.update.kind is UpdateKind.COMPACT
+    assert apply_update(answer.records[-2], stored.update, b"") is Refusal.GAP
+
+
+def test_hidden_parts_do_not_fill_the_record() -> None:
+    """Those that took the place of older ones are not kept until the next event."""
+    answer = Answer()
+    for n in range(300):
+        answer.take(Data("d", f"{n}".rjust(1000), id="d", visible=False))
+    answer.publish([answer.attempt.end(Status.DONE, {})])
+    assert max(len(record.journal) for record in answer.records) < 200_000
+    (part,) = answer.record.all_parts
+    assert part["value"] == "299".rjust(1000)
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_answer_near_its_limit_begins_again(is_lost: bool) -> None:
+    """Parts that are published again may take more of the journal; what follows is refused."""
+    limits = PartsLimits(max_part_bytes=500, max_record_bytes=2000)
+    answer = Answer(limits)
+    function = {"name": "f", "arguments": ""}
+    answer.take(ToolCallDelta([{"index": 0, "id": "a", "type": "function", "function": function}]))
+    for _ in range(17):
+        answer.take(ToolCallDelta([{"index": 0, "function": {"arguments": '"' * 100}}]))
+    answer.take(Save(msgspec.Raw(b"1")))
+    before = answer.record.all_parts
+    answer.take(LOSS)
+    if is_lost:
+        answer.crash()
+    assert len(answer.record.journal) > limits.max_record_bytes
+    assert answer.record.all_parts == before
+    assert answer.attempt.state.checkpoint is not None or not is_lost
+    answer.attempt.end(Status.FAILED, {})
+    with pytest.raises(PartsTooLarge):
+        answer.take(Text("x"))
 
 
 def test_many_checkpoints_do_not_fill_the_record() -> None:

@@ -359,6 +359,24 @@ async def test_function_waits_while_the_worker_does_not_read(form: str) -> None:
     assert await running == End()
 
 
+async def test_tasks_that_wait_for_the_worker_at_once() -> None:
+    """All go on when the worker has taken the parts, also if one of them is cancelled."""
+    buffer = OutputBuffer(10_000, lambda parts, end: None)
+    tasks = [asyncio.create_task(buffer.put("x" * MAX_BUFFERED_BYTES)) for _ in range(3)]
+    await settled()
+    assert not any(task.done() for task in tasks)
+    tasks[1].cancel()
+    while not (tasks[0].done() and tasks[2].done()):
+        buffer.pull()
+        await settled()
+    assert tasks[1].cancelled()
+    waiting = [asyncio.create_task(buffer.put("x" * MAX_BUFFERED_BYTES)) for _ in range(3)]
+    await settled()
+    buffer.stop()
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(end) for end in ends} == {Stopped}
+
+
 async def test_flood_of_empty_texts_lets_others_run() -> None:
     """A function that yields empty texts without end neither fills memory nor stops the loop."""
 

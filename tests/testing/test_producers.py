@@ -45,6 +45,31 @@ async def support(run: Run) -> AsyncIterator[Part | str]:
     await run.publish("note", {"n": 1})
 
 
+async def step_of(run: Run, name: str, size: int) -> int:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "x" * size
+
+    return len(await run.step(name, work))
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_steps_at_the_same_time(size: int) -> None:
+    """Several tasks may wait for the worker at once, whatever is lost in between."""
+
+    async def answer(run: Run) -> str:
+        first = await asyncio.gather(*(step_of(run, f"a{n}", size) for n in range(4)))
+        second = await asyncio.gather(*(step_of(run, f"b{n}", size) for n in range(4)))
+        return str(sum(first) + sum(second))
+
+    async with asyncio.timeout(20):
+        results = [await run_producer(answer), *await crash_at_every_part(answer)]
+    assert {(each.status, each.text) for each in results} == {("done", str(8 * size))}
+    for each in results:
+        steps = [(part["name"], part["state"]) for part in each.seen if part["type"] == "step"]
+        assert sorted(steps) == [(f"{a}{n}", "done") for a in "ab" for n in range(4)]
+
+
 async def test_result() -> None:
     """It has the parts, what a reader sees, the end, the attempts and the notifications."""
     result = await run_producer(support, prompt="hello", user="bob")

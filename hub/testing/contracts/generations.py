@@ -324,6 +324,24 @@ class GenerationsContract:
         assert [(await node.next()).name for _ in range(2)] == ["n", "n"]
         assert node.received.empty()
 
+    async def test_compacting_has_no_event(self, node: Node) -> None:
+        """It replaces the journal unless a write is missing; a repeated one changes nothing."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        await kit.update(UpdateKind.DELTA, entries=b"abc")
+        compact: dict[str, Any] = {"entries": b"\xfftabc", "journal_bytes": 3, "index": 1}
+        assert await kit.update(UpdateKind.COMPACT, **{**compact, "journal_bytes": 4}) is (
+            Outcome.GAP
+        )
+        for outcome in (Outcome.WRITTEN, Outcome.DUPLICATE):
+            assert await kit.update(UpdateKind.COMPACT, **compact) is outcome
+        assert (await kit.find()).journal == compact["entries"]
+        await kit.update(UpdateKind.DELTA, index=1, entries=b"d")
+        assert await kit.update(UpdateKind.COMPACT, **compact) is Outcome.DUPLICATE
+        assert ((await kit.find()).text, (await kit.find()).deltas) == ("abcd", 2)
+        assert len(await node.read(FROM_START)) == 3
+
     async def test_restart_of_an_attempt(self, node: Node) -> None:
         """The parts are void, and their numbers begin at 0; the attempt stays the same."""
         kit = GenerationKit(node)

@@ -11,9 +11,9 @@
 --         x  has its own ttl: one more argument, in ms
 --         s  updates a generation: three more keys: the record, the parts and the open
 --            generations of the partition; seven more arguments:
---            begin, delta, replace, store, restart or end; attempt; status; index of the part;
+--            begin, delta, replace, store, compact, restart or end; attempt; status; index of the part;
 --            entries of the journal of the parts; writer; length of the journal, or ''
---            an update of the kind store has no event: nothing is published
+--            an update of the kind store or compact has no event: nothing is published
 --         l  with s, for an external producer (lease.lua): four more arguments: the progress that the
 --            record must have; the progress after it; length of the lease in ms, or '' for an update
 --            of the hub's own, which needs no lease; notes, or '' if they stay as they are
@@ -92,6 +92,12 @@ local function update_generation(data, external, record_key, parts_key, open_key
       return length > journal_bytes and 'duplicate' or 'gap', stop_requested_by
     end
     redis.call('APPEND', parts_key, entries)
+  elseif kind == 'compact' then
+    if journal_bytes and redis.call('STRLEN', parts_key) ~= journal_bytes then
+      local is_there = index < deltas or string.sub(redis.call('GET', parts_key) or '', 1, #entries) == entries
+      return is_there and 'duplicate' or 'gap', stop_requested_by
+    end
+    redis.call('SET', parts_key, entries)
   elseif kind == 'begin' then
     if old_status ~= 'stopping' then
       redis.call('HSET', record_key, 'status', status)
@@ -212,7 +218,7 @@ local function publish()
     if refusal then
       return {refusal, '', 0, stop_requested_by}
     end
-    if update[4] == 'store' then
+    if update[4] == 'store' or update[4] == 'compact' then
       return {'written', '', 0, stop_requested_by}
     end
   end
