@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from hub.cli.doctor import CheckResult, ProbeTarget, check_proxy
 
@@ -75,20 +74,15 @@ async def publish(request: web.Request) -> web.Response:
     return web.Response()
 
 
-@asynccontextmanager
-async def faulty_proxies() -> AsyncIterator[str]:
+@pytest.fixture
+async def faulty_proxies(aiohttp_server: AiohttpServer) -> str:
+    """Serve the faults, and return the URL below which each has its name."""
     app = web.Application()
     app.router.add_get("/{fault}/sse/connect/{user}", stream_response)
     app.router.add_get("/{fault}/poll/connect/{user}", poll)
     app.router.add_post("/publish", publish)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    server = await aiohttp_server(app, shutdown_timeout=0.1)
+    return str(server.make_url("")).rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -107,21 +101,21 @@ async def faulty_proxies() -> AsyncIterator[str]:
         ("dead", "proxy", "neither a stream nor a complete response"),
     ],
 )
-async def test_other_faults(fault: str, check: str, message: str) -> None:
+async def test_other_faults(faulty_proxies: str, fault: str, check: str, message: str) -> None:
     """Each fault has a result of its own, with advice."""
-    async with faulty_proxies() as url:
-        timeout_seconds = (
-            0.5 if fault in ("silent", "no event", "dead", "refusing slowly") else 10.0
-        )
-        internal_url = url if check == "event delay" else None
-        seconds = (
-            1.5 if fault == "another application" else 1.0
-        )  # polls are checked from more than 1 s on
-        target = ProbeTarget(
-            f"{url}/{fault}", seconds, internal_url=internal_url, timeout_seconds=timeout_seconds
-        )
-        async with asyncio.timeout(20):
-            results: list[CheckResult] = await check_proxy(target)
+    timeout_seconds = 0.5 if fault in ("silent", "no event", "dead", "refusing slowly") else 10.0
+    internal_url = faulty_proxies if check == "event delay" else None
+    seconds = (
+        1.5 if fault == "another application" else 1.0
+    )  # polls are checked from more than 1 s on
+    target = ProbeTarget(
+        f"{faulty_proxies}/{fault}",
+        seconds,
+        internal_url=internal_url,
+        timeout_seconds=timeout_seconds,
+    )
+    async with asyncio.timeout(20):
+        results: list[CheckResult] = await check_proxy(target)
     matching = [r for r in results if r.check == check and message in r.message]
     assert matching, results
     assert matching[0].status != "ok"

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from aiohttp import web
 from opentelemetry.trace import SpanKind, StatusCode
+from pytest_aiohttp import AiohttpClient
 
 from hub.tracing.tracing import OpenTelemetry
 from tests.doubles import until
@@ -135,22 +135,16 @@ async def test_fault_of_the_hub_fails_the_span(hub: Hub, spans: Spans) -> None:
     assert span.events == ()
 
 
-async def test_fault_outside_of_the_problems_is_a_500(spans: Spans) -> None:
+async def test_fault_outside_of_the_problems_is_a_500(
+    spans: Spans, aiohttp_client: AiohttpClient
+) -> None:
     """An unhandled exception is a 500, and the span has its type only."""
     app = web.Application()
     app.add_routes([web.get("/boom", boom)])
     OpenTelemetry(spans.tracer).watch(app)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    (address,) = runner.addresses
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{address[1]}/boom") as answer,
-    ):
+    client = await aiohttp_client(app)
+    async with client.get("/boom") as answer:
         assert answer.status == 500
-    await runner.cleanup()
     await until(lambda: bool(spans.ended))
     span, attributes = spans.only("GET /boom")
     assert attributes["error.type"] == "RuntimeError"
