@@ -21,6 +21,7 @@ import msgspec
 from hub.core.durable import Command, PartOrCommand, Restart, Save, Store
 from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
 from hub.core.tool_calls import ToolCallAssembler
+from hub.producer.call_ids import CallIds
 from hub.producer.failures import Stopped
 from hub.producer.protocol import End
 
@@ -60,6 +61,7 @@ class OutputBuffer:
         self._unsent_commands: list[asyncio.Future[None]] = []
         self._sent_commands: list[asyncio.Future[None]] = []
         self._calls = ToolCallAssembler(has_whole_names=True)
+        self._call_ids = CallIds()
         self._loop = asyncio.get_running_loop()
         self._thread_parts: deque[tuple[Part, int]] = deque()  # of a thread, not added yet
         self._thread_bytes = 0  # of all parts of a thread; only the thread changes it
@@ -99,7 +101,7 @@ class OutputBuffer:
                 "(generations.max_record_bytes)"
             )
         if isinstance(command, Restart):
-            self._calls = ToolCallAssembler(has_whole_names=True)
+            self._calls, self._call_ids = ToolCallAssembler(has_whole_names=True), CallIds()
         self._take_thread_parts()
         done = self._loop.create_future()
         self._unsent_commands.append(done)
@@ -111,7 +113,7 @@ class OutputBuffer:
         """Add the end; nothing follows it."""
         self._take_thread_parts()
         if not end.code and (calls := self._calls.finish()):
-            self.add(ToolCallDelta(calls), 0)
+            self.add(self._call_ids.replace(ToolCallDelta(calls)), 0)
         self._end = end
         self._send_wanted()
 
@@ -201,9 +203,9 @@ class OutputBuffer:
                     f"{self._max_part_bytes} bytes (generations.max_record_bytes)"
                 )
             case ToolCallDelta(calls):
-                yield ToolCallDelta(self._calls.feed(calls)), size
+                yield self._call_ids.replace(ToolCallDelta(self._calls.feed(calls))), size
             case _:
-                yield part, size
+                yield self._call_ids.replace(part), size
 
 
 def _resolve(futures: list[asyncio.Future[None]]) -> None:

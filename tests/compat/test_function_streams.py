@@ -76,7 +76,7 @@ def openai_client(body: bytes) -> sdks.openai.OpenAI:
 
 @settings(deadline=None, max_examples=25)
 @given(APPENDING)
-def test_openai_python(values: list[Part]) -> None:
+async def test_openai_python(values: list[Part]) -> None:
     """The stream helpers of both APIs read every stream, and have the text and the calls."""
     events = events_of(values)
     collected = AnswerCollector(RECORD)

@@ -42,7 +42,7 @@ def read_all(answers: list[list[Event]]) -> list[dict[str, Any]]:
 
 @settings(deadline=None, max_examples=2)
 @given(st.lists(FUNCTIONS, min_size=10, max_size=20))
-def test_streams_of_functions(functions: list[list[Part]]) -> None:
+async def test_streams_of_functions(functions: list[list[Part]]) -> None:
     """Both clients read every stream to its end, and have the text of the answer."""
     answers = [events_of(values) for values in functions]
     for answer, read in zip(answers, read_all(answers), strict=True):

@@ -165,7 +165,7 @@ def test_function_without_the_parameter() -> None:
         ([{"role": "user", "content": None}], ""),
     ],
 )
-def test_prompt(messages: list[dict[str, Any]], prompt: str) -> None:
+async def test_prompt(messages: list[dict[str, Any]], prompt: str) -> None:
     """The prompt is the text of the last message of the user."""
     context = RunContext(
         user="alice", generation="g", attempt=1, chat=None, messages=messages, model="m",

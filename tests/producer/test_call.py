@@ -26,6 +26,7 @@ from hub.producer import (
     Stopped,
     SyncRun,
     Text,
+    ToolCall,
     ToolCallDelta,
     ToolResult,
     Usage,
@@ -207,8 +208,18 @@ async def test_value_that_is_no_part(wrong: object, form: str) -> None:
 
 @given(st.lists(PARTS, max_size=8))
 def test_parts_arrive_as_they_were_yielded(parts: list[Part]) -> None:
-    """The parts of a run fold to the same answer as those that the function yielded."""
-    public = [part for part in parts if not isinstance(part, ToolCallDelta)]
+    """The parts of a run fold to the same answer as those that the function yielded.
+
+    The ids of its tool calls differ; test_repeated_ids_of_tool_calls has the others.
+    """
+    public: list[Part] = []
+    ids: set[str] = set()
+    for part in parts:
+        if isinstance(part, ToolCall) and part.id not in ids:
+            ids.add(part.id)
+            public.append(part)
+        elif not isinstance(part, ToolCall | ToolCallDelta):
+            public.append(part)
 
     async def answer(run: Run) -> AsyncIterator[Part]:
         for part in public:
@@ -519,3 +530,39 @@ async def test_buffer_refuses_after_stop() -> None:
         await buffer.put("x")
     with pytest.raises(InvalidPart):
         await buffer.put(5)
+
+
+async def test_repeated_ids_of_tool_calls() -> None:
+    """Each call has an id of its own, and a result belongs to the newest call with its id."""
+
+    def counted(index: int) -> ToolCallDelta:
+        return ToolCallDelta([{"index": index, "id": "0", "function": {"name": "h"}}])
+
+    async def function(run: Run) -> AsyncIterator[Part]:
+        yield ToolCall("0", "f")
+        yield ToolResult("0", "first")
+        yield ToolCall("0", "g", visible=False)
+        yield ToolResult("0", "second")
+        yield counted(0)
+        yield ToolResult("unknown", None)
+
+    call = CallTest(function)
+    await call.run()
+    calls: dict[str, str] = {}
+    results: dict[str, object] = {}
+    for part in call.parts:
+        match part:
+            case ToolCall(id_, name):
+                calls[id_] = name
+            case ToolCallDelta([{"id": id_, "function": {"name": name}}]):
+                calls[id_] = name
+            case ToolResult(id_, result):
+                results[id_] = result
+    assert list(calls.values()) == ["f", "g", "h"]
+    assert {calls.get(id_): result for id_, result in results.items()} == {
+        "f": "first",
+        "g": "second",
+        None: None,
+    }
+    assert "0" in calls
+    assert "unknown" in results
