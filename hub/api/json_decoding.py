@@ -8,16 +8,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hub.api.null_members import drop_nulls
+from hub.core.json_depth import MAX_DEPTH, is_deeper_than
 from hub.error_codes import INVALID_JSON, UNKNOWN_FIELD
 from hub.errors import BadRequest
 
 _LOCATION: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
-
-# Deeper JSON is refused, because many JSON readers of clients refuse it as well. How deep msgspec
-# itself reads depends on the version of Python.
-MAX_DEPTH: Final = 500
-_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]}]', re.DOTALL)
 
 # Half of a surrogate pair without its other half, as an escape or as bytes that are not UTF-8.
 # The first alternatives match what must be skipped: whole pairs, and other escapes.
@@ -66,22 +62,6 @@ def decode_json_field(text: str, model: type[T], path: str) -> T | None:
         reason = _describe_lone_surrogate(text.encode("utf-8", "surrogatepass"))
         sentence = f"{path}: {reason or _lower_first(str(error))}"
         raise BadRequest(sentence, path=path) from error
-
-
-def is_deeper_than(max_depth: int, text: bytes) -> bool:
-    """Return whether JSON text has more arrays and objects in each other than max_depth."""
-    if text.count(b"[") + text.count(b"{") <= max_depth:
-        return False
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        token = match[0]
-        if token in b"[{":
-            depth += 1
-            if depth > max_depth:
-                return True
-        elif token in b"]}":
-            depth -= 1
-    return False
 
 
 def convert_json(value: Any, model: type[T]) -> T:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from hub.core.json_depth import check_depth
 from hub.core.parts import Part
 from hub.producer.failures import UpstreamFailed, UpstreamReport
 
@@ -199,12 +200,24 @@ def build_request(
         raise TypeError("messages must be a text or a list of messages")
     if not messages:
         raise ValueError("there is nothing to ask: messages is empty")
+    return AskRequest(
+        messages=encode_value(messages, "messages"),
+        params=encode_value(params, "the parameters"),
+        upstream=upstream,
+        model=model,
+    )
+
+
+def encode_value(value: Any, what: str) -> msgspec.Raw:
+    """Return a value as JSON. what: its name in an error.
+
+    Raise TypeError for what is no JSON, ValueError for what no reader of JSON takes.
+    """
     try:
-        return AskRequest(
-            messages=msgspec.Raw(msgspec.json.encode(messages)),
-            params=msgspec.Raw(msgspec.json.encode(params)),
-            upstream=upstream,
-            model=model,
-        )
+        encoded = msgspec.json.encode(value)
+        check_depth(encoded)
     except UnicodeEncodeError:
-        raise ValueError("the messages or parameters have a text that is no Unicode") from None
+        raise ValueError(f"{what}: there is a text that is no Unicode") from None
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{what}: {error}") from None
+    return msgspec.Raw(encoded)

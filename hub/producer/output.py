@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.durable import Command, PartOrCommand, Restart, Save, Store
+from hub.core.json_depth import check_depth
 from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
 from hub.core.tool_calls import ToolCallAssembler
 from hub.producer.call_ids import CallIds
@@ -231,6 +232,7 @@ def _check(value: Any) -> tuple[Part, int]:
             raise InvalidPart(f"the function yielded {name} with bytes in {field}; it must be text")
     try:
         encoded = msgspec.json.encode(value)
+        check_depth(encoded)
         part: Part = _decode_part(encoded)
     except UnicodeEncodeError:
         raise InvalidPart(f"the function yielded {name} with a text that is no Unicode") from None

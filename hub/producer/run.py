@@ -15,6 +15,7 @@ from hub.producer.answer import (
     SyncAnswer,
     UpstreamMessages,
     build_request,
+    encode_value,
 )
 from hub.producer.steps import CommandBuffer, DurableCalls, call, decode, wait_for
 
@@ -205,7 +206,7 @@ class Run(_BaseRun):
         Raise TypeError for data that is no JSON value, ValueError for a notification that the hub
         refuses, ConnectionError if Redis is not available.
         """
-        encoded = msgspec.Raw(msgspec.json.encode(data))
+        encoded = encode_value(data, "data")
         await self._services.publish(
             Notification(
                 event=event, data=encoded, id=id, ephemeral=ephemeral, ttl_seconds=ttl_seconds

@@ -15,13 +15,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from hub.core.durable import Command, Restart, Save, Store
+from hub.core.json_depth import check_depth
 from hub.core.parts import Part, StepEnd, StepStart
 
 MAX_NAME_CHARS: Final = 256
-_NESTED: Final = 8  # levels around a value in messages and in the journal
-_NestedValue: Any = msgspec.Raw
-for _ in range(_NESTED):
-    _NestedValue = list[_NestedValue]
 
 
 class CommandBuffer(Protocol):
@@ -132,8 +129,8 @@ def _encode(value: Any, what: str) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         encoded = text.encode()
-        msgspec.json.decode(b"[" * _NESTED + encoded + b"]" * _NESTED, type=_NestedValue)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        check_depth(encoded)
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{what} is not JSON: {error}") from None
     return encoded
 

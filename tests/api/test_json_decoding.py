@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.api.json_decoding import (
-    MAX_DEPTH,
-    convert_json,
-    decode_json,
-    decode_json_field,
-    is_deeper_than,
-)
+from hub.api.json_decoding import convert_json, decode_json, decode_json_field
+from hub.core.json_depth import MAX_DEPTH, is_deeper_than
 from hub.errors import BadRequest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from hub.core.generation import GenerationRequest
 from hub.errors import UpstreamError
 from hub.producer import (
     App,
+    Data,
     Failed,
     Part,
     Run,
@@ -20,6 +21,7 @@ from hub.producer import (
     Status,
     SyncRun,
     Text,
+    ToolResult,
     UpstreamFailed,
     Usage,
 )
@@ -68,6 +70,57 @@ async def test_steps_at_the_same_time(size: int) -> None:
     for each in results:
         steps = [(part["name"], part["state"]) for part in each.seen if part["type"] == "step"]
         assert sorted(steps) == [(f"{a}{n}", "done") for a in "ab" for n in range(4)]
+
+
+def nested(depth: int) -> Any:
+    """Return lists in each other, in as many as `depth`."""
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [490, 510, 800, 900, *range(940, 1000, 3), 100_000])
+async def test_values_that_are_nested_deep(depth: int) -> None:
+    """They are refused where the function passes them on, so that no reader of them fails."""
+    value = nested(depth)
+
+    async def answer(run: Run) -> AsyncIterator[str]:
+        calls: list[Callable[[], Any]] = [
+            lambda: run.step("s", lambda: value),
+            lambda: run.save(value),
+            lambda: run.publish("n", value),
+            lambda: anext(run.ask("q", x=value)),
+        ]
+        for call in calls:
+            try:
+                await call()
+            except (TypeError, ValueError) as error:
+                yield f"{error};"
+
+    result = await run_producer(answer, ask="a")
+    assert (result.status, result.text.count(";")) == ("done", 4 if depth > 500 else 0)
+    for part in (Data("d", value), ToolResult("c", value)):
+
+        async def one(run: Run, part: Part = part) -> Part:
+            return part
+
+        result = await run_producer(one)
+        code = "producer_error" if depth > 500 else None
+        assert (result.attempts, result.end.get("code")) == (1, code)
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"a": "\udc00"}])
+async def test_values_that_no_event_holds(value: Any) -> None:
+    """They are a ValueError where the function passes them on."""
+
+    async def answer(run: Run) -> None:
+        with pytest.raises(ValueError, match="data: "):
+            await run.publish("n", value)
+        with pytest.raises(ValueError, match="the parameters: "):
+            await anext(run.ask("q", x=value))
+
+    assert (await run_producer(answer)).status == "done"
 
 
 async def test_result() -> None:
