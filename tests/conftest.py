@@ -216,6 +216,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _ON_BOTH_LOOPS = {"backends", "compat", "http", "transports", "upstreams"}
+_ON_UVLOOP = {"test_topologies.py", "test_cluster_contracts.py"}
 
 
 def pytest_asyncio_loop_factories(
@@ -223,9 +224,10 @@ def pytest_asyncio_loop_factories(
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run tests that use sockets on the loop of asyncio and on uvloop, which production uses.
 
-    Tests of failovers and of gRPC, which take long, run on uvloop only; with --quick all of them.
+    Tests of failovers, of a real Cluster and of gRPC, which take long, run on uvloop only; with
+    --quick all of them.
     """
-    if item.path.name == "test_topologies.py" or item.path.parent.name == "grpc":
+    if item.path.name in _ON_UVLOOP or item.path.parent.name == "grpc":
         return {"uvloop": uvloop.new_event_loop}
     if item.path.parent.name not in _ON_BOTH_LOOPS:
         return {"asyncio": asyncio.new_event_loop}

@@ -26,6 +26,7 @@ from tests.conftest import temporary_folder
 from tests.topologies import ClusterOfThree, TcpServer, free_ports, valkey_binary
 
 NEWS = topic_channel("news")
+pytestmark = pytest.mark.xdist_group("cluster")
 # A part of a prefix may look like a part of a key.
 PREFIXES = ("one:", "x:jobs:due:/open")
 
@@ -89,12 +90,11 @@ async def use_every_store(hub: Hub) -> None:
 @pytest.fixture(scope="module", params=["valkey", "cluster"])
 def servers(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[TcpServer]]]:
     """The URL and the servers that store something."""
+    if request.param == "cluster":
+        cluster: ClusterOfThree = request.getfixturevalue("shared_cluster")
+        yield cluster.url, cluster.masters
+        return
     with ExitStack() as started:
-        if request.param == "cluster":
-            cluster = ClusterOfThree(valkey_binary())
-            started.callback(cluster.close)
-            yield cluster.url, cluster.masters
-            return
         folder: Path = temporary_folder("prefix", started)
         server = TcpServer(valkey_binary(), folder, free_ports(1)[0])
         started.callback(server.kill)

@@ -1,0 +1,92 @@
+"""Contract suites on a real Cluster and behind real Sentinels, with a prefix of the keys.
+
+On a Cluster, a script may use only the keys of one slot that it declares. A single server accepts
+any key, so the suites of scripts with several keys run here as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from hub.backends.redis.client import open_client
+from hub.engine.tasks import Supervisor, SystemClock
+from hub.ports.backend import Backend
+from hub.testing.contracts import (
+    BackendOptions,
+    ChatsContract,
+    OpenBackend,
+    QueueContract,
+    TopicAnswersContract,
+)
+from tests.redis_backend import redis_backend
+from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
+
+pytestmark = pytest.mark.xdist_group("cluster")
+PREFIX = "tenant:"
+on_cluster = pytest.mark.parametrize("kind", ["cluster"])
+on_both = pytest.mark.parametrize("kind", ["cluster", "sentinel"])
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[SentinelSetup]:
+    """A set-up that no test breaks."""
+    setup = SentinelSetup(valkey_binary())
+    yield setup
+    setup.close()
+
+
+@pytest.fixture
+def deployment(kind: str, request: pytest.FixtureRequest) -> tuple[str, list[TcpServer]]:
+    """The URL and the servers that accept writes, which store nothing."""
+    if kind == "cluster":
+        cluster: ClusterOfThree = request.getfixturevalue("shared_cluster")
+        url, servers = cluster.url, cluster.masters
+    else:
+        setup: SentinelSetup = request.getfixturevalue("sentinel")
+        url, servers = setup.url, [setup.master]
+    for server in servers:
+        server.ask("FLUSHALL")
+    return url, servers
+
+
+@pytest.fixture
+async def open_backend(deployment: tuple[str, list[TcpServer]]) -> AsyncIterator[OpenBackend]:
+    """Opens backends with the prefix. In the end, every key has it."""
+    url, servers = deployment
+    async with AsyncExitStack() as clients, Supervisor(SystemClock()) as tasks:
+
+        async def open_one(options: BackendOptions) -> Backend:
+            client = await clients.enter_async_context(
+                open_client(url, timeout_seconds=1.5, prefix=PREFIX)
+            )
+            backend = redis_backend(
+                client,
+                log={"user": {"max_events": options.max_events}},
+                queue_limits=options.queue_limits,
+                lease_seconds=options.lease_seconds,
+            )
+            for name in ("subscriptions", "commands", "queue"):
+                tasks.start(f"{name} {id(backend)}", getattr(backend, name).run)
+            return backend
+
+        yield open_one
+    keys = [key for server in servers for key in server.ask("KEYS", "*")]
+    assert [key for key in keys if not key.startswith(f"{PREFIX}{{hub:p".encode())] == []
+
+
+@on_cluster
+class TestChats(ChatsContract):
+    """On a Cluster."""
+
+
+@on_both
+class TestQueue(QueueContract):
+    """On a Cluster and behind Sentinels."""
+
+
+@on_cluster
+class TestTopicAnswers(TopicAnswersContract):
+    """On a Cluster."""
