@@ -539,7 +539,8 @@ SEQUENCE_GAP: Final = ErrorCode(
     "A part is missing before this one",
     "`seq` counts the parts of an attempt from 0 without a gap, and the hub does not have the "
     "part before this one. The problem's `expected` is the number that it needs next. Redis may "
-    "also have lost the newest parts in a fail-over.",
+    "also have lost the newest parts in a fail-over. An `end` with the number of a published part "
+    "gets this answer as well.",
     "Post the parts from `expected` on again.",
 )
 NOT_RESTARTABLE: Final = ErrorCode(

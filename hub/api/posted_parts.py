@@ -29,6 +29,7 @@ from hub.core.parts import (
 )
 from hub.core.parts import Status as StatusPart
 from hub.core.posted_parts import Posted, PostedEnd, PostedPart
+from hub.core.usage import read_usage
 from hub.error_codes import ERROR_CODES, PRODUCER_ERROR, UNKNOWN_FIELD
 from hub.errors import BadRequest
 
@@ -64,12 +65,13 @@ class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_posted(self) -> PostedEnd:
         """Return the end. Raise BadRequest for fields that do not belong to its status."""
+        usage = None if self.usage is None else _read_usage(self.usage, "usage")
         if self.status == "done":
             for name in ("code", "message", "retryable"):
                 if getattr(self, name) is not None:
                     raise BadRequest(f'{name} belongs to "status": "failed"', path=name)
             fields: dict[str, Any] = {"finish_reason": self.finish_reason or "stop"}
-            return PostedEnd(self.seq, Status.DONE, fields, self.usage)
+            return PostedEnd(self.seq, Status.DONE, fields, usage)
         if self.finish_reason is not None:
             raise BadRequest('finish_reason belongs to "status": "done"', path="finish_reason")
         code = PRODUCER_ERROR.name if self.code is None else self.code
@@ -80,7 +82,7 @@ class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "message": self.message or "the application could not answer",
             "retryable": bool(self.retryable),
         }
-        return PostedEnd(self.seq, Status.FAILED, fields, self.usage)
+        return PostedEnd(self.seq, Status.FAILED, fields, usage)
 
 
 def parse_items(items: Sequence[bytes], first: int = 0) -> list[Posted]:
@@ -116,10 +118,20 @@ def parse_item(item: bytes) -> Posted:
     part: Part = decode_json(item, model)
     if isinstance(part, File) and (part.url is None) is (part.data is None):
         raise BadRequest("a file needs exactly one of url and data", path="url")
+    if isinstance(part, Usage):
+        part = Usage(_read_usage(part.tokens, "tokens"))
     checkpoint = None
     if not isinstance(head.checkpoint, msgspec.UnsetType):
         checkpoint = compact_json(head.checkpoint)
     return PostedPart(head.seq, part, checkpoint)
+
+
+def _read_usage(usage: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return the usage with whole numbers as counts. Raise BadRequest."""
+    tokens, odd = read_usage(usage)
+    if odd:
+        raise BadRequest(f"{odd[0]} is not a number of tokens", path=f"{path}.{odd[0]}")
+    return tokens
 
 
 def _check_fields(item: bytes, model: type[Part]) -> None:

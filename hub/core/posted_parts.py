@@ -55,13 +55,17 @@ class NewParts(msgspec.Struct, frozen=True):
 
 
 def select_new(posted: Sequence[Posted], progress: Progress) -> NewParts:
-    """Return what a post has after the progress of the attempt."""
+    """Return what a post has after the progress of the attempt, which has not ended.
+
+    So an end that has the number of a published part is no repetition: its producer has counted
+    wrong.
+    """
     parts: list[PostedPart] = []
     expected = progress.seq + 1
     for each in posted:
-        if each.seq < expected:  # repeated
+        if each.seq < expected and isinstance(each, PostedPart):  # repeated
             continue
-        if each.seq > expected:
+        if each.seq != expected:
             return NewParts(parts, None, expected)
         if isinstance(each, PostedEnd):
             return NewParts(parts, each, None)

@@ -137,11 +137,19 @@ class ExternalProducers:
         return await self.begin(created.generation, new_lease(), lease_seconds, new=is_new)
 
     async def begin(
-        self, generation: str, lease: str, lease_seconds: float, *, new: bool = False
+        self,
+        generation: str,
+        lease: str,
+        lease_seconds: float,
+        *,
+        new: bool = False,
+        after: int | None = None,
     ) -> StartedAttempt:
         """Begin the next attempt with this lease; every other one is void.
 
-        Raise Conflict when the answer has ended, BrokerUnavailable.
+        after: the number of the attempt before it; None means whichever is the newest one.
+        Raise Conflict when the answer has ended, or another attempt has begun after that one;
+        BrokerUnavailable.
         """
         for _ in range(_MAX_REFUSALS):
             record = await self._store.find(generation)
@@ -150,6 +158,8 @@ class ExternalProducers:
                 record = await self._store.find(generation)
             if record is None or record.status.ended:
                 raise _ended()
+            if after not in (None, record.attempt):
+                raise lease_lost()
             events = AttemptEvents(record, self._limits, next_writer=lease_digest(lease))
             publications = self._begin_events(events, record, lease_seconds)
             published = await self._events.publish(publications)

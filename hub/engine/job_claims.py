@@ -8,7 +8,8 @@ Rules:
    a job that is taken while its lease holds is left alone. So a crash between the steps neither
    loses a job nor starts it twice.
 2. The leases of a claim with an id are remembered before the attempts begin. So the same claim,
-   repeated through any node, gets the same jobs while these leases hold.
+   repeated through any node, gets the same jobs while these leases hold. A lease that has ended
+   never begins another attempt: its producer may still post.
 3. Of the claims that wait for a queue on a node, one asks for jobs at a time, in their order.
 """
 
@@ -128,17 +129,20 @@ class Claims:
     async def _claim_once(self, claim: Claim, name: str) -> Sequence[StartedAttempt]:
         """Return the jobs of the same claim before, or new ones."""
         before = await self._claims.recall(name)
-        if before is not None and (held := await self._begin_all(claim, _decode_leases(before))):
-            return held
+        if before is not None:
+            held = await self._begin_all(claim, _decode_leases(before), is_recalled=True)
+            if held:
+                return held
         leases = await self._take(claim)
         if not leases:
             return []
         remembered = await self._claims.remember(name, before, msgspec.json.encode(leases))
         known = _decode_leases(remembered)
-        if known != leases:  # the same claim has got other jobs through another node
+        is_recalled = known != leases  # the same claim has got other jobs through another node
+        if is_recalled:
             for each in leases:
                 await self._claims.give_back(each.generation)
-        return await self._begin_all(claim, known)
+        return await self._begin_all(claim, known, is_recalled=is_recalled)
 
     async def _take(self, claim: Claim) -> list[_Lease]:
         """Take jobs from the queue, and return new leases for them."""
@@ -172,37 +176,41 @@ class Claims:
             await self._clock.sleep(seconds)
         return ()
 
-    async def _begin_all(self, claim: Claim, leases: Sequence[_Lease]) -> list[StartedAttempt]:
+    async def _begin_all(
+        self, claim: Claim, leases: Sequence[_Lease], *, is_recalled: bool = False
+    ) -> list[StartedAttempt]:
         started = []
         for each in leases:
-            attempt = await self._begin(each, claim.lease_seconds)
+            attempt = await self._begin(each, claim.lease_seconds, is_recalled=is_recalled)
             if attempt is not None:
                 started.append(attempt)
         return started
 
-    async def _begin(self, each: _Lease, lease_seconds: float) -> StartedAttempt | None:
-        """Begin the attempt of a job, or return it if it has begun; None if it cannot begin."""
+    async def _begin(
+        self, each: _Lease, lease_seconds: float, *, is_recalled: bool
+    ) -> StartedAttempt | None:
+        """Begin the attempt of a job, or return it if it has begun; None if it cannot begin.
+
+        is_recalled: whether the lease is that of an earlier call. It then begins no attempt but the
+        first one, because it may have ended since.
+        """
         record = await self._store.find(each.generation)
         if record is None or record.status.ended:
             await self._drop(each.generation, record)
             return None
         external = record.external
-        if record.writer == lease_digest(each.lease) and external is not None:
-            if not external.is_held:
-                return None
-            state = read_durable_state(record.journal)
-            return StartedAttempt(
-                record, record.attempt, each.lease, external.lease_seconds, state=state
-            )
-        if external is not None and external.is_held:
-            return None
+        if external is not None and (external.is_held or is_recalled):
+            return _held_attempt(record, each)
         if record.attempt > self._retries.get(record.request.upstream, 0):
             await self._jobs.end_lost(record)
             return None
         try:
-            return await self._producers.begin(each.generation, each.lease, lease_seconds)
-        except Conflict:  # it has ended meanwhile
-            return None
+            return await self._producers.begin(
+                each.generation, each.lease, lease_seconds, after=record.attempt
+            )
+        except Conflict:  # it has ended meanwhile, or another call has begun the attempt
+            begun = await self._store.find(each.generation)
+            return None if begun is None else _held_attempt(begun, each)
 
     async def _drop(self, generation: str, record: Generation | None) -> None:
         """Remove the job of an answer that has ended, or whose record is lost."""
@@ -250,3 +258,12 @@ class Claims:
         if lock is None:
             lock = self._locks[name] = asyncio.Lock()
         return lock
+
+
+def _held_attempt(record: Generation, each: _Lease) -> StartedAttempt | None:
+    """Return the attempt that a lease holds, None if it does not."""
+    external = record.external
+    if external is None or not external.is_held or record.writer != lease_digest(each.lease):
+        return None
+    state = read_durable_state(record.journal)
+    return StartedAttempt(record, record.attempt, each.lease, external.lease_seconds, state=state)

@@ -22,6 +22,7 @@ from hub.errors import BadRequest, CallerError, TooLarge
 from hub.ports.clock import Clock
 
 _RENEWALS_PER_LEASE: Final = 4
+_READ_BYTES: Final = 64 * 1024  # a compressed body may consist of millions of empty lines
 
 
 class LineLimits(msgspec.Struct, frozen=True):
@@ -65,8 +66,8 @@ class PostedLines:
                 lines.append(self._rest)  # too long: a fault after the whole lines
             result = await self._publish_lines(lines, result)
             delay = started_at + self._limits.flush_seconds - self._clock.now()
-            if delay > 0 and not result.is_over:
-                await self._clock.sleep(delay)
+            if not result.is_over:  # lines without parts must not keep other requests waiting
+                await self._clock.sleep(max(0.0, delay))
         return result
 
     async def _read(self, content: StreamReader, seconds: float) -> bytes | None:
@@ -76,7 +77,7 @@ class PostedLines:
         """
         try:
             async with self._producers.draining.timeout(seconds):
-                return await content.readany()
+                return await content.read(_READ_BYTES)
         except TimeoutError:
             return None
         except web.RequestPayloadError as error:

@@ -142,6 +142,49 @@ async def test_same_claim_again(opened: OpenedRedis) -> None:
     assert not {job.record.id for job in new} & {job.record.id for job in first}
 
 
+@pytest.mark.parametrize("is_returned", [False, True])
+async def test_same_claim_after_its_lease(opened: OpenedRedis, is_returned: bool) -> None:
+    """The same claim gets a job whose lease has ended only with a new lease: the producer that had
+    the old one may still post, and nothing of it may appear in the new attempt.
+    """
+    node = ClaimNode(opened, retries=1)
+    (generation,) = await node.ask()
+    (first,) = await node.claim("c1")
+    if is_returned:
+        await node.producers.return_lease(generation, first.lease)
+    else:
+        await change_lease(opened, generation, ahead_seconds=-31)
+        await check(node)
+    (second,) = await node.claim("c1")
+    assert second.record.id == generation
+    assert second.lease != first.lease
+    with pytest.raises(CallerError, match="void"):
+        await node.producers.post(generation, first.lease, texts(0, "late"))
+    await node.finish(second)
+    assert (await node.record(generation)).text == "a"
+
+
+async def test_same_claim_on_two_nodes_at_once(opened: OpenedRedis) -> None:
+    """A claim that is repeated while its first call begins the attempt gets that attempt: it does
+    not begin another one, which would void what its producer has posted meanwhile.
+    """
+    first, second = ClaimNode(opened), ClaimNode(opened)
+    (generation,) = await first.ask()
+    begin = second.producers.begin
+
+    async def begin_late(*arguments: Any, **named: Any) -> StartedAttempt:
+        (job,) = await first.claim("c1")
+        await first.producers.post(generation, job.lease, texts(0, "a"))
+        return await begin(*arguments, **named)
+
+    second.producers.begin = begin_late  # type: ignore[method-assign]
+    (job,) = await second.claim("c1")
+    assert job.attempt == 1
+    result = await second.producers.post(generation, job.lease, texts(1, "b"))
+    assert result.ack == 1
+    assert (await first.record(generation)).text == "ab"
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 async def test_lost_lease(opened: OpenedRedis, retries: int) -> None:
     """A job whose producer was lost goes to the next claim while `retries` allow it."""

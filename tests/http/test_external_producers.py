@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.engine.tasks import SystemClock
+from hub.http.posted_lines import LineLimits, PostedLines
 from tests.http.kit import Hub, running_hub
 
 KEYS = ApiKeys(
@@ -148,6 +152,31 @@ async def test_gap(hub: Hub) -> None:
     assert (await producer.record())["text"] == "a"
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_end_with_the_number_of_a_part(hub: Hub, streamed: bool) -> None:
+    """An end that has the number of a published part is refused instead of taken for a repeated
+    part, because the answer would stay open. The end after it counts, and may be repeated.
+    """
+    producer = await begin(hub)
+    await producer.post([text(0, "a"), text(1, "b")])
+    ended = producer.lines(end(1)) if streamed else producer.post([end(1)])
+    status, problem = await ended
+    assert (status, problem["code"], problem["expected"]) == (409, "sequence_gap", 2)
+    for _ in range(2):
+        status, answer = await producer.post([text(1, "b"), end(2)])
+        assert (status, answer["ack"]) == (200, 2)
+    assert (await producer.record())["text"] == "ab"
+
+
+async def test_counts_of_usage_are_whole_numbers(hub: Hub) -> None:
+    """Readers get the counts of tokens as whole numbers, and no count where there is none."""
+    producer = await begin(hub)
+    tokens = {"prompt_tokens": 3.0, "completion_tokens": "4", "total_tokens": None, "cost": 0.5}
+    await producer.post([{"seq": 0, "type": "usage", "tokens": tokens}, end(1)])
+    usage = (await producer.record())["usage"]
+    assert json.dumps(usage) == '{"prompt_tokens": 3, "completion_tokens": 4, "cost": 0.5}'
+
+
 async def test_new_attempt_voids_the_lease(hub: Hub) -> None:
     """The same id again begins a new attempt; the old lease publishes nothing more."""
     first = await begin(hub, id="order-7")
@@ -204,6 +233,28 @@ async def test_lines_are_published_as_they_arrive(hub: Hub) -> None:
     assert (await producer.record())["text"] == "first second"
 
 
+async def test_lines_without_parts_keep_nobody_waiting(hub: Hub) -> None:
+    """While millions of empty lines arrive, as in a compressed body, the node serves others."""
+    producer = await begin(hub)
+    content = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**24)
+    content.feed_data(b"\n" * 2_000_000)
+    content.feed_eof()
+    lines = PostedLines(
+        hub.node.producers,
+        SystemClock(),
+        LineLimits(max_line_bytes=1000, flush_seconds=0),
+        producer.generation,
+        producer.lease,
+    )
+    posting = asyncio.create_task(lines.publish(content))
+    turns = 0
+    while not posting.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await posting).ack == -1
+    assert turns > 2_000_000 // 2**16
+
+
 async def test_drain_ends_a_streamed_post(hub: Hub) -> None:
     """When the node drains, a streamed post gets its answer, and the producer goes on elsewhere."""
     producer = await begin(hub)
@@ -239,6 +290,13 @@ async def test_drain_ends_a_streamed_post(hub: Hub) -> None:
             "[1].finish_reason",
         ),
         ({"seq": 0, "type": "end", "status": "failed", "code": ""}, "[1].code"),
+        ({"seq": 0, "type": "end", "usage": {"prompt_tokens": "x"}}, "[1].usage.prompt_tokens"),
+        ({"seq": 0, "type": "end", "usage": {"prompt_tokens": True}}, "[1].usage.prompt_tokens"),
+        (
+            {"seq": 0, "type": "usage", "tokens": {"completion_tokens": -1}},
+            "[1].tokens.completion_tokens",
+        ),
+        ({"seq": 0, "type": "usage", "tokens": {"total_tokens": [1]}}, "[1].tokens.total_tokens"),
     ],
 )  # fmt: skip
 async def test_wrong_part(hub: Hub, item: Any, path: str) -> None:
