@@ -90,7 +90,7 @@ class PostedLines:
         fault: CallerError | None = None
         try:
             for line in lines:
-                if line.strip():
+                if line.strip() or len(line) > self._limits.max_line_bytes:
                     posted.append(self._parse(line, posted))
         except CallerError as error:
             fault = error

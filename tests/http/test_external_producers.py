@@ -233,6 +233,16 @@ async def test_lines_are_published_as_they_arrive(hub: Hub) -> None:
     assert (await producer.record())["text"] == "first second"
 
 
+@pytest.mark.parametrize("filler", [b" ", b"x"])
+async def test_line_that_is_too_long(hub: Hub, filler: bytes) -> None:
+    """A line that is too long is refused, also one of white space, which would fill the memory."""
+    producer = await begin(hub)
+    first = json.dumps(text(0, "a")).encode() + b"\n"
+    status, problem = await producer.post(first + filler * 70_000, **NDJSON)
+    assert (status, problem["code"]) == (413, "body_too_large")
+    assert (await producer.record())["text"] == "a"
+
+
 async def test_lines_without_parts_keep_nobody_waiting(hub: Hub) -> None:
     """While millions of empty lines arrive, as in a compressed body, the node serves others."""
     producer = await begin(hub)
