@@ -209,8 +209,8 @@ class Claims:
                 each.generation, each.lease, lease_seconds, after=record.attempt
             )
         except Conflict:  # it has ended meanwhile, or another call has begun the attempt
-            begun = await self._store.find(each.generation)
-            return None if begun is None else _held_attempt(begun, each)
+            newest = await self._store.find(each.generation)
+            return None if newest is None else _held_attempt(newest, each)
 
     async def _drop(self, generation: str, record: Generation | None) -> None:
         """Remove the job of an answer that has ended, or whose record is lost."""
