@@ -1,7 +1,7 @@
 """Contract suites on a real Cluster and behind real Sentinels, with a prefix of the keys.
 
-On a Cluster, a script may use only the keys of one slot that it declares. A single server accepts
-any key, so the suites of scripts with several keys run here as well.
+On a Cluster, all keys that a script uses must belong to one slot, also those whose names it builds
+itself. A single server accepts any keys, so the suites of scripts with several keys run here too.
 """
 
 from __future__ import annotations
