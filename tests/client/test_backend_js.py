@@ -21,6 +21,8 @@ const results = {};
 const snapshot = async (id) => (await fetch(`${publicUrl}/generations/${id}?user=alice`)).json();
 const stop = (id) => fetch(`${publicUrl}/generations/${id}?user=alice`, { method: "DELETE" });
 const nameOf = (promise) => promise.then(() => null, (error) => error.name);
+const aborted = (signal) =>
+  signal.aborted || new Promise((resolve) => signal.addEventListener("abort", resolve));
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 await backend.generation({ user: "alice", model: "agent", messages: "why?" }, async (answer) => {
@@ -54,6 +56,36 @@ results.stopped = await nameOf(backend.generation(short, async (answer) => {
   }
 }));
 results.stoppedRecord = await snapshot(id);
+
+// Posts fail after the first, so that only the control stream can tell of the stop. Its first
+// connection fails too.
+let [isCut, controls] = [false, 0];
+const cutting = connectBackend(url, {
+  fetch: (target, init) => {
+    if (target.endsWith("/control") && ++controls === 1) throw new TypeError("cut");
+    if (target.endsWith("/parts") && isCut) throw new TypeError("cut");
+    return fetch(target, init);
+  },
+});
+const long = { user: "alice", lease_seconds: 900, id: "l" };
+results.silent = await nameOf(cutting.generation({ ...long, id: "s" }, async (answer) => {
+  await answer.write("a");
+  await answer.flush();
+  isCut = true;
+  await stop(answer.generation);
+  await aborted(answer.signal);
+  results.silentBy = answer.signal.reason.by;
+  await answer.write("b");
+}));
+isCut = false;
+results.silentLost = await nameOf(cutting.generation(long, async (first) => {
+  await first.write("a");
+  await first.flush();
+  isCut = true;
+  await backend.generation({ user: "alice", id: "l" }, async () => {});
+  await aborted(first.signal);
+  await first.flush();
+}));
 
 results.lost = await nameOf(backend.generation({ user: "alice", id: "k" }, async (first) => {
   await first.write("kept ", { checkpoint: { page: 2 } });
@@ -116,7 +148,8 @@ async def test_node(tmp_path: Path) -> None:
     assert "secret" not in str(results["failedRecord"])
     assert (results["stopped"], results["aborted"]) == ("GenerationStopped", "alice")
     assert results["stoppedRecord"]["status"] == "stopped"
-    assert results["lost"] == "LeaseLost"
+    assert (results["silent"], results["silentBy"]) == ("GenerationStopped", "alice")
+    assert (results["silentLost"], results["lost"]) == ("LeaseLost", "LeaseLost")
     assert results["second"] == [2, {"page": 2}, [{"type": "text", "text": "kept "}]]
     assert results["continued"]["text"] == "kept and new"
     assert (results["ended"], results["wrong"]) == ("ended", "TypeError")

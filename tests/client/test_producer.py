@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -41,10 +41,14 @@ class Relay:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.posts: list[list[dict[str, Any]]] = []
+        self.controls = 0  # control streams that were opened
+        self.control_faults = 0  # the first of them, which are cut
         self.on_request: Callable[[], None] = lambda: None
         self.on_response: Callable[[], None] = lambda: None
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/control"):
+            return await self._pass_stream(request)
         body = await request.read()
         is_post = request.path.endswith("/parts")
         if is_post:
@@ -70,6 +74,22 @@ class Relay:
             request.transport.abort()
             return web.Response()
         return answer
+
+    async def _pass_stream(self, request: web.Request) -> web.StreamResponse:
+        self.controls += 1
+        if self.controls <= self.control_faults:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        headers = {"Hub-Lease": request.headers["Hub-Lease"]}
+        async with self._hub.ask("GET", request.path, internal=True, headers=headers) as stream:
+            passed = web.StreamResponse(status=stream.status)
+            passed.content_type = stream.content_type
+            await passed.prepare(request)
+            with suppress(ConnectionError):
+                async for chunk in stream.content.iter_any():
+                    await passed.write(chunk)
+        return passed
 
 
 @asynccontextmanager
@@ -180,6 +200,46 @@ async def test_stop() -> None:
         assert second.is_stopped
     assert (record["status"], record["by"]) == ("stopped", "alice")
     assert set(record["text"]) <= {"a", "b"}
+
+
+@pytest.mark.parametrize("signal", ["stop", "lease"])
+async def test_signal_while_posts_fail(signal: str) -> None:
+    """The control stream tells of a stop and of a lost lease, also after its own loss."""
+    async with relayed() as (hub, relay, backend):
+
+        def refuse() -> None:
+            raise Fault
+
+        relay.control_faults = 2
+        expected = GenerationStopped if signal == "stop" else LeaseLost
+        with pytest.raises(expected):
+            async with backend.generation(user="alice", id="k", lease_seconds=900) as answer:
+                await answer.write("a")
+                await answer.flush()
+                relay.on_request = refuse
+                await answer.write("b")
+                if signal == "stop":
+                    await hub.call("DELETE", f"/generations/{answer.generation}?user=alice")
+                else:
+                    body = {"to": {"user": "alice"}, "producer": "external", "id": "k"}
+                    await hub.call("POST", "/generations", internal=True, json=body)
+                async with asyncio.timeout(30):
+                    await answer.flush()
+        assert relay.controls > 2
+
+
+async def test_control_stream_ends_with_the_answer() -> None:
+    """No task is left when the block ends, and the answer ends although there is no such stream."""
+    before = asyncio.all_tasks()
+    async with relayed() as (hub, relay, backend):
+        for faults in (0, 1_000_000):
+            relay.control_faults = faults
+            async with backend.generation(user="alice") as answer:
+                await answer.write("a")
+            await asyncio.sleep(0)
+            names = {task.get_name() for task in asyncio.all_tasks() - before}
+            assert "hub producer control" not in names
+            assert (await read(hub, answer))["status"] == "done"
 
 
 async def test_next_attempt() -> None:

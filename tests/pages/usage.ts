@@ -1,4 +1,5 @@
 // Typical use of hub.js. test_package.py compiles it with tsc --strict; nothing runs it.
+import { connectBackend, GenerationStopped, type ProducedAnswer } from "@ssehub/client/backend";
 import { Answer, connect, type HubError, type State } from "@ssehub/client";
 
 interface Note { title: string }
@@ -33,6 +34,21 @@ const never: State["state"] = "offline";
 hub.ask(7);
 // @ts-expect-error answers are created by ask, join and restart
 new Answer();
+
+const backend = connectBackend("http://hub.internal:8081", { key: "k" });
+
+async function produce(answer: ProducedAnswer): Promise<number> {
+  const response = await fetch("https://handbook.example", { signal: answer.signal });
+  await answer.write({ type: "status", text: "Searching" });
+  await answer.write(await response.text(), { checkpoint: { page: answer.attempt } });
+  return response.status;
+}
+
+export const status: Promise<number | null> = backend
+  .generation({ user: "alice", messages: "why?", lease_seconds: 60 }, produce)
+  .catch((error) => (error instanceof GenerationStopped && error.by ? null : -1));
+// @ts-expect-error a part has a type
+backend.generation({ user: "alice" }, (answer) => answer.write({ text: "a" }));
 
 off();
 void never;

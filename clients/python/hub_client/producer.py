@@ -4,7 +4,8 @@
         await answer.write("Hello")
 
 A task posts what was written: at once after a silence, else 25 ms after the last post, and `[]` to
-renew the lease when nothing is written. producing.py has the rules of the numbers and of repeats.
+renew the lease when nothing is written. Another one follows the control stream, so that a stop
+raises at the next call. producing.py has the rules of the numbers and of repeats.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from hub_client.producing import (
     EndFields,
     Part,
     ProduceOptions,
+    control_request,
     post_request,
     start_request,
 )
+from hub_client.resuming_stream import ResumingStream
 
 
 class ProducedAnswer:
@@ -55,6 +58,10 @@ class ProducedAnswer:
         self._sender = asyncio.create_task(  # noqa: TID251 - the client has no hub.engine
             self._send_parts(http), name="hub producer"
         )
+        control = asyncio.create_task(  # noqa: TID251 - the client has no hub.engine
+            self._follow_control(delivery), name="hub producer control"
+        )
+        self._sender.add_done_callback(lambda _: control.cancel())
 
     @property
     def _current(self) -> Delivery:
@@ -151,9 +158,11 @@ class ProducedAnswer:
         delivery, loop = self._current, asyncio.get_running_loop()
         answered_at = loop.time()
         failures = 0
-        while not delivery.is_over:
+        while True:
             if not failures:
                 await self._wait_for_work(answered_at)
+            if delivery.is_over:
+                break
             self._has_work.clear()
             batch = delivery.outbox.next_batch()
             try:
@@ -165,6 +174,20 @@ class ProducedAnswer:
             else:
                 failures, answered_at = 0, loop.time()
                 delivery.on_posted(batch, posted)
+            self._has_room.set()
+
+    async def _follow_control(self, delivery: Delivery) -> None:
+        stream = ResumingStream(self._http, lambda _: control_request(delivery.attempt))
+        try:
+            while not delivery.is_over:
+                event = await stream.next()
+                delivery.on_signal(event.name, event.data)
+        except HubClientError as error:
+            delivery.on_control_error(error)
+        finally:
+            stream.close()
+        if delivery.is_over:
+            self._has_work.set()
             self._has_room.set()
 
     async def _wait_for_work(self, answered_at: float) -> None:

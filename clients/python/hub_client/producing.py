@@ -34,6 +34,7 @@ MAX_DELAY_SECONDS: Final = 2.0
 _SEQ_BYTES: Final = 24  # of the number of a part, and of what separates it from the next one
 _MAX_TEXT_CHARS: Final = 16 * 1024  # of one part that several writes share
 _TEXTS: Final = frozenset({"text", "reasoning"})
+_LOST: Final = frozenset({"lease_lost", "ended", "generation_not_found"})
 
 Part = str | Mapping[str, Any] | msgspec.Struct
 """A text; or a part as an object with `type` and its fields, or as a class of `hub.producer`."""
@@ -74,11 +75,15 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Any = None
 
 
+class _Stop(msgspec.Struct, frozen=True):
+    by: str | None = None
+
+
 class Posted(msgspec.Struct, frozen=True):
     """The hub's answer to a post. ack: the newest published part. stop: who stopped the answer."""
 
     ack: int
-    stop: dict[str, Any] | None = None
+    stop: _Stop | None = None
 
 
 class PartsOutbox:
@@ -198,6 +203,16 @@ def post_request(attempt: Attempt, parts: list[dict[str, Any]]) -> Request[Poste
     )
 
 
+def control_request(attempt: Attempt) -> Request[None]:
+    """Build `GET /generations/{id}/control`, which tells of stops and of a lost lease."""
+    return Request(
+        method="GET",
+        path=build_path("generations", attempt.generation, "control"),
+        read=lambda _: None,
+        more_headers={"Hub-Lease": attempt.lease},
+    )
+
+
 def _to_fields(part: Part) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
@@ -214,6 +229,7 @@ class Delivery:
     1. A part stays in the outbox until the hub acknowledges it. It is posted again after a lost
        connection or a lost answer; the hub recognises it by its number.
     2. After a stop, a lost lease or the end, nothing is posted.
+    3. The control stream tells of the first two at once. Without it the next post tells.
     """
 
     def __init__(self, attempt: Attempt) -> None:
@@ -267,17 +283,35 @@ class Delivery:
     def on_posted(self, batch: list[dict[str, Any]], posted: Posted) -> None:
         """Handle the hub's answer to a post."""
         self.outbox.acknowledge(posted.ack)
+        if self.is_over:
+            return
         if posted.stop is not None:
-            self.is_stopped, self.stopped_by = True, posted.stop.get("by")
-            self.close()
+            self._on_stop(posted.stop.by)
         elif batch and batch[-1]["type"] == "end" and posted.ack >= batch[-1]["seq"]:
             self.close()
+
+    def on_signal(self, name: str, data: str) -> None:
+        """Handle an event of the control stream."""
+        if self.is_over:
+            return
+        if name == "stop":
+            self._on_stop(msgspec.json.decode(data, type=_Stop).by)
+        elif name == "lease_lost":
+            self._fail(LeaseLost("the lease of this attempt is void", code="lease_lost"))
+
+    def on_control_error(self, error: HubClientError) -> None:
+        """Handle the end of the control stream. Only a void lease matters: posts tell the rest."""
+        is_ending = self._has_end and error.code == "ended"
+        if error.code in _LOST and not is_ending and not self.is_over:
+            self._fail(_lease_lost(error))
 
     def on_error(self, error: HubClientError, silent_seconds: float) -> bool:
         """Return whether the post is to be repeated; otherwise nothing can be posted any more.
 
         silent_seconds: the time since the last answer of the hub.
         """
+        if self.is_over:  # the control stream was faster
+            return False
         if error.code == "sequence_gap" and error.expected is not None:
             first = self.outbox.first_seq
             if first is None or error.expected >= first:
@@ -286,13 +320,24 @@ class Delivery:
         if isinstance(error, (HubUnreachable, HubUnavailable, TooManyRequests)):
             if silent_seconds <= self.attempt.lease_seconds:
                 return True
-        elif error.code in ("lease_lost", "ended", "generation_not_found"):
-            error = LeaseLost(error.detail, status=error.status, code=error.code)
+        elif error.code in _LOST:
+            error = _lease_lost(error)
+        self._fail(error)
+        return False
+
+    def _on_stop(self, by: str | None) -> None:
+        self.is_stopped, self.stopped_by = True, by
+        self.close()
+
+    def _fail(self, error: HubClientError) -> None:
         self.failure = error
         self.close()
-        return False
 
     def close(self) -> None:
         """Post nothing more."""
         self.is_over = True
         self.outbox.clear()
+
+
+def _lease_lost(error: HubClientError) -> LeaseLost:
+    return LeaseLost(error.detail, status=error.status, code=error.code)

@@ -1,0 +1,107 @@
+// Types of backend.js. docs/clients/javascript.md describes the behaviour.
+
+/** The options of `connectBackend`. All of them are optional. */
+export interface BackendOptions {
+  /** An API key with the scope `produce`. `hub dev` needs none. */
+  key?: string | null;
+  /** Used instead of the global `fetch`, for example in tests. */
+  fetch?: typeof fetch;
+}
+
+/** Returns a client of the hub's internal listener. It opens no connection yet. */
+export function connectBackend(url: string | URL, options?: BackendOptions): Backend;
+
+/** What a backend does with the hub. */
+export interface Backend {
+  /** Begins an answer and calls `write` with it. Its return ends the answer as done, an exception ends it as failed,
+   *  without its text. The promise has what `write` returns. It rejects with what `write` throws, and with a `HubError`
+   *  if the answer cannot begin or its end does not reach the hub. */
+  generation<Result>(
+    options: GenerationOptions,
+    write: (answer: ProducedAnswer) => Result | Promise<Result>,
+  ): Promise<Result>;
+}
+
+/** Who gets an answer, and its other options. The hub chooses what is absent. */
+export interface GenerationOptions {
+  /** The user who gets the answer. With `topic`, the user who asked. */
+  user?: string;
+  /** The topic whose followers get the answer. */
+  topic?: string;
+  /** The idempotency key: the same one again begins a new attempt at the answer. Default: a random one. */
+  id?: string;
+  /** The model that readers see. */
+  model?: string;
+  /** What was asked, for the record: a text, or the messages of a conversation. */
+  messages?: string | Message[];
+  /** Your own data about the answer. */
+  metadata?: Record<string, unknown>;
+  /** Your id of the conversation. */
+  chat?: string;
+  /** What happens while another answer of the chat runs. */
+  on_busy?: "allow" | "reject";
+  /** How long the answer lives without a sign of this process: 5 to 900, by default 30. */
+  lease_seconds?: number;
+}
+
+/** A message of a conversation. */
+export interface Message {
+  role: string;
+  content: unknown;
+  [field: string]: unknown;
+}
+
+/** A part of an answer: an object with `type` and its fields. docs/guides/external-producers.md lists them. */
+export interface Part {
+  type: string;
+  [field: string]: unknown;
+}
+
+/** An answer that this process writes. After a stop its methods reject with `GenerationStopped`, after a lost lease with
+ *  `LeaseLost`. */
+export interface ProducedAnswer {
+  /** The id of the answer. */
+  readonly generation: string;
+  /** The number of this attempt, counted from 1. */
+  readonly attempt: number;
+  /** The folded parts up to the checkpoint of an earlier attempt, or null. */
+  readonly previous: Part[] | null;
+  /** The value of the newest checkpoint of an earlier attempt, or null. */
+  readonly checkpoint: any;
+  /** Aborted as soon as somebody stops the answer or its lease is lost. Its `reason` is the error. */
+  readonly signal: AbortSignal;
+  /** Publishes a text or another part. It waits only while 1 MiB waits for the hub. `checkpoint` is a JSON value that is
+   *  saved with the part; the next attempt continues from it. */
+  write(part: string | Part, options?: { checkpoint?: unknown }): Promise<void>;
+  /** Waits until the hub has everything. */
+  flush(): Promise<void>;
+  /** Ends the answer with a reason or with token counts. */
+  done(end?: { finish_reason?: string; usage?: Record<string, unknown> }): Promise<void>;
+  /** Ends the answer as failed. Users see the message. */
+  fail(code: string, message: string, options?: { retryable?: boolean }): Promise<void>;
+}
+
+/** The hub refused a request, or it cannot be reached. */
+export class HubError extends Error {
+  /** The HTTP status, or 0 if there was no response. */
+  status: number;
+  /** The hub's code for the kind of error, or null. docs/reference/errors.md describes the codes. */
+  code: string | null;
+  /** The number of the part that the hub needs next (`sequence_gap`), or null. */
+  expected: number | null;
+  /** The answer that stands in the way of the request (`chat_busy`), or null. */
+  generation: string | null;
+  /** How long the hub asks the client to wait, or null. */
+  retryAfterSeconds: number | null;
+  /** Whether the same request may succeed later. */
+  readonly isRetryable: boolean;
+}
+
+/** Somebody has stopped the answer. Stop the work. */
+export class GenerationStopped extends HubError {
+  /** The user who stopped it, or null. */
+  by: string | null;
+}
+
+/** The lease is void: another attempt has begun, or the answer has ended. */
+export class LeaseLost extends HubError {}
