@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from inspect import CO_COROUTINE
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,7 +184,8 @@ def run_shell(
             assert time.monotonic() < deadline, missing
             time.sleep(0.05)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # the commands have failed
+            os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=30)
 
 
