@@ -20,6 +20,42 @@ export interface Backend {
     options: GenerationOptions,
     write: (answer: ProducedAnswer) => Result | Promise<Result>,
   ): Promise<Result>;
+  /** Yields the jobs of a queue, one after another, until `signal` is aborted. A job whose answer has not ended when the
+   *  next one is requested returns to the queue. */
+  jobs(queue: string, options?: JobOptions): AsyncGenerator<Job, void>;
+  /** Answers the jobs of a queue with a function, whose return ends the answer; a part that it returns is written first.
+   *  After `signal` is aborted the worker claims no more, and the promise resolves when the running answers have ended. */
+  worker(
+    queue: string,
+    write: (job: Job, answer: ProducedAnswer) => Returned | Promise<Returned>,
+    options?: JobOptions & { /** How many jobs run at a time. Default: 1. */ max_running?: number },
+  ): Promise<void>;
+}
+
+/** What the function of a worker may return: a part, or nothing. */
+export type Returned = string | Part | void | null;
+
+/** Options of jobs. */
+export interface JobOptions {
+  /** How long a job lives without a sign of this process: 5 to 900, by default 30. */
+  lease_seconds?: number;
+  /** Ends the claims. */
+  signal?: AbortSignal;
+}
+
+/** What a user asked, and the answer to write. */
+export interface Job {
+  readonly generation: string;
+  readonly attempt: number;
+  readonly user: string;
+  readonly chat: string | null;
+  /** The text of the user's last message. */
+  readonly prompt: string;
+  readonly messages: Message[];
+  readonly model: string;
+  readonly params: Record<string, unknown>;
+  readonly metadata: Record<string, unknown>;
+  readonly answer: ProducedAnswer;
 }
 
 /** Who gets an answer, and its other options. The hub chooses what is absent. */

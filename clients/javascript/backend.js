@@ -1,4 +1,5 @@
-// Client for backends in Node.js 20 or later: answers that a process writes. backend.d.ts has the types, and
+// Client for backends in Node.js 20 or later: answers that a process writes, and users' prompts that it
+// claims. backend.d.ts has the types, and
 // docs/guides/external-producers.md the routes. The parts of an answer obey these rules:
 //
 // 1. A part stays in the outbox until the hub acknowledges it. It is posted again after a lost connection or a lost
@@ -12,6 +13,7 @@ const MAX_RENEW_MS = 5000;
 const MIN_TIMEOUT_MS = 2000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const MAX_SILENCE_MS = 30_000; // of the control stream, which has heartbeats
+const WAIT_SECONDS = 20; // of a claim without a job
 const MAX_ATTEMPTS = 4;
 const MIN_DELAY_MS = 200;
 const MAX_DELAY_MS = 2000;
@@ -63,6 +65,47 @@ class Backend {
     const body = { to: { user, topic }, producer: "external", id, ...prompt, ...options };
     const attempt = await this.#http.sendWithRetries("POST", "/generations", { body });
     return produce(new ProducedAnswer(this.#http, attempt), write);
+  }
+
+  // A job that has not ended when the next one is requested returns to the queue.
+  async *jobs(queue, { lease_seconds, signal } = {}) {
+    for (let [claim_id, failures] = [crypto.randomUUID(), 0]; !signal?.aborted; ) {
+      let claimed;
+      try {
+        const body = { queue, claim_id, wait_seconds: WAIT_SECONDS, lease_seconds };
+        claimed = await this.#http.send("POST", "/jobs/claim", { body, signal });
+        [claim_id, failures] = [crypto.randomUUID(), 0];
+      } catch (error) {
+        if (signal?.aborted) return;
+        if (!error.isRetryable) throw error;
+        failures += 1;
+        await new Condition().wait(retryDelayMs(failures, error));
+        continue;
+      }
+      for (const { lease, ...request } of claimed.jobs) {
+        const answer = new ProducedAnswer(this.#http, { lease, ...request });
+        try {
+          yield { ...request, answer };
+        } finally {
+          await answer.release();
+        }
+      }
+    }
+  }
+
+  async worker(queue, write, { max_running = 1, lease_seconds, signal } = {}) {
+    const answerOneByOne = async () => {
+      for await (const job of this.jobs(queue, { lease_seconds, signal })) {
+        await produce(job.answer, async (answer) => {
+          const part = await write(job, answer);
+          if (part != null) await answer.write(part);
+        }).catch((error) => {
+          const isOver = error instanceof GenerationStopped || error instanceof LeaseLost;
+          if (!isOver) console.error(`the answer ${job.generation} failed:`, error);
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: max_running }, answerOneByOne));
   }
 }
 
@@ -153,6 +196,14 @@ class ProducedAnswer {
       this.#changed.notify();
     }
     await this.#sender;
+  }
+
+  // Returns the job of this answer to its queue, unless the answer has ended.
+  async release() {
+    if (this.#isOver) return;
+    this.#close();
+    const request = { lease: this.#attempt.lease };
+    await this.#http.send("DELETE", `${this.#path}/lease`, request).catch(() => {}); // then its lease ends by itself
   }
 
   get #isOver() {

@@ -109,6 +109,31 @@ await backend.generation({ user: "alice" }, async (answer) => {
   await answer.fail("out_of_stock", "There is none left.", { retryable: true });
 });
 results.worded = await snapshot(id);
+
+const ask = async (prompt) => {
+  const body = JSON.stringify({ prompt, upstream: "support", model: "m" });
+  const init = { method: "POST", body, headers: { "Content-Type": "application/json" } };
+  return (await (await fetch(`${publicUrl}/generations?user=alice`, init)).json()).generation;
+};
+id = await ask("why?");
+for await (const job of backend.jobs("support")) break;
+for await (const job of backend.jobs("support")) {
+  await job.answer.write(job.prompt);
+  await job.answer.done();
+  break;
+}
+results.job = await snapshot(id);
+const ids = [await ask("one"), await ask("fails"), await ask("two")];
+const draining = new AbortController();
+let runs = 0;
+console.error = (text) => (results.logged = text);
+await backend.worker("support", async (job, answer) => {
+  if (++runs === 3) draining.abort();
+  if (job.prompt === "fails") throw new Error("a secret");
+  await answer.write("answer to ");
+  return job.prompt;
+}, { max_running: 2, signal: draining.signal });
+results.jobs = await Promise.all(ids.map(snapshot));
 console.log(JSON.stringify(results));
 """
 
@@ -154,3 +179,7 @@ async def test_node(tmp_path: Path) -> None:
     assert results["continued"]["text"] == "kept and new"
     assert (results["ended"], results["wrong"]) == ("ended", "TypeError")
     assert (results["worded"]["code"], results["worded"]["retryable"]) == ("out_of_stock", True)
+    assert (results["job"]["text"], results["job"]["status"]) == ("why?", "done")
+    assert [job["status"] for job in results["jobs"]] == ["done", "failed", "done"]
+    assert [job["text"] for job in results["jobs"]] == ["answer to one", "", "answer to two"]
+    assert "failed" in results["logged"]

@@ -47,6 +47,7 @@ async function produce(answer: ProducedAnswer): Promise<number> {
 export const status: Promise<number | null> = backend
   .generation({ user: "alice", messages: "why?", lease_seconds: 60 }, produce)
   .catch((error) => (error instanceof GenerationStopped && error.by ? null : -1));
+backend.worker("support", async (job, answer) => answer.write(job.prompt), { max_running: 2 });
 // @ts-expect-error a part has a type
 backend.generation({ user: "alice" }, (answer) => answer.write({ text: "a" }));
 
