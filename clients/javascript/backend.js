@@ -76,7 +76,7 @@ class Backend {
         claimed = await this.#http.send("POST", "/jobs/claim", { body, signal });
         [claim_id, failures] = [crypto.randomUUID(), 0];
       } catch (error) {
-        if (signal?.aborted) return;
+        if (signal?.aborted) return await this.#returnClaimed({ queue, claim_id, lease_seconds });
         if (!error.isRetryable) throw error;
         failures += 1;
         await new Condition().wait(retryDelayMs(failures, error));
@@ -90,6 +90,16 @@ class Backend {
           await answer.release();
         }
       }
+    }
+  }
+
+  // Returns what an aborted claim may have got meanwhile: its repetition gets the same jobs.
+  async #returnClaimed(claim) {
+    try {
+      const { jobs } = await this.#http.send("POST", "/jobs/claim", { body: { ...claim, wait_seconds: 0 } });
+      for (const request of jobs) await new ProducedAnswer(this.#http, request).release();
+    } catch {
+      // Then the leases end by themselves.
     }
   }
 

@@ -123,6 +123,22 @@ for await (const job of backend.jobs("support")) {
   break;
 }
 results.job = await snapshot(id);
+const ending = new AbortController();
+const slow = connectBackend(url, {
+  fetch: async (target, init) => {
+    const response = await fetch(target, { ...init, signal: undefined });
+    if (ending.signal.aborted) return response;
+    ending.abort(); // the claim has got a job, and its response is lost
+    throw new TypeError("cut");
+  },
+});
+const returned = await ask("returned?");
+for await (const job of slow.jobs("support", { signal: ending.signal })) job.answer.done();
+for await (const job of backend.jobs("support")) {
+  results.returned = [job.generation === returned, job.attempt];
+  await job.answer.done();
+  break;
+}
 const ids = [await ask("one"), await ask("fails"), await ask("two")];
 const draining = new AbortController();
 let runs = 0;
@@ -183,3 +199,4 @@ async def test_node(tmp_path: Path) -> None:
     assert [job["status"] for job in results["jobs"]] == ["done", "failed", "done"]
     assert [job["text"] for job in results["jobs"]] == ["answer to one", "", "answer to two"]
     assert "failed" in results["logged"]
+    assert results["returned"] == [True, 1]
