@@ -52,20 +52,32 @@ class _Entry:
     @property
     def fields(self) -> dict[str, Any]:
         if self._chunks and self._text_field is not None:
-            self._fields[self._text_field] += "".join(self._chunks)
+            before = self._fields.get(self._text_field, "")
+            self._fields[self._text_field] = before + "".join(self._chunks)
             self._chunks = []
         return self._fields
 
     def append(self, text: str) -> None:
         self._chunks.append(text)
 
+    def join(self, following: _Entry) -> None:
+        """Append the content of the part that has become the next one."""
+        fields = following.fields
+        if self._text_field in fields:
+            self.append(fields[self._text_field])
+        for name in ("details", "annotations"):
+            if name in fields:
+                self._fields.setdefault(name, []).extend(fields[name])
+
 
 class FoldedParts:
-    """Folds the events of one generation. parts: those of a snapshot, to begin with."""
+    """Folds the events of one generation. parts: those of a snapshot, to begin with.
+
+    An event costs the same however many parts there are, because its part is found by an index.
+    """
 
     def __init__(self, parts: Iterable[Mapping[str, Any]] = ()) -> None:
         self._entries: list[_Entry] = []
-        self._calls: dict[int, _Entry] = {}  # the visible tool calls by their index
         self._load(parts)
 
     @property
@@ -102,9 +114,14 @@ class FoldedParts:
                 self._close("cancelled")
 
     def _load(self, parts: Iterable[Mapping[str, Any]]) -> None:
-        self._entries = [_Entry(_copy(part)) for part in parts]
-        calls = [entry for entry in self._entries if entry.type == "tool_call"]
-        self._calls = {call.fields["index"]: call for call in calls if "index" in call.fields}
+        self._entries = []
+        self._calls: dict[int, _Entry] = {}  # the visible tool calls, by their index
+        self._targets: dict[object, _Entry] = {}  # the newest entry for a result, by `_call_key`
+        self._data: dict[object, _Entry] = {}  # by `_data_key`
+        self._running_steps: dict[str, list[_Entry]] = {}  # by name, the newest one last
+        self._status: _Entry | None = None
+        for part in parts:
+            self._add(_copy(part))
 
     def _apply_delta(self, data: Mapping[str, Any]) -> None:
         if reasoning := data.get("reasoning"):
@@ -128,6 +145,19 @@ class FoldedParts:
     def _add(self, fields: dict[str, Any]) -> _Entry:
         entry = _Entry(fields)
         self._entries.append(entry)
+        match entry.type:
+            case "tool_call":
+                self._targets[_call_key(fields)] = entry
+                if "index" in fields:
+                    self._calls[fields["index"]] = entry
+            case "tool_result":
+                self._targets[_call_key(fields)] = entry
+            case "data" if fields.get("id") is not None:
+                self._data.setdefault(_data_key(fields), entry)
+            case "step" if fields["state"] == "running":
+                self._running_steps.setdefault(fields["name"], []).append(entry)
+            case "status":
+                self._status = entry
         return entry
 
     def _apply_call(self, delta: Mapping[str, Any]) -> None:
@@ -138,7 +168,6 @@ class FoldedParts:
             head = {"type": "tool_call", "index": index, "id": delta.get("id", "")}
             run_by = delta.get("run_by", "client")
             entry = self._add({**head, "name": "", "arguments": "", "run_by": run_by})
-            self._calls[index] = entry
         if extras := {name: delta[name] for name in delta if name not in _CALL_FIELDS}:
             entry.fields["extras"] = {**entry.fields.get("extras", {}), **extras}
         if name := function.get("name"):
@@ -151,7 +180,7 @@ class FoldedParts:
             case "tool_result":
                 self._apply_result(part)
             case "status":
-                self._set([entry for entry in self._entries if entry.type != "status"])
+                self._remove_status()
                 self._add(part)
             case "step_start":
                 self._add({"type": "step", "name": part["name"], "state": "running"})
@@ -164,30 +193,41 @@ class FoldedParts:
             case _:
                 self._add(part)
 
+    def _remove_status(self) -> None:
+        """Remove the newest status, and join the parts around it."""
+        if self._status is None:
+            return
+        index = len(self._entries) - 1
+        while self._entries[index] is not self._status:
+            index -= 1  # over parts that are newer than the status, so each one only once
+        del self._entries[index]
+        if 0 < index < len(self._entries):
+            before, after = self._entries[index - 1 : index + 1]
+            if _can_join(before.type, after.type):
+                before.join(after)
+                del self._entries[index]
+
     def _apply_result(self, part: dict[str, Any]) -> None:
-        for entry in reversed(self._entries):
-            fields = entry.fields
-            if entry.type in ("tool_call", "tool_result") and _is_same(fields, part, "id"):
-                fields.update(result=part["result"], is_error=part.get("is_error", False))
-                return
-        self._add({"is_error": False, **part})
+        target = self._targets.get(_call_key(part))
+        if target is None:
+            self._add({"is_error": False, **part})
+        else:
+            target.fields.update(result=part["result"], is_error=part.get("is_error", False))
 
     def _end_step(self, name: str) -> None:
-        for entry in reversed(self._entries):
-            fields = entry.fields
-            if entry.type == "step" and fields["name"] == name and fields["state"] == "running":
-                fields["state"] = "done"
-                return
-        self._add({"type": "step", "name": name, "state": "done"})
+        if running := self._running_steps.get(name):
+            running.pop().fields["state"] = "done"
+        else:
+            self._add({"type": "step", "name": name, "state": "done"})
 
     def _apply_data(self, part: dict[str, Any]) -> None:
         if part.get("transient"):
             return
-        for entry in self._entries if part.get("id") is not None else ():
-            if entry.type == "data" and _is_same(entry.fields, part, "name", "id"):
-                entry.fields["value"] = part["value"]
-                return
-        self._add(part)
+        earlier = None if part.get("id") is None else self._data.get(_data_key(part))
+        if earlier is None:
+            self._add(part)
+        else:
+            earlier.fields["value"] = part["value"]
 
     def _replace_text(self, text: str) -> None:
         indexes = [n for n, entry in enumerate(self._entries) if entry.type == "text"]
@@ -201,8 +241,8 @@ class FoldedParts:
         self._entries = []
         for entry in entries:
             last = self._entries[-1] if self._entries else None
-            if last is not None and _can_join(last.fields, entry.fields):
-                _join(last.fields, entry.fields)
+            if last is not None and _can_join(last.type, entry.type):
+                last.join(entry)
             else:
                 self._entries.append(entry)
 
@@ -215,6 +255,7 @@ class FoldedParts:
             is_open = entry.type == "tool_call" and "result" not in fields
             if is_open and fields["run_by"] == "producer" and state == "cancelled":
                 fields["state"] = state
+        self._running_steps.clear()
 
 
 def _copy(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,15 +267,18 @@ def _copy(part: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
-def _is_same(one: Mapping[str, Any], other: Mapping[str, Any], *names: str) -> bool:
-    """Whether these fields are the same, and both parts are visible or both are not."""
-    return all(one.get(name) == other.get(name) for name in names) and (
-        one.get("visible", True) is other.get("visible", True)
-    )
+def _call_key(part: Mapping[str, Any]) -> object:
+    """Return what a tool call and its result have in common. Both are visible, or both are not."""
+    return part.get("id"), part.get("visible", True)
 
 
-def _can_join(one: Mapping[str, Any], next_one: Mapping[str, Any]) -> bool:
-    return bool(one["type"] == next_one["type"] and one["type"] in _JOINED_FIELDS)
+def _data_key(part: Mapping[str, Any]) -> object:
+    """Return what data has in common with data that replaces it."""
+    return part.get("name"), part.get("id"), part.get("visible", True)
+
+
+def _can_join(kind: str, next_kind: str) -> bool:
+    return kind == next_kind and kind in _JOINED_FIELDS
 
 
 def _join(one: dict[str, Any], next_one: Mapping[str, Any]) -> None:
@@ -250,7 +294,7 @@ def visible_parts(parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for part in parts:
         if not part.get("visible", True):
             continue
-        if visible and _can_join(visible[-1], part):
+        if visible and _can_join(visible[-1]["type"], part["type"]):
             _join(visible[-1], part)
         else:
             visible.append(dict(part))
