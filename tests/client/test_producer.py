@@ -242,6 +242,16 @@ async def test_control_stream_ends_with_the_answer() -> None:
             assert (await read(hub, answer))["status"] == "done"
 
 
+async def test_end_does_not_wait_for_the_next_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving the block returns when the hub has the end."""
+    monkeypatch.setattr("hub_client.producing.MAX_RENEW_SECONDS", 300.0)
+    async with relayed() as (_, _, backend), asyncio.timeout(30):
+        async with backend.generation(user="alice", lease_seconds=900) as answer:
+            await answer.write("a")
+        async with backend.generation(user="alice", lease_seconds=900) as ended:
+            await ended.done()
+
+
 async def test_next_attempt() -> None:
     """The same id begins another attempt; the first one has lost its lease."""
     async with relayed() as (hub, _, backend):

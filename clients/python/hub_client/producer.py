@@ -192,6 +192,8 @@ class ProducedAnswer:
 
     async def _wait_for_work(self, answered_at: float) -> None:
         delivery = self._current
+        if delivery.is_over:
+            return
         if not len(delivery.outbox):
             try:
                 async with asyncio.timeout(delivery.renew_seconds):
