@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from hub.core.messages import last_prompt
 from hub.producer.answer import (
     Answer,
     AnswerSource,
@@ -100,10 +101,7 @@ class _BaseRun:
     @property
     def prompt(self) -> str:
         """The text of the last message of the user; empty if there is none."""
-        for message in reversed(self.messages):
-            if message.get("role") == "user":
-                return _text_of(message.get("content"))
-        return ""
+        return last_prompt(self.messages)
 
     def idempotency_key(self, name: str) -> str:
         """Return a key for the callee of a step, the same in each attempt of this answer."""
@@ -271,13 +269,3 @@ class SyncRun(_BaseRun):
     def publish(self, event: str, data: Any, **options: Any) -> None:
         """See Run.publish. Raise Stopped when the run was stopped."""
         self._call(self._run.publish(event, data, **options))
-
-
-def _text_of(content: Any) -> str:
-    """Return the text of a message's content: a text, or a list of content parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    texts = (part.get("text") for part in content if isinstance(part, dict))
-    return "\n".join(text for text in texts if isinstance(text, str))
