@@ -22,6 +22,7 @@ from hub_client.producing import (
     FAILED,
     MAX_OUTBOX_BYTES,
     Attempt,
+    AttemptFacts,
     Delivery,
     EndFields,
     Part,
@@ -33,7 +34,7 @@ from hub_client.producing import (
 from hub_client.resuming_stream import ResumingStream
 
 
-class ProducedAnswer:
+class ProducedAnswer(AttemptFacts):
     """`async with backend.generation(…) as answer: …`.
 
     Leaving the block ends the answer as done, an exception ends it as failed. A stop raises
@@ -41,9 +42,9 @@ class ProducedAnswer:
     """
 
     def __init__(self, http: HttpClient, options: ProduceOptions) -> None:
+        super().__init__()
         self._http = http
         self._options = options
-        self._delivery: Delivery | None = None
         self._sender: asyncio.Task[None] | None = None
         self._has_work = asyncio.Event()
         self._has_room = asyncio.Event()
@@ -62,37 +63,6 @@ class ProducedAnswer:
             self._follow_control(delivery), name="hub producer control"
         )
         self._sender.add_done_callback(lambda _: control.cancel())
-
-    @property
-    def _current(self) -> Delivery:
-        if self._delivery is None:
-            raise RuntimeError("use the answer inside `async with`")
-        return self._delivery
-
-    @property
-    def generation(self) -> str:
-        """The id of the answer."""
-        return self._current.attempt.generation
-
-    @property
-    def attempt(self) -> int:
-        """The number of this attempt, counted from 1."""
-        return self._current.attempt.attempt
-
-    @property
-    def previous(self) -> list[dict[str, Any]] | None:
-        """The folded parts up to the checkpoint of an earlier attempt, None without one."""
-        return self._current.attempt.previous
-
-    @property
-    def checkpoint(self) -> Any:
-        """The value of the newest checkpoint of an earlier attempt."""
-        return self._current.attempt.checkpoint
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether somebody has stopped the answer, as far as this process knows."""
-        return self._current.is_stopped
 
     async def write(self, part: Part, *, checkpoint: Any = None) -> None:
         """Publish a part: a text, or an object with `type` and its fields.

@@ -339,5 +339,43 @@ class Delivery:
         self.outbox.clear()
 
 
+class AttemptFacts:
+    """What the attempt at an answer is, for the asynchronous and the synchronous client."""
+
+    def __init__(self) -> None:
+        self._delivery: Delivery | None = None  # since the attempt began
+
+    @property
+    def _current(self) -> Delivery:
+        if self._delivery is None:
+            raise RuntimeError("use the answer inside its `with` block")
+        return self._delivery
+
+    @property
+    def generation(self) -> str:
+        """The id of the answer."""
+        return self._current.attempt.generation
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, counted from 1."""
+        return self._current.attempt.attempt
+
+    @property
+    def previous(self) -> list[dict[str, Any]] | None:
+        """The folded parts up to the checkpoint of an earlier attempt, None without one."""
+        return self._current.attempt.previous
+
+    @property
+    def checkpoint(self) -> Any:
+        """The value of the newest checkpoint of an earlier attempt."""
+        return self._current.attempt.checkpoint
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the answer, as far as this process knows."""
+        return self._current.is_stopped
+
+
 def _lease_lost(error: HubClientError) -> LeaseLost:
     return LeaseLost(error.detail, status=error.status, code=error.code)

@@ -16,6 +16,7 @@ from hub_client.producing import (
     COALESCE_SECONDS,
     FAILED,
     MAX_OUTBOX_BYTES,
+    AttemptFacts,
     Delivery,
     EndFields,
     Part,
@@ -26,13 +27,13 @@ from hub_client.producing import (
 from hub_client.sync_http import SyncHttpClient, run_blocking
 
 
-class SyncProducedAnswer:
+class SyncProducedAnswer(AttemptFacts):
     """`with backend.generation(…) as answer: …`. Its methods are those of ProducedAnswer."""
 
     def __init__(self, http: SyncHttpClient, options: ProduceOptions) -> None:
+        super().__init__()
         self._http = http
         self._options = options
-        self._delivery: Delivery | None = None
         self._changed = threading.Condition()  # guards the delivery
         self._sender: threading.Thread | None = None
 
@@ -42,37 +43,6 @@ class SyncProducedAnswer:
         self._sender = threading.Thread(target=self._send_parts, name="hub producer", daemon=True)
         self._sender.start()
         return self
-
-    @property
-    def _current(self) -> Delivery:
-        if self._delivery is None:
-            raise RuntimeError("use the answer inside `with`")
-        return self._delivery
-
-    @property
-    def generation(self) -> str:
-        """The id of the answer."""
-        return self._current.attempt.generation
-
-    @property
-    def attempt(self) -> int:
-        """The number of this attempt, counted from 1."""
-        return self._current.attempt.attempt
-
-    @property
-    def previous(self) -> list[dict[str, Any]] | None:
-        """The folded parts up to the checkpoint of an earlier attempt, None without one."""
-        return self._current.attempt.previous
-
-    @property
-    def checkpoint(self) -> Any:
-        """The value of the newest checkpoint of an earlier attempt."""
-        return self._current.attempt.checkpoint
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether somebody has stopped the answer, as far as this process knows."""
-        return self._current.is_stopped
 
     def write(self, part: Part, *, checkpoint: Any = None) -> None:
         """See ProducedAnswer.write."""
