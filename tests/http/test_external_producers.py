@@ -550,3 +550,28 @@ async def test_answers_of_producers_are_listed(hub: Hub) -> None:
     await producer.post([end(0)])
     _, listed = await hub.call("GET", "/generations", internal=True, headers=headers)
     assert [each["generation"] for each in listed["generations"]] == [job["generation"]]
+
+
+async def test_redis_that_is_gone_for_a_while(hub: Hub) -> None:
+    """A post is refused as a whole meanwhile; repeated later, each part is there once."""
+    producer = await begin(hub)
+    assert (await producer.post([text(0, "a")]))[0] == 200
+    for lines in (False, True):
+        first = 1 + 2 * lines
+        parts = [text(first, "b"), text(first + 1, "c")]
+        send = producer.lines if lines else lambda *posted: producer.post([*posted])
+        hub.backend.is_unavailable = True
+        status, problem = await send(*parts)
+        assert (status, problem["code"]) == (503, "broker_unavailable")
+        status, problem = await hub.call(
+            "POST", "/generations", internal=True, headers=HEADERS,
+            json={"to": {"user": "alice"}, "producer": "external"},
+        )  # fmt: skip
+        assert (status, problem["code"]) == (503, "broker_unavailable")
+        hub.backend.is_unavailable = False
+        for _ in range(2):
+            status, answer = await send(*parts)
+            assert (status, answer["ack"]) == (200, first + 1)
+    assert (await producer.post([end(5, status="done")]))[0] == 200
+    record = await producer.record()
+    assert (record["status"], record["text"]) == ("done", "abcbc")
