@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 from hub.api.api_keys import ApiKeys
+from hub.api.authentication import Identity
 from hub.api.generation_requests import (
     AnswerRecipient,
     GenerateBody,
@@ -15,6 +16,7 @@ from hub.api.generation_requests import (
     prompt_too_large,
 )
 from hub.api.request_context import RequestContext
+from hub.api.streams import StreamRequest
 from hub.core.event import check_idempotency_key
 from hub.core.external_producer import (
     DEFAULT_LEASE_SECONDS,
@@ -23,6 +25,7 @@ from hub.core.external_producer import (
     MIN_LEASE_SECONDS,
 )
 from hub.core.generation import GenerationRequest, OnBusy
+from hub.engine.control_stream import ControlStream
 from hub.engine.external_producers import ExternalProducers, StartedAttempt
 from hub.errors import BadRequest
 from hub.ports.generations import CreatedGeneration
@@ -99,6 +102,21 @@ class ProducerRequests:
             idempotency_key,
             lease_seconds=check_lease_seconds(body.lease_seconds),
             on_busy=on_busy,
+        )
+
+    async def open_control(self, generation: str, lease: str) -> StreamRequest:
+        """Return the stream of the signals of an attempt.
+
+        Raise NotFound; Conflict when the lease is void or the answer has ended, unless somebody
+        stopped it; BrokerUnavailable.
+        """
+        record, position = await self.producers.open_control(generation, lease)
+        return StreamRequest(
+            # A user id has no white space, and each stream counts as that of another user.
+            identity=Identity(f"hub producer {generation}"),
+            channels=[record.channel],
+            cursor={record.channel: position},
+            view=ControlStream(record),
         )
 
     def _external_request(self, body: ProduceBody) -> GenerationRequest:

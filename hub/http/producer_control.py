@@ -7,11 +7,9 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from hub.api.authentication import Identity
 from hub.api.producer_requests import PRODUCE, ProducerRequests, lease_of
-from hub.api.streams import StreamRequest
 from hub.core.system_events import CONTROL_EVENTS
-from hub.engine.control_stream import LEASE_LOST, STOP, ControlStream
+from hub.engine.control_stream import LEASE_LOST, STOP
 from hub.http.parameters import GENERATION, LEASE
 from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
 from hub.http.streams import HttpStreams
@@ -70,12 +68,5 @@ class ProducerControlRoutes:
         """
         self._requests.authenticate(request)
         lease, generation = lease_of(request), request.match_info["id"]
-        record, position = await self._requests.producers.open_control(generation, lease)
-        stream = StreamRequest(
-            # A user id has no white space, and each stream counts as that of another user.
-            identity=Identity(f"hub producer {generation}"),
-            channels=[record.channel],
-            cursor={record.channel: position},
-            view=ControlStream(record),
-        )
+        stream = await self._requests.open_control(generation, lease)
         return await self._http_streams.stream(request, stream, always_sse=True)

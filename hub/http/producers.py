@@ -11,17 +11,23 @@ from aiohttp import web
 
 from hub.api.posted_parts import parse_items
 from hub.api.producer_requests import PRODUCE, ProduceBody, ProducerRequests, lease_of
-from hub.core.channel import Channel, channel_for
-from hub.core.cursor import Position, format_cursor
-from hub.core.durable import DurableState
+from hub.api.producer_responses import (
+    AttemptResponse,
+    PartsResponse,
+    describe_attempt,
+    describe_post,
+    format_start,
+)
+from hub.api.streamed_posts import StreamedPost, StreamedPostLimits
+from hub.core.channel import channel_for
 from hub.core.posted_parts import Posted
-from hub.engine.external_producers import PostResult, StartedAttempt
+from hub.engine.external_producers import StartedAttempt
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
 from hub.http.generations import StartResponse
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LEASE, LOCATED
-from hub.http.posted_lines import LineLimits, PostedLines
+from hub.http.posted_lines import LineSource
 from hub.http.publish import NDJSON
 from hub.http.routing import Operation, build_routes, json, json_body, key
 from hub.ports.clock import Clock
@@ -29,45 +35,16 @@ from hub.ports.clock import Clock
 _PARSED_AT_ONCE: Final = 500  # items, without a pause for other requests
 
 
-class AttemptResponse(msgspec.Struct, frozen=True):
-    """`lease` is the secret that posts of this attempt send. `cursor` is the position just before
-    the first event of the answer. A new attempt at an answer also has `previous`, the folded parts
-    up to the newest checkpoint, its value as `checkpoint`, and `inputs`.
-    """
-
-    generation: str
-    attempt: int
-    lease: str
-    lease_seconds: float
-    cursor: str
-    previous: list[dict[str, Any]] | msgspec.UnsetType | None = msgspec.UNSET
-    checkpoint: Any = msgspec.UNSET
-    inputs: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
-
-
-class StopNotice(msgspec.Struct, frozen=True):
-    """Who stopped the answer."""
-
-    by: str | None
-
-
-class PartsResponse(msgspec.Struct, frozen=True):
-    """`ack` is the number of the newest part that is published, -1 before the first. After `stop`
-    nothing more is published.
-    """
-
-    ack: int
-    stop: StopNotice | None
-    inputs: list[dict[str, Any]]
-    steering: list[dict[str, Any]]
-    lease_seconds: float
-
-
 class ProducerRoutes:
     """The routes of the internal listener that need the scope `produce`."""
 
     def __init__(
-        self, requests: ProducerRequests, clock: Clock, limits: LineLimits, *, max_body_bytes: int
+        self,
+        requests: ProducerRequests,
+        clock: Clock,
+        limits: StreamedPostLimits,
+        *,
+        max_body_bytes: int,
     ) -> None:
         self._requests = requests
         self._clock = clock
@@ -104,7 +81,7 @@ class ProducerRoutes:
         started = await self._requests.start(body, idempotency_key)
         if isinstance(started, StartedAttempt):
             return _attempt_response(started)
-        cursor = _cursor(channel_for(body.to.user or "", body.to.topic), started.position)
+        cursor = format_start(channel_for(body.to.user or "", body.to.topic), started.position)
         return json_response(
             StartResponse(started.generation, cursor),
             status=202,
@@ -133,18 +110,25 @@ class ProducerRoutes:
         lease, generation = lease_of(request), request.match_info["id"]
         producers = self._requests.producers
         if request.content_type in NDJSON:
-            lines = PostedLines(producers, self._clock, self._limits, generation, lease)
-            response = _parts_response(await lines.publish(request.content))
-            if not request.content.at_eof():
-                response.force_close()
-            return response
+            post = StreamedPost(producers, self._clock, self._limits, generation, lease)
+            return await _publish_lines(post, request, self._limits.max_part_bytes)
         if request.content_type != "application/json":
             raise UnsupportedMedia(
                 f"send Content-Type: application/json or {NDJSON[0]}", code=UNSUPPORTED_MEDIA_TYPE
             )
         items = await read_json(request, list[msgspec.Raw], max_bytes=self._max_body_bytes)
         posted = await _parse_all(items)
-        return _parts_response(await producers.post(generation, lease, posted))
+        return json_response(describe_post(await producers.post(generation, lease, posted)))
+
+
+async def _publish_lines(
+    post: StreamedPost, request: web.Request, max_line_bytes: int
+) -> web.Response:
+    source = LineSource(request.content, max_line_bytes=max_line_bytes)
+    response = json_response(describe_post(await post.publish(source)))
+    if not request.content.at_eof():
+        response.force_close()
+    return response
 
 
 async def _parse_all(items: Sequence[msgspec.Raw]) -> list[Posted]:
@@ -157,38 +141,8 @@ async def _parse_all(items: Sequence[msgspec.Raw]) -> list[Posted]:
 
 
 def _attempt_response(started: StartedAttempt) -> web.Response:
-    generation = started.record.id
-    response = AttemptResponse(
-        generation,
-        started.attempt,
-        started.lease,
-        started.lease_seconds,
-        _cursor(started.record.channel, started.record.after),
-    )
-    if not started.new:
-        previous, checkpoint = describe_state(started.state)
-        response = msgspec.structs.replace(
-            response, previous=previous, checkpoint=checkpoint, inputs=[]
-        )
     return json_response(
-        response,
+        describe_attempt(started),
         status=201 if started.new else 200,
-        headers={"Location": f"/generations/{generation}"},
+        headers={"Location": f"/generations/{started.record.id}"},
     )
-
-
-def describe_state(state: DurableState) -> tuple[list[dict[str, Any]] | None, Any]:
-    """Return the parts up to the checkpoint and its value, None and None without one."""
-    if state.checkpoint is None:
-        return None, None
-    parts = [dict(part) for part in state.checkpoint.folded]
-    return parts, msgspec.Raw(state.checkpoint.value)
-
-
-def _cursor(channel: Channel, position: Position | None) -> str:
-    return format_cursor({} if position is None else {channel: position})
-
-
-def _parts_response(result: PostResult) -> web.Response:
-    stop = None if result.stop is None else StopNotice(result.stop)
-    return json_response(PartsResponse(result.ack, stop, [], [], result.lease_seconds))

@@ -8,9 +8,11 @@ from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator, TicketAuthenticator
 from hub.api.client_address import ClientAddresses
 from hub.api.generation_requests import GenerationRequests
+from hub.api.job_requests import JobRequests
 from hub.api.origins import AllowedOrigins
 from hub.api.producer_requests import ProducerRequests
 from hub.api.publish_requests import PublishLimits, PublishRequests
+from hub.api.streamed_posts import StreamedPostLimits
 from hub.api.streams import StreamLimits, Streams
 from hub.compat.requests import CompatRequests
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
@@ -27,7 +29,6 @@ from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
 from hub.http.jobs import JobRoutes
 from hub.http.own_generations import OwnGenerationRoutes
-from hub.http.posted_lines import LineLimits
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
 from hub.http.producer_control import ProducerControlRoutes
 from hub.http.producers import ProducerRoutes
@@ -122,15 +123,27 @@ def internal_application(
 def _producer_routes(
     settings: Settings, node: NodeParts, api_keys: ApiKeys, streams: HttpStreams
 ) -> list[Routes]:
-    generations = build_generation_requests(settings, node.generations)
-    requests = ProducerRequests(node.producers, generations, api_keys)
+    requests = build_producer_requests(settings, node, api_keys)
+    limits = streamed_post_limits(settings)
     max_body_bytes = settings.publish.max_body_bytes
-    lines = LineLimits(max_body_bytes, settings.generations.flush_seconds)
     return [
-        ProducerRoutes(requests, node.clock, lines, max_body_bytes=max_body_bytes),
-        JobRoutes(requests, node.claims),
+        ProducerRoutes(requests, node.clock, limits, max_body_bytes=max_body_bytes),
+        JobRoutes(requests, JobRequests(node.claims, node.producers)),
         ProducerControlRoutes(requests, streams),
     ]
+
+
+def build_producer_requests(
+    settings: Settings, node: NodeParts, api_keys: ApiKeys
+) -> ProducerRequests:
+    """Build what the HTTP and gRPC listeners share for external producers."""
+    generations = build_generation_requests(settings, node.generations)
+    return ProducerRequests(node.producers, generations, api_keys)
+
+
+def streamed_post_limits(settings: Settings) -> StreamedPostLimits:
+    """Return the limits of one streamed post."""
+    return StreamedPostLimits(settings.publish.max_body_bytes, settings.generations.flush_seconds)
 
 
 def build_publish_requests(

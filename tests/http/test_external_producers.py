@@ -12,8 +12,9 @@ from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.api.streamed_posts import StreamedPost, StreamedPostLimits
 from hub.engine.tasks import SystemClock
-from hub.http.posted_lines import LineLimits, PostedLines
+from hub.http.posted_lines import LineSource
 from tests.http.kit import Hub, running_hub
 
 KEYS = ApiKeys(
@@ -249,14 +250,14 @@ async def test_lines_without_parts_keep_nobody_waiting(hub: Hub) -> None:
     content = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**24)
     content.feed_data(b"\n" * 2_000_000)
     content.feed_eof()
-    lines = PostedLines(
+    post = StreamedPost(
         hub.node.producers,
         SystemClock(),
-        LineLimits(max_line_bytes=1000, flush_seconds=0),
+        StreamedPostLimits(max_part_bytes=1000, flush_seconds=0),
         producer.generation,
         producer.lease,
     )
-    posting = asyncio.create_task(lines.publish(content))
+    posting = asyncio.create_task(post.publish(LineSource(content, max_line_bytes=1000)))
     turns = 0
     while not posting.done():
         await asyncio.sleep(0)
