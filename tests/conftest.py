@@ -203,6 +203,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # On a busy machine an example may take long; the timeout of the test guards against hanging.
 hypothesis.settings.register_profile("hub", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("hub")
 
 
@@ -211,6 +212,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(AloneLock(config), "alone-lock")
     if config.getoption("--quick"):
         config.pluginmanager.register(QuickSelection(), "quick-selection")
+        hypothesis.settings.load_profile("quick")  # before the modules with tests are imported
     if config.getoption("numprocesses", None):  # only in the controlling process
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 

@@ -26,13 +26,15 @@ def count_processes(config: pytest.Config) -> int:
     """Return the number of processes of `-n auto`: 0 for a selection of tests or with `-s`.
 
     Most tests spend their time waiting for other processes, so there are two processes per core.
+    Those of --quick wait less, and each process imports all tests, so there is one more than cores.
     """
     is_selection = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     option = config.option
     if is_selection or option.keyword or option.markexpr or option.lf or option.capture == "no":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(2 * (cores or 1), _MAX_PROCESSES)
+    cores = cores or 1
+    return min(cores + 1 if option.quick else 2 * cores, _MAX_PROCESSES)
 
 
 def group_tests(items: Sequence[pytest.Item]) -> None:

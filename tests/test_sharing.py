@@ -47,9 +47,11 @@ def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:
             assert group.args == ("alone",)
 
 
+@pytest.mark.slow
 def test_quick_leaves_out_what_is_slow() -> None:
     """No folder with browsers and whole hubs, no `hub dev`, no test marked as slow."""
-    folders = ["tests/e2e", "tests/security", "tests/client"]
+    folders = ["tests/e2e", "tests/security/test_fuzz.py"]
+    folders += ["tests/client/test_client.py", "tests/client/test_document.py"]
     completed = subprocess.run(
         [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q", "-n", "0", *folders],
         cwd=Path(__file__).parents[1],

@@ -100,9 +100,10 @@ _ALTERNATIVES: Final[Mapping[str, str | None]] = {
 
 
 def _remove(value: Any, path: list[str]) -> None:
+    """Remove the field at the path. A `*` means every item of a list; it does not remove items."""
     name, *rest = path
     if isinstance(value, list):
-        items = value if name == "*" else []
+        items = value if name == "*" and rest else []
         for item in items:
             _remove(item, rest)
     elif isinstance(value, dict) and rest:

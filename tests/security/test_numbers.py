@@ -87,6 +87,7 @@ async def test_no_number_in_a_query_is_a_500() -> None:
     assert [each for each in logs if each["event"] == "request.failed"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_no_number_in_a_body_is_a_500() -> None:
     """Every numeric field of every body, and a number in place of every other field."""

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from opentelemetry.trace import format_trace_id
 
 from hub.tracing.export import exporting
@@ -64,6 +65,7 @@ async def test_collector_that_hangs_delays_the_end_by_the_timeout_only() -> None
         assert time.monotonic() - started_at < 5
 
 
+@pytest.mark.slow
 def test_tracing_that_is_off_imports_nothing() -> None:
     """A node and a worker without tracing do not load hub.tracing."""
     done = subprocess.run(
@@ -72,6 +74,7 @@ def test_tracing_that_is_off_imports_nothing() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_extra_that_is_not_installed(tmp_path: Path) -> None:
     """A node and a worker end with one sentence and exit code 2."""
     text = "raise ModuleNotFoundError(\"No module named 'opentelemetry'\")\n"
