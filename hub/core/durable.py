@@ -1,5 +1,8 @@
 """What outlives an attempt: the values that a producer stores, and its newest checkpoint.
 
+A function saves checkpoints by a command; an upstream that can continue an answer yields resume
+points, which become checkpoints.
+
 The journal of the parts (parts_journal.py) keeps both. An attempt that follows a lost one begins
 with what `read_durable_state` finds there: all values, and, if there is a checkpoint, the parts up
 to it.
@@ -36,9 +39,24 @@ class Restart(_Command, frozen=True):
     """Make all parts so far void, and discard the checkpoint. The values remain."""
 
 
+class ResumePoint(msgspec.Struct, frozen=True):
+    """Where a later attempt continues the answer of an upstream: behind the parts so far.
+
+    value: JSON of the upstream's own. None discards the checkpoint.
+
+    Nobody waits for it: it is stored in the same step as the part before it. If there is no new
+    part before it, it is stored at once when there is no checkpoint yet, and otherwise dropped. So
+    an upstream yields one behind the parts of each batch.
+    """
+
+    value: Any
+
+
 Command = Store | Save | Restart
 PartOrCommand = Part | Command
-"""What a producer yields."""
+"""What a function yields."""
+StreamOutput = PartOrCommand | ResumePoint
+"""What an attempt takes: the output of a function or of an upstream."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,12 +81,15 @@ class DurableState(msgspec.Struct, frozen=True):
 
 
 def split_at_commands(
-    output: Sequence[PartOrCommand],
-) -> Iterator[tuple[Sequence[Part], Command | None]]:
-    """Yield the parts before each command with the command; the parts after the last with None."""
+    output: Sequence[StreamOutput],
+) -> Iterator[tuple[Sequence[Part], Command | ResumePoint | None]]:
+    """Yield the parts before each command with the command; the parts after the last with None.
+
+    A resume point counts as a command.
+    """
     parts: list[Part] = []
     for each in output:
-        if isinstance(each, Store | Save | Restart):
+        if isinstance(each, Store | Save | Restart | ResumePoint):
             yield parts, each
             parts = []
         else:
@@ -77,6 +98,6 @@ def split_at_commands(
         yield parts, None
 
 
-def has_commands(output: Iterable[PartOrCommand]) -> bool:
-    """Return whether any of these is a command."""
+def has_commands(output: Iterable[StreamOutput]) -> bool:
+    """Return whether any of these is a command, whose producer waits for it."""
     return any(isinstance(each, Store | Save | Restart) for each in output)

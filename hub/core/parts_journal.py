@@ -27,6 +27,7 @@ from hub.core.journal_entries import (
     read_durable_state,
 )
 from hub.core.part_events import DELTA, PART, PartEvent
+from hub.core.saved_parts import SavedParts
 
 _MAX_VOID_BYTES: Final = 64 * 1024
 _CHECKPOINT: Final = "checkpoint"
@@ -65,8 +66,8 @@ class PartsJournal:
         self._void_bytes = 0  # of what newer entries took the place of
         self._replaceable: dict[object, int] = {}  # the bytes of what a later entry may replace
         self._values = dict(state.values)
-        self._checkpoint = checkpoint
-        self._checkpoint_parts = encode_parts(checkpoint.folded) if checkpoint else b""
+        self._checkpoint = checkpoint  # its folded parts are `_saved`
+        self._saved = SavedParts(checkpoint.folded if checkpoint else None)
 
     @classmethod
     def resume(cls, journal: bytes, limits: PartsLimits | None = None) -> PartsJournal:
@@ -92,7 +93,10 @@ class PartsJournal:
     @property
     def state(self) -> DurableState:
         """What would outlive the attempt now."""
-        return DurableState(dict(self._values), self._checkpoint)
+        checkpoint = self._checkpoint
+        if checkpoint is not None:
+            checkpoint = msgspec.structs.replace(checkpoint, folded=self._saved.parts)
+        return DurableState(dict(self._values), checkpoint)
 
     def append(self, event: PartEvent) -> bytes:
         """Add an event, and return the bytes that follow those so far.
@@ -110,6 +114,7 @@ class PartsJournal:
         self._check_part(name, len(content))
         self._check_growth(new_bytes - void_bytes)
         self.folded.apply(name, fields)
+        self._saved.append(event)
         if is_transient:
             return b""
         self._add(kind, new_bytes, void_bytes)
@@ -128,17 +133,35 @@ class PartsJournal:
     def save(self, value: bytes, parts: int, usage: Mapping[str, Any] | None = None) -> bytes:
         """Save a checkpoint, and return the bytes that follow. Raise PartsTooLarge.
 
-        value: JSON. parts, usage: as in Checkpoint.
+        value: JSON. parts, usage: as in Checkpoint. A checkpoint that soon follows another one
+        costs the same however many parts there are.
         """
-        checkpoint = Checkpoint(value=value, parts=parts, usage=usage, folded=self.folded.parts)
+        checkpoint = Checkpoint(value=value, parts=parts, usage=usage, folded=())
         entry = encode_checkpoint(checkpoint)
         void_bytes = self._replaceable.get(_CHECKPOINT, 0)
         self._check_growth(len(entry) - void_bytes)
         self._add(b"c", len(entry), void_bytes)
         self._replaceable[_CHECKPOINT] = len(entry)
         self._checkpoint = checkpoint
-        self._checkpoint_parts = encode_parts(checkpoint.folded)
+        self._saved.save(self.folded)
         return entry
+
+    def discard(self) -> bytes:
+        """Discard the checkpoint, and return the bytes that follow."""
+        if self._checkpoint is None:
+            return b""
+        entry = encode_checkpoint(None)
+        void_bytes = self._replaceable.pop(_CHECKPOINT, 0)
+        self._add(b"c", len(entry), void_bytes)
+        self._void_bytes += len(entry)
+        self._checkpoint = None
+        self._saved = SavedParts()
+        return entry
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint."""
+        return self._checkpoint is not None
 
     def compact(self) -> bytes:
         """Return a journal that takes the place of the whole one so far."""
@@ -148,8 +171,9 @@ class PartsJournal:
         if self._checkpoint is not None:
             checkpoint = encode_checkpoint(self._checkpoint)
             parts = parts or encode_parts([])
-            if parts != self._checkpoint_parts:
-                copy = self._checkpoint_parts
+            saved = encode_parts(self._saved.parts)
+            if parts != saved:
+                copy = saved
         entries = [values, copy, checkpoint, parts] if copy else [values, parts, checkpoint]
         journal = b"".join(entries)
         self._kind = b"s" if journal else b"t"

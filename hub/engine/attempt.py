@@ -26,13 +26,16 @@ import structlog
 
 from hub.core.call_numbers import CallNumbers
 from hub.core.durable import (
+    Checkpoint,
     DurableState,
-    PartOrCommand,
     Restart,
+    ResumePoint,
+    StreamOutput,
     has_commands,
     split_at_commands,
 )
 from hub.core.generation import Generation, Status, build_end_fields
+from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Usage
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
@@ -137,25 +140,21 @@ class Attempt:
         """What earlier attempts have stored, as of `start`."""
         return self._events.state
 
-    async def start(self, stop: StopSignal, *, keeps_state: bool = False) -> None:
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint: that of the record until `start`."""
+        if not self._is_started:
+            return read_durable_state(self.record.journal).checkpoint
+        return self._events.checkpoint
+
+    async def start(self, stop: StopSignal) -> None:
         """Take over the generation with a new attempt.
 
-        keeps_state: whether what earlier attempts have stored is kept, and the parts up to their
-        checkpoint; all other parts are void.
-        Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
+        What earlier attempts have stored is kept, and the parts up to their checkpoint. All other
+        parts are void. Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
         is_first = self.record.status is Status.QUEUED and not self._is_started
         name = STARTED if is_first else RESTARTED
-        if keeps_state:
-            await self._begin_after(name, stop)
-        else:
-            try:
-                await self._begin([self._events.begin(name)], stop)
-            except _Refused:
-                raise AttemptSuperseded from None
-
-    async def _begin_after(self, name: str, stop: StopSignal) -> None:
-        """Begin after the attempt of the record. Raise as `start` does."""
         record = await self._find_previous() if self._is_started else self.record
         while True:
             try:
@@ -185,9 +184,9 @@ class Attempt:
         return record
 
     async def publish_parts(
-        self, parts: Sequence[PartOrCommand], stop: StopSignal, *, max_runs: int | None = MAX_RUNS
+        self, parts: Sequence[StreamOutput], stop: StopSignal, *, max_runs: int | None = MAX_RUNS
     ) -> bool:
-        """Publish the next parts, and carry out the commands between them.
+        """Publish the next parts, carry out the commands between them, and store resume points.
 
         Usage and the finish reason are kept for the end event. max_runs: as in `coalesce`; None
         keeps the order of all parts.
@@ -216,7 +215,7 @@ class Attempt:
 
     def _build_parts(
         self,
-        output: Sequence[PartOrCommand],
+        output: Sequence[StreamOutput],
         max_runs: int | None,
         publications: list[Publication],
     ) -> None:
@@ -237,7 +236,10 @@ class Attempt:
                             publications.append(publication)
             if isinstance(command, Restart):
                 self._call_numbers = CallNumbers()
-            if command is not None:
+            if isinstance(command, ResumePoint):
+                with_point = self._events.resume_point(command, self.usage, publications)
+                publications[:] = with_point
+            elif command is not None:
                 publications += self._events.command(command, self.usage)
         publications += self._events.flush()
 

@@ -1,11 +1,11 @@
 """The events of one attempt: their numbers, their updates of the record, and what they add up to.
 
 attempt.py publishes them. Parts that readers do not see have no event; their entries of the journal
-come with the next event, or with `flush`, and so do stored values and checkpoints.
+come with the next event, or with `flush`, and so do stored values and checkpoints. A resume point
+comes with the event before it.
 
-Three ways to begin:
+Two ways to begin:
 
-    begin         readers have nothing, and nothing is kept
     begin_after   what a lost attempt has stored is kept (core/durable.py). With a checkpoint the
                   event is `generation.continued`: the parts up to it remain
     begin_again   the record has lost a part of this attempt: all of its parts are published anew
@@ -19,7 +19,15 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.durable import Checkpoint, Command, DurableState, Restart, Save, Store
+from hub.core.durable import (
+    Checkpoint,
+    Command,
+    DurableState,
+    Restart,
+    ResumePoint,
+    Save,
+    Store,
+)
 from hub.core.event import encode_json
 from hub.core.folded_parts import visible_parts
 from hub.core.generation import (
@@ -90,9 +98,10 @@ class AttemptEvents:
         calls = [part["index"] for part in parts if part["type"] == "tool_call" and "index" in part]
         return max(calls, default=-1) + 1
 
-    def begin(self, name: str) -> Publication:
-        """Return the event that begins the next attempt of this worker."""
-        return self._begin(name, DurableState())
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint."""
+        return self._journal.state.checkpoint
 
     def begin_after(self, record: Generation, name: str) -> list[Publication]:
         """Return the events that begin the attempt after that of the record.
@@ -150,6 +159,34 @@ class AttemptEvents:
                 return self._restart()
         self._is_awaited = True
         return []
+
+    def resume_point(
+        self,
+        point: ResumePoint,
+        usage: Mapping[str, Any] | None,
+        publications: Sequence[Publication],
+    ) -> Sequence[Publication]:
+        """Return the publications with a resume point behind them.
+
+        publications: those that are published together with it. usage: the token counts so far.
+        Raise PartsTooLarge.
+        """
+        last = publications[-1].update if publications else None
+        if last is None or self._unpublished:
+            if point.value is None or not self._journal.has_checkpoint:
+                self._append(self._save(point, usage))
+                self._is_awaited = True
+            return publications
+        entry = self._save(point, usage)
+        self._journal_bytes += len(entry)
+        update = msgspec.structs.replace(last, entries=last.entries + entry)
+        return [*publications[:-1], msgspec.structs.replace(publications[-1], update=update)]
+
+    def _save(self, point: ResumePoint, usage: Mapping[str, Any] | None) -> bytes:
+        """Return the entry of a resume point. Raise PartsTooLarge."""
+        if point.value is None:
+            return self._journal.discard()
+        return self._journal.save(encode_json(point.value), self.deltas, usage)
 
     def flush(self) -> list[Publication]:
         """Return the update that stores what the producer waits for, unless an event did so."""

@@ -3,7 +3,8 @@
 A failure before the first delta is retried without informing the client: the same endpoint is
 called again after a delay (its Retry-After header, or an exponential backoff), then the next
 endpoint. After the first delta an answer is never started again, because the client has already
-seen a part of it: the failure is reported.
+seen a part of it: the failure is reported. Only an endpoint that can continue an answer is called
+again then, by itself (ports/upstreams.py).
 
 An endpoint that fails several times in a row opens its circuit breaker: it is not called for a
 while, and then one trial request decides.
@@ -12,22 +13,25 @@ while, and then one trial request decides.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
+from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Usage
+from hub.engine.resumable import ResumableAnswer, cancel_answer, read_checkpoint
 from hub.errors import UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
 
 _MIN_RETRY_SECONDS: Final = 0.25
 _MAX_RETRY_SECONDS: Final = 5.0
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -102,29 +106,66 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failover:
-    """Implements ports.Upstream by several endpoints, called in order."""
+    """Implements ports.upstreams.ResumableUpstream by several endpoints, called in order."""
 
     def __init__(self, endpoints: Sequence[Endpoint], clock: Clock) -> None:
         self._endpoints = endpoints
         self._clock = clock
 
-    async def stream(
+    def stream(
         self, request: GenerationRequest, context: GenerationContext | None = None
     ) -> AsyncGenerator[Sequence[Part], None]:
-        """See ports.Upstream.stream."""
-        failure: UpstreamError | None = None
+        """See ports.upstreams.Upstream.stream."""
+        return self._call(
+            request, self._endpoints, lambda endpoint, own: endpoint.upstream.stream(own, context)
+        )
+
+    def resumable_stream(
+        self,
+        request: GenerationRequest,
+        context: GenerationContext | None,
+        checkpoint: Checkpoint | None,
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        """See ports.upstreams.ResumableUpstream.resumable_stream.
+
+        The endpoint that has the answer is called first.
+        """
+        answer = ResumableAnswer(context, checkpoint)
+        first = [each for each in self._endpoints if each.name == answer.endpoint]
+        others = [each for each in self._endpoints if each.name != answer.endpoint]
+        return self._call(
+            request,
+            [*first, *others],
+            lambda endpoint, own: answer.open(endpoint.name, endpoint.upstream, own),
+        )
+
+    async def cancel(self, request: GenerationRequest, checkpoint: Checkpoint) -> None:
+        """See ports.upstreams.ResumableUpstream.cancel."""
+        name, own_checkpoint = read_checkpoint(checkpoint)
         for endpoint in self._endpoints:
+            if endpoint.name == name and own_checkpoint is not None:
+                own_request = endpoint.with_own_model(request)
+                await cancel_answer(endpoint.upstream, own_request, own_checkpoint)
+
+    async def _call(
+        self,
+        request: GenerationRequest,
+        endpoints: Sequence[Endpoint],
+        open_answer: Callable[[Endpoint, GenerationRequest], AsyncGenerator[Sequence[T], None]],
+    ) -> AsyncGenerator[Sequence[T], None]:
+        """Yield the answer of the first endpoint that has one."""
+        failure: UpstreamError | None = None
+        for endpoint in endpoints:
             for retry in range(endpoint.retries + 1):
                 if not endpoint.circuit.allow():
                     failure = failure or _circuit_open_error(endpoint)
                     break
                 has_output = False
                 try:
-                    own_request = endpoint.with_own_model(request)
-                    stream = endpoint.upstream.stream(own_request, context)
+                    stream = open_answer(endpoint, endpoint.with_own_model(request))
                     async with aclosing(stream):
                         async for parts in stream:
-                            has_output = has_output or not all(isinstance(p, Usage) for p in parts)
+                            has_output = has_output or any(map(_is_seen, parts))
                             yield parts
                 except UpstreamError as error:
                     failure = error
@@ -151,6 +192,11 @@ class Failover:
                 await self._clock.sleep(delay)
         if failure is not None:
             raise failure
+
+
+def _is_seen(output: object) -> bool:
+    """Return whether it is a part that a reader sees."""
+    return not isinstance(output, Usage | ResumePoint | Restart)
 
 
 def _circuit_open_error(endpoint: Endpoint) -> UpstreamError:

@@ -4,14 +4,16 @@
 
 The upstream is an LLM endpoint or a function of the application. A function is called once for each
 generation; after its process or worker was lost, it is called again as often as its `retries` say.
-What it has stored is kept then (core/durable.py), and its commands are carried out between its
-parts: it waits for the next read of its stream, which follows the publish.
+Its commands are carried out between its parts: it waits for the next read of its stream, which
+follows the publish. An endpoint that can continue an answer yields resume points between its parts.
+What both have stored is kept for the attempt of the next worker (core/durable.py).
 
 The relay reads the upstream no faster than it publishes. After a publish it waits for the rest of
 `flush_seconds` and then publishes everything that arrived meanwhile; the first part after a silence
 is published at once. attempt.py builds and publishes the events and keeps their rules.
 
-A stop request cancels the upstream read and the flush delay, but never a publish in flight.
+A stop request cancels the upstream read and the flush delay, but never a publish in flight. An
+answer that would go on at its endpoint is cancelled there after the end event.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from hub.core.durable import PartOrCommand
+from hub.core.durable import StreamOutput
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.generation_context import GenerationContext
 from hub.core.parts_journal import PartsLimits
@@ -36,6 +38,7 @@ from hub.engine.attempt import (
 )
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
+from hub.engine.resumable import cancel_answer, open_stream
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.engine.upstream_reading import read_parts
 from hub.errors import ProducerLost, UpstreamError
@@ -127,7 +130,10 @@ class Relay:
         attempt = self._new_attempt(record, holds_lease)
         try:
             status, fields = await self._run_attempt(attempt, stop, lease.deliveries)
-            return await attempt.end(status, fields)
+            result = await attempt.end(status, fields)
+            if status is not Status.DONE:
+                await self._cancel(attempt)
+            return result
         except AttemptSuperseded:
             _log.info("generation.superseded", generation=generation, attempt=attempt.number)
             record = await self._store.find(generation)
@@ -175,14 +181,13 @@ class Relay:
     ) -> tuple[Status, dict[str, Any]]:
         """Relay the stream, and return how the generation ends: the status and its fields."""
         record = attempt.record
-        is_function = record.request.upstream in self._functions
         try:
             if record.stop_requested_by is not None:
                 stop.set(record.stop_requested_by)
             self._check_startable(attempt, stop, deliveries)
             self._check_version(record)
             while True:
-                await attempt.start(stop, keeps_state=is_function)
+                await attempt.start(stop)
                 try:
                     await self._relay_stream(attempt, stop)
                     break
@@ -238,7 +243,14 @@ class Relay:
                     with stop:
                         await self._clock.sleep(delay)
 
-    def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[PartOrCommand], None]:
+    async def _cancel(self, attempt: Attempt) -> None:
+        """Cancel an answer that has ended here and may go on at its endpoint."""
+        request, checkpoint = attempt.record.request, attempt.checkpoint
+        upstream = self._upstreams.get(request.upstream)
+        if upstream is not None and checkpoint is not None:
+            await cancel_answer(upstream, request, checkpoint)
+
+    def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[StreamOutput], None]:
         record = attempt.record
         request = record.request
         function = self._functions.get(request.upstream)
@@ -255,7 +267,7 @@ class Relay:
             chat=request.chat,
             metadata=request.metadata,
         )
-        return upstream.stream(request, context)
+        return open_stream(upstream, request, context, attempt.state.checkpoint)
 
     def _retries(self, record: Generation) -> int:
         """Return how often the function of a generation may be called again."""

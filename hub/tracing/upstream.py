@@ -7,21 +7,24 @@ ends with the response headers; the span of a generation ends with the answer.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import SimpleNamespace
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, use_span
 
+from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Usage
+from hub.engine.resumable import cancel_answer, open_stream
 from hub.errors import UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.tracing.propagation import into_headers, parse_request_trace
 
+T = TypeVar("T")
 _TOKENS: Final = {
     "prompt_tokens": "gen_ai.usage.input_tokens",
     "completion_tokens": "gen_ai.usage.output_tokens",
@@ -30,7 +33,7 @@ _MAX_CHARS: Final = 128  # of a text that a client or an upstream chose
 
 
 class TracedUpstream:
-    """Implements ports.upstreams.Upstream around another.
+    """Implements ports.upstreams.ResumableUpstream around another upstream.
 
     kind: its wire format, as the settings name it.
     """
@@ -40,9 +43,30 @@ class TracedUpstream:
         self._tracer = tracer
         self._provider = kind.partition("-")[0]  # openai-responses is also OpenAI
 
-    async def stream(
+    def stream(
         self, request: GenerationRequest, context: GenerationContext | None = None
     ) -> AsyncGenerator[Sequence[Part], None]:
+        return self._traced(request, lambda: self._upstream.stream(request, context))
+
+    def resumable_stream(
+        self,
+        request: GenerationRequest,
+        context: GenerationContext | None,
+        checkpoint: Checkpoint | None,
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        return self._traced(
+            request, lambda: open_stream(self._upstream, request, context, checkpoint)
+        )
+
+    async def cancel(self, request: GenerationRequest, checkpoint: Checkpoint) -> None:
+        await cancel_answer(self._upstream, request, checkpoint)
+
+    async def _traced(
+        self,
+        request: GenerationRequest,
+        open_answer: Callable[[], AsyncGenerator[Sequence[T], None]],
+    ) -> AsyncGenerator[Sequence[T], None]:
+        """Yield an answer within a span."""
         model = request.model[:_MAX_CHARS]
         span = self._tracer.start_span(
             f"chat {model}",
@@ -57,7 +81,7 @@ class TracedUpstream:
         )
         recorder = _AnswerRecorder(span)
         try:
-            async with aclosing(self._upstream.stream(request, context)) as stream:
+            async with aclosing(open_answer()) as stream:
                 while True:
                     with use_span(
                         span,
@@ -89,7 +113,7 @@ class _AnswerRecorder:
         self._started_at = time.monotonic()
         self._has_content = False
 
-    def record(self, parts: Sequence[Part]) -> None:
+    def record(self, parts: Sequence[object]) -> None:
         for part in parts:
             match part:
                 case Usage(tokens):
@@ -100,6 +124,8 @@ class _AnswerRecorder:
                     self._span.set_attribute(
                         "gen_ai.response.finish_reasons", [reason[:_MAX_CHARS]]
                     )
+                case ResumePoint() | Restart():
+                    pass
                 case _ if not self._has_content:
                     self._has_content = True
                     seconds = time.monotonic() - self._started_at

@@ -35,7 +35,8 @@ class Attempt:
         self.records = [RECORD]
         self.events: list[tuple[str, dict[str, Any]]] = []
         events, numbers = AttemptEvents(RECORD, limits), CallNumbers()
-        self._publish(events.begin("generation.started"))
+        for begin in events.begin_after(RECORD, "generation.started"):
+            self._publish(begin)
         for part in parts:
             for numbered in numbers.number([part]):
                 publication = events.part(to_event(numbered))
@@ -140,7 +141,7 @@ def test_limits(parts: list[Part], published: int) -> None:
     limits = PartsLimits(max_part_bytes=500, max_record_bytes=1000)
     attempt = AttemptEvents(RECORD, limits)
     numbers = CallNumbers()
-    attempt.begin("generation.started")
+    attempt.begin_after(RECORD, "generation.started")
     events = [to_event(part) for part in numbers.number(parts)]
     for event in events[:published]:
         attempt.part(event)

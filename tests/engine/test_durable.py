@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hub.core import parts_journal
 from hub.core.call_numbers import CallNumbers
-from hub.core.durable import Restart, Save, Store
+from hub.core.durable import Restart, ResumePoint, Save, Store
 from hub.core.folded_parts import FoldedParts, visible_parts
 from hub.core.generation import (
     Generation,
@@ -41,6 +41,8 @@ STEPS: st.SearchStrategy[Any] = st.one_of(
     st.builds(Store, st.sampled_from(["a", "b"]), VALUES.map(msgspec.Raw)),
     st.builds(Save, VALUES.map(msgspec.Raw)),
     st.just(Restart()),
+    st.tuples(PARTS, st.sampled_from([None, 0, {"n": [1]}]).map(ResumePoint)),
+    st.sampled_from([None, 0]).map(ResumePoint),
     st.just(CRASH),
     st.just(LOSS),
 )
@@ -84,6 +86,11 @@ class Answer:
             self.crash()
         elif step == LOSS:
             self.publish(self.attempt.begin_again())
+        elif isinstance(step, tuple):
+            part, point = step
+            self.take_with_point([*self.numbers.number([part])], point)
+        elif isinstance(step, ResumePoint):
+            self.take_with_point([], step)
         elif isinstance(step, Store | Save | Restart):
             if isinstance(step, Store):
                 self.values[step.name] = bytes(step.value)
@@ -99,6 +106,17 @@ class Answer:
             for numbered in self.numbers.number([step]):
                 publication = self.attempt.part(to_event(numbered))
                 self.publish([publication] if publication else [])
+
+    def take_with_point(self, parts: list[Part], point: ResumePoint) -> None:
+        """Publish parts with a resume point behind them. One without an event is not stored."""
+        has_checkpoint = self.checkpoint is not None
+        built = [each for part in parts if (each := self.attempt.part(to_event(part)))]
+        self.publish(self.attempt.resume_point(point, None, built))
+        self.publish(self.attempt.flush())
+        if point.value is None:
+            self.checkpoint = None
+        elif built or not has_checkpoint:
+            self.checkpoint = (json.dumps(point.value).replace(" ", "").encode(), self.parts)
 
     def crash(self) -> None:
         """Lose the worker; another one begins the next attempt."""
