@@ -80,7 +80,10 @@ class StreamedPost:
         """
         result = await self._post([])
         await on_result(result)
-        while not result.is_over:
+        # Of an answer that has ended before, the first parts are posted, to be refused if they are
+        # new: they would be lost without a word.
+        goes_on = result.stop is None
+        while goes_on:
             try:
                 items = await self._read(source, result.lease_seconds)
             except TimeoutError:
@@ -96,8 +99,9 @@ class StreamedPost:
                 await on_result(result)
             if fault is not None and result.stop is None:
                 raise fault
-            delay = started_at + self._limits.flush_seconds - self._clock.now()
-            if not result.is_over:  # a source without parts must not keep other requests waiting
+            goes_on = not result.is_over
+            if goes_on:  # a source without parts must not keep other requests waiting
+                delay = started_at + self._limits.flush_seconds - self._clock.now()
                 await self._clock.sleep(max(0.0, delay))
         return result
 

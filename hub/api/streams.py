@@ -2,7 +2,7 @@
 
 The steps of a stream, one verb each: authenticate → check the limits → prepare the response → open
 a connection on its writer → attach it → leave it to the hub. This module has those that do not
-depend on the protocol; hub/http/streams.py and hub/grpc/public.py have the others.
+depend on the protocol; hub/http/streams.py and hub/grpc/event_streams.py have the others.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class ExternalProducers:
                 await self._stop(record)
                 record = await self._store.find(generation)
             if record is None or record.status.ended:
-                raise _ended()
+                raise _ended(generation)
             if after not in (None, record.attempt):
                 raise lease_lost()
             events = AttemptEvents(record, self._limits, next_writer=lease_digest(lease))
@@ -240,7 +240,7 @@ class ExternalProducers:
         if record.external is None or record.writer != lease_digest(lease) or is_lost:
             raise lease_lost()
         if record.status.ended and record.status is not Status.STOPPED:
-            raise _ended()
+            raise _ended(generation)
         return snapshot
 
     async def return_lease(self, generation: str, lease: str) -> None:
@@ -256,9 +256,9 @@ class ExternalProducers:
             raise lease_lost()
         if record.stop_requested_by is not None:
             await self._stop(record)
-            raise _ended()
+            raise _ended(generation)
         if record.status.ended:
-            raise _ended()
+            raise _ended(generation)
         if record.request.producer:
             raise Conflict(
                 "no job belongs to this answer; post its end", code=CONFLICT, generation=generation
@@ -283,7 +283,7 @@ class ExternalProducers:
             _log.info("producer.ended", generation=attempt.record.id, status=end.status.value)
             await self._jobs.finish(attempt.result(end))
         if problem is not None:
-            raise _ended(str(problem))
+            raise _ended(attempt.record.id, str(problem))
         result = PostResult(attempt.progress.seq, attempt.lease_seconds, is_over=end is not None)
         if end is None and by is not None:
             return await self._stop_attempt(attempt, result)
@@ -341,7 +341,7 @@ def _answer_after_end(
     if record.end.get("code") == PRODUCER_LOST.name:
         raise lease_lost()
     if any(each.seq > result.ack for each in posted):
-        raise _ended()
+        raise _ended(record.id)
     return result
 
 
@@ -362,8 +362,8 @@ def lease_lost() -> CallerError:
     )
 
 
-def _ended(reason: str = "this answer has ended") -> CallerError:
-    return Conflict(reason, code=ENDED)
+def _ended(generation: str, reason: str = "this answer has ended") -> CallerError:
+    return Conflict(reason, code=ENDED, generation=generation)
 
 
 def _gap(expected: int) -> CallerError:

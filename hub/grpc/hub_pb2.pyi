@@ -170,3 +170,175 @@ class Published(_message.Message):
     duplicate: bool
     replicas: int
     def __init__(self, channel: _Optional[str] = ..., cursor: _Optional[str] = ..., duplicate: _Optional[bool] = ..., replicas: _Optional[int] = ...) -> None: ...
+
+class StartExternalRequest(_message.Message):
+    __slots__ = ("user", "topic", "model", "metadata", "chat", "on_busy", "id", "lease_seconds", "prompt", "messages", "params")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    CHAT_FIELD_NUMBER: _ClassVar[int]
+    ON_BUSY_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    topic: str
+    model: str
+    metadata: str
+    chat: str
+    on_busy: OnBusy
+    id: str
+    lease_seconds: float
+    prompt: str
+    messages: _containers.RepeatedCompositeFieldContainer[Message]
+    params: str
+    def __init__(self, user: _Optional[str] = ..., topic: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[str] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., id: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., params: _Optional[str] = ...) -> None: ...
+
+class StartExternalResponse(_message.Message):
+    __slots__ = ("generation", "attempt", "lease", "lease_seconds", "cursor", "previous", "checkpoint", "inputs")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    generation: str
+    attempt: int
+    lease: str
+    lease_seconds: float
+    cursor: str
+    previous: str
+    checkpoint: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    def __init__(self, generation: _Optional[str] = ..., attempt: _Optional[int] = ..., lease: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., cursor: _Optional[str] = ..., previous: _Optional[str] = ..., checkpoint: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ...) -> None: ...
+
+class PostPartsRequest(_message.Message):
+    __slots__ = ("generation", "lease", "parts")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    generation: str
+    lease: str
+    parts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generation: _Optional[str] = ..., lease: _Optional[str] = ..., parts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PostPartsResponse(_message.Message):
+    __slots__ = ("ack", "stop", "inputs", "steering", "lease_seconds")
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    STEERING_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ack: int
+    stop: Stop
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    steering: _containers.RepeatedCompositeFieldContainer[Steering]
+    lease_seconds: float
+    def __init__(self, ack: _Optional[int] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., steering: _Optional[_Iterable[_Union[Steering, _Mapping]]] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
+
+class Stop(_message.Message):
+    __slots__ = ("by",)
+    BY_FIELD_NUMBER: _ClassVar[int]
+    by: str
+    def __init__(self, by: _Optional[str] = ...) -> None: ...
+
+class Input(_message.Message):
+    __slots__ = ("n", "input", "value", "by")
+    N_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    input: str
+    value: str
+    by: str
+    def __init__(self, n: _Optional[int] = ..., input: _Optional[str] = ..., value: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
+
+class Steering(_message.Message):
+    __slots__ = ("n", "message", "by")
+    N_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    message: str
+    by: str
+    def __init__(self, n: _Optional[int] = ..., message: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
+
+class ClaimJobsRequest(_message.Message):
+    __slots__ = ("queue", "max", "wait_seconds", "lease_seconds", "claim_id")
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_ID_FIELD_NUMBER: _ClassVar[int]
+    queue: str
+    max: int
+    wait_seconds: float
+    lease_seconds: float
+    claim_id: str
+    def __init__(self, queue: _Optional[str] = ..., max: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., lease_seconds: _Optional[float] = ..., claim_id: _Optional[str] = ...) -> None: ...
+
+class ClaimJobsResponse(_message.Message):
+    __slots__ = ("jobs",)
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("generation", "attempt", "lease", "lease_seconds", "user", "chat", "topic", "prompt", "messages", "model", "params", "metadata", "previous", "checkpoint", "inputs")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    CHAT_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    generation: str
+    attempt: int
+    lease: str
+    lease_seconds: float
+    user: str
+    chat: str
+    topic: str
+    prompt: str
+    messages: str
+    model: str
+    params: str
+    metadata: str
+    previous: str
+    checkpoint: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    def __init__(self, generation: _Optional[str] = ..., attempt: _Optional[int] = ..., lease: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., user: _Optional[str] = ..., chat: _Optional[str] = ..., topic: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[str] = ..., model: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., previous: _Optional[str] = ..., checkpoint: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ...) -> None: ...
+
+class ReleaseLeaseRequest(_message.Message):
+    __slots__ = ("generation", "lease")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    generation: str
+    lease: str
+    def __init__(self, generation: _Optional[str] = ..., lease: _Optional[str] = ...) -> None: ...
+
+class ReleaseLeaseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ControlRequest(_message.Message):
+    __slots__ = ("generation", "lease")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    generation: str
+    lease: str
+    def __init__(self, generation: _Optional[str] = ..., lease: _Optional[str] = ...) -> None: ...

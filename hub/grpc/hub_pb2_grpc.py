@@ -210,6 +210,31 @@ class HubInternalStub:
                 request_serializer=hub_dot_grpc_dot_hub__pb2.PublishRequest.SerializeToString,
                 response_deserializer=hub_dot_grpc_dot_hub__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.StartExternal = channel.unary_unary(
+                '/hub.v1.HubInternal/StartExternal',
+                request_serializer=hub_dot_grpc_dot_hub__pb2.StartExternalRequest.SerializeToString,
+                response_deserializer=hub_dot_grpc_dot_hub__pb2.StartExternalResponse.FromString,
+                _registered_method=True)
+        self.PostParts = channel.stream_stream(
+                '/hub.v1.HubInternal/PostParts',
+                request_serializer=hub_dot_grpc_dot_hub__pb2.PostPartsRequest.SerializeToString,
+                response_deserializer=hub_dot_grpc_dot_hub__pb2.PostPartsResponse.FromString,
+                _registered_method=True)
+        self.ClaimJobs = channel.unary_unary(
+                '/hub.v1.HubInternal/ClaimJobs',
+                request_serializer=hub_dot_grpc_dot_hub__pb2.ClaimJobsRequest.SerializeToString,
+                response_deserializer=hub_dot_grpc_dot_hub__pb2.ClaimJobsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLease = channel.unary_unary(
+                '/hub.v1.HubInternal/ReleaseLease',
+                request_serializer=hub_dot_grpc_dot_hub__pb2.ReleaseLeaseRequest.SerializeToString,
+                response_deserializer=hub_dot_grpc_dot_hub__pb2.ReleaseLeaseResponse.FromString,
+                _registered_method=True)
+        self.Control = channel.unary_stream(
+                '/hub.v1.HubInternal/Control',
+                request_serializer=hub_dot_grpc_dot_hub__pb2.ControlRequest.SerializeToString,
+                response_deserializer=hub_dot_grpc_dot_hub__pb2.Events.FromString,
+                _registered_method=True)
 
 
 class HubInternalServicer:
@@ -223,6 +248,57 @@ class HubInternalServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartExternal(self, request, context):
+        """The calls of external producers: processes that produce answers themselves. They require an API
+        key with the scope `produce`.
+
+        Starts an answer whose parts this process posts, or the next attempt at the answer with the
+        same `id`, which voids the lease of the attempt before it. ABORTED with the reason ENDED once
+        that answer has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostParts(self, request_iterator, context):
+        """Publishes parts of an answer while they arrive, and renews its lease.
+
+        The first response comes before any part: it says where the attempt stands. Each further
+        response acknowledges the messages before it, of which the hub publishes together what arrives
+        within some milliseconds. So there can be fewer responses than requests; a message without
+        parts only renews the lease, and gets a response, too.
+
+        The call ends as OK after the end of the answer, after a stop, and when the client has closed
+        its side. UNAVAILABLE means that the node drains or the broker is unavailable: open another
+        call, and send the parts after the last `ack` again. Parts before a faulty one are published.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimJobs(self, request, context):
+        """Claims users' questions to an upstream of the kind `queue`, and waits for them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLease(self, request, context):
+        """Returns a claimed job: it goes to the next claim, and the attempt does not count.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Control(self, request, context):
+        """Streams what concerns an attempt, as soon as it happens: the event `stop` with
+        {"by":"<user>"}, or `lease_lost`. The stream ends with either, and with the answer, followed by
+        OK. It does not renew the lease. After UNAVAILABLE, open it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HubInternalServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -230,6 +306,31 @@ def add_HubInternalServicer_to_server(servicer, server):
                     servicer.Publish,
                     request_deserializer=hub_dot_grpc_dot_hub__pb2.PublishRequest.FromString,
                     response_serializer=hub_dot_grpc_dot_hub__pb2.PublishResponse.SerializeToString,
+            ),
+            'StartExternal': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartExternal,
+                    request_deserializer=hub_dot_grpc_dot_hub__pb2.StartExternalRequest.FromString,
+                    response_serializer=hub_dot_grpc_dot_hub__pb2.StartExternalResponse.SerializeToString,
+            ),
+            'PostParts': grpc.stream_stream_rpc_method_handler(
+                    servicer.PostParts,
+                    request_deserializer=hub_dot_grpc_dot_hub__pb2.PostPartsRequest.FromString,
+                    response_serializer=hub_dot_grpc_dot_hub__pb2.PostPartsResponse.SerializeToString,
+            ),
+            'ClaimJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimJobs,
+                    request_deserializer=hub_dot_grpc_dot_hub__pb2.ClaimJobsRequest.FromString,
+                    response_serializer=hub_dot_grpc_dot_hub__pb2.ClaimJobsResponse.SerializeToString,
+            ),
+            'ReleaseLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLease,
+                    request_deserializer=hub_dot_grpc_dot_hub__pb2.ReleaseLeaseRequest.FromString,
+                    response_serializer=hub_dot_grpc_dot_hub__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
+            'Control': grpc.unary_stream_rpc_method_handler(
+                    servicer.Control,
+                    request_deserializer=hub_dot_grpc_dot_hub__pb2.ControlRequest.FromString,
+                    response_serializer=hub_dot_grpc_dot_hub__pb2.Events.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +361,141 @@ class HubInternal:
             '/hub.v1.HubInternal/Publish',
             hub_dot_grpc_dot_hub__pb2.PublishRequest.SerializeToString,
             hub_dot_grpc_dot_hub__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartExternal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hub.v1.HubInternal/StartExternal',
+            hub_dot_grpc_dot_hub__pb2.StartExternalRequest.SerializeToString,
+            hub_dot_grpc_dot_hub__pb2.StartExternalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostParts(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hub.v1.HubInternal/PostParts',
+            hub_dot_grpc_dot_hub__pb2.PostPartsRequest.SerializeToString,
+            hub_dot_grpc_dot_hub__pb2.PostPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hub.v1.HubInternal/ClaimJobs',
+            hub_dot_grpc_dot_hub__pb2.ClaimJobsRequest.SerializeToString,
+            hub_dot_grpc_dot_hub__pb2.ClaimJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hub.v1.HubInternal/ReleaseLease',
+            hub_dot_grpc_dot_hub__pb2.ReleaseLeaseRequest.SerializeToString,
+            hub_dot_grpc_dot_hub__pb2.ReleaseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Control(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hub.v1.HubInternal/Control',
+            hub_dot_grpc_dot_hub__pb2.ControlRequest.SerializeToString,
+            hub_dot_grpc_dot_hub__pb2.Events.FromString,
             options,
             channel_credentials,
             insecure,

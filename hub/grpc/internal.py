@@ -11,8 +11,8 @@ from msgspec import UNSET
 
 from hub.api.json_decoding import decode_json_field
 from hub.api.publish_requests import NULL, PublishBody, PublishRequests, Recipients
-from hub.engine.node_metrics import NodeMetrics
 from hub.grpc import hub_pb2 as pb
+from hub.grpc.producers import ProducerCalls
 from hub.grpc.request_context import Context, GrpcRequestContext
 from hub.grpc.statuses import StatusMapper
 
@@ -20,11 +20,14 @@ NAME: Final = pb.DESCRIPTOR.services_by_name["HubInternal"].full_name
 
 
 class HubInternalService:
-    """The calls of the service."""
+    """The calls of the service. producers: those of external producers."""
 
-    def __init__(self, requests: PublishRequests, metrics: NodeMetrics) -> None:
+    def __init__(
+        self, requests: PublishRequests, producers: ProducerCalls, statuses: StatusMapper
+    ) -> None:
         self._requests = requests
-        self._statuses = StatusMapper(metrics, "internal")
+        self._producers = producers
+        self._statuses = statuses
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
@@ -35,6 +38,7 @@ class HubInternalService:
                     pb.PublishRequest.FromString,
                     pb.PublishResponse.SerializeToString,
                 ),
+                **self._producers.handlers(),
             },
         )
 

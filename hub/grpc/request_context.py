@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
+from hub.errors import BadRequest
+
 Context = Any
 """grpc.aio.ServicerContext, whose type parameters are of no use here."""
 
@@ -31,6 +33,13 @@ class GrpcRequestContext:
             if isinstance(value, str) and name not in _IGNORED_METADATA
         )
         self.match_info: Mapping[str, str] = {"user_id": user} if user else {}
+
+
+def require_field(value: str, path: str) -> str:
+    """Return the text of a field. Raise BadRequest if it is empty."""
+    if not value:
+        raise BadRequest(f"{path} is required", path=path)
+    return value
 
 
 def _parse_peer(peer: str) -> str | None:

@@ -54,7 +54,7 @@ class StatusMapper:
     def wrap(self, route: str, handler: Handler) -> Handler:
         """Wrap the handler of a call.
 
-        A stream that has started counts as a connection, not as a call.
+        A stream of events that has started counts as a connection, not as a call.
         """
 
         async def handle(request: Any, context: Context) -> Any:
@@ -65,22 +65,22 @@ class StatusMapper:
             except (CallerError, DependencyError) as error:
                 description = describe_error(error)
                 self._record(error)
-                self._count(route, description.status)
+                self.count(route, description.status)
                 await _abort(context, _code(error, description.status), description)
             except Exception:  # noqa: BLE001 - the last resort: logged, and INTERNAL
                 _log.exception("call.failed", route=route)
                 sentence = "the hub could not handle this call; see its log"
                 description = ErrorDescription(500, INTERNAL_ERROR.name, sentence)
-                self._count(route, description.status)
+                self.count(route, description.status)
                 await _abort(context, StatusCode.INTERNAL, description)
             else:
                 if response is not None:
-                    self._count(route, 200)
+                    self.count(route, 200)
                 return response
 
         return handle
 
-    def _count(self, route: str, status: int) -> None:
+    def count(self, route: str, status: int) -> None:
         """Count a call before its caller has the answer."""
         self._metrics.responses[self._listener, route, str(status)] += 1
 
@@ -121,11 +121,17 @@ async def _abort(context: Context, code: StatusCode, error: ErrorDescription) ->
         status.details.add().Pack(RetryInfo(retry_delay=delay))
         trailers.append(("grpc-retry-pushback-ms", str(error.retry_after_seconds * 1000)))
     information = ErrorInfo(
-        reason=error.code.upper(), domain=_ERROR_DOMAIN, metadata={"code": error.code}
+        reason=error.code.upper(), domain=_ERROR_DOMAIN, metadata=_describe_fields(error)
     )
     status.details.add().Pack(information)
     trailers.append(("grpc-status-details-bin", status.SerializeToString()))
     await context.abort(code, sentence, tuple(trailers))
+
+
+def _describe_fields(error: ErrorDescription) -> dict[str, str]:
+    """Return the code of an error and those of its fields that gRPC has no details for."""
+    fields = {"code": error.code, "generation": error.generation, "expected": error.expected}
+    return {name: str(value) for name, value in fields.items() if value is not None}
 
 
 def _code(error: CallerError | DependencyError, status: int) -> StatusCode:

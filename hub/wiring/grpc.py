@@ -13,16 +13,24 @@ import aiohttp
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Authenticator, DenylistAuthenticator
 from hub.api.client_address import ClientAddresses
+from hub.api.job_requests import JobRequests
 from hub.api.origins import AllowedOrigins
 from hub.api.streams import Streams
 from hub.errors import OperatorError
 from hub.settings import Internal, Public, Settings
-from hub.wiring.applications import build_generation_requests, build_publish_requests, stream_limits
+from hub.wiring.applications import (
+    build_generation_requests,
+    build_producer_requests,
+    build_publish_requests,
+    stream_limits,
+    streamed_post_limits,
+)
 from hub.wiring.auth import build_api_keys, build_authenticator
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.tracing import Join, Tracing
 
 if TYPE_CHECKING:
+    from hub.grpc.event_streams import EventStreams
     from hub.grpc.internal import HubInternalService
     from hub.grpc.public import HubService
 
@@ -66,17 +74,11 @@ def build_public_service(
     from hub.grpc.public import HubService
 
     return HubService(
-        Streams(
-            node.connections,
-            node.clock,
-            stream_limits(settings),
-            ClientAddresses(settings.public.trusted_proxies),
-        ),
+        _build_event_streams(settings, node, ClientAddresses(settings.public.trusted_proxies)),
         DenylistAuthenticator(authenticator, node.admin_commands.denylist),
         node.generations,
         build_generation_requests(settings, node.generations),
         node.metrics,
-        buffer_bytes=settings.stream.send_buffer_bytes,
     )
 
 
@@ -85,9 +87,28 @@ def build_internal_service(
 ) -> HubInternalService:
     """Build the service for backends."""
     from hub.grpc.internal import HubInternalService
+    from hub.grpc.producers import ProducerCalls
+    from hub.grpc.statuses import StatusMapper
 
-    requests = build_publish_requests(settings, node, api_keys)
-    return HubInternalService(requests, node.metrics)
+    statuses = StatusMapper(node.metrics, "internal")
+    producers = ProducerCalls(
+        build_producer_requests(settings, node, api_keys),
+        JobRequests(node.claims, node.producers),
+        _build_event_streams(settings, node, ClientAddresses([])),
+        statuses,
+        clock=node.clock,
+        limits=streamed_post_limits(settings),
+    )
+    return HubInternalService(build_publish_requests(settings, node, api_keys), producers, statuses)
+
+
+def _build_event_streams(
+    settings: Settings, node: NodeParts, addresses: ClientAddresses
+) -> EventStreams:
+    from hub.grpc.event_streams import EventStreams
+
+    streams = Streams(node.connections, node.clock, stream_limits(settings), addresses)
+    return EventStreams(streams, buffer_bytes=settings.stream.send_buffer_bytes)
 
 
 async def _serve_public(

@@ -359,7 +359,7 @@ async def test_streams_that_are_never_read() -> None:
                     assert not hub.backend.generations.records
                     await Reading(calls.Connect(pb.ConnectRequest(), metadata=token("bob"))).next()
             async with asyncio.timeout(10):
-                while hub.grpc._abandoned:
+                while hub.grpc._event_streams._abandoned:
                     await asyncio.sleep(0.01)
         assert not [line for line in logs if line["log_level"] == "error"]
         assert not [key for key in hub.node.metrics.responses if key[-1] == "500"]

@@ -180,6 +180,7 @@ async def test_grpc(hub: Hub) -> None:
         ]
         detail.Unpack(information)
         assert information.reason == "CHAT_BUSY"
+        assert information.metadata["generation"].startswith("g")
         with pytest.raises(AioRpcError, match="on_busy must be one of"):
             await stub.Generate(wrong).read()
 

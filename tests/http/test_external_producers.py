@@ -1,4 +1,7 @@
-"""Answers whose parts a process of the application posts over HTTP."""
+"""Answers whose parts a process of the application posts over HTTP.
+
+test_producer_contract.py has what gRPC offers as well.
+"""
 
 from __future__ import annotations
 
@@ -123,52 +126,6 @@ async def test_answer_from_start_to_end(hub: Hub) -> None:
     assert "result" not in record["parts"][-1]
 
 
-async def test_repeated_parts_are_published_once(hub: Hub) -> None:
-    """A post that is repeated, also its end, is answered as the first one and publishes nothing."""
-    producer = await begin(hub)
-    for _ in range(2):
-        assert (await producer.post([text(0, "a"), text(1, "b")]))[1]["ack"] == 1
-    assert (await producer.post([text(1, "b"), text(2, "c")]))[1]["ack"] == 2
-    for _ in range(2):
-        assert (await producer.post([text(2, "c"), end(3)])) == (
-            200,
-            {"ack": 3, "stop": None, "inputs": [], "steering": [], "lease_seconds": 30.0},
-        )
-    record = await producer.record()
-    assert (record["text"], record["deltas"], record["status"]) == ("abc", 2, "done")
-    status, problem = await producer.post([text(4, "d")])
-    assert (status, problem["code"]) == (409, "ended")
-
-
-async def test_gap(hub: Hub) -> None:
-    """A missing part is a conflict that names its number, and nothing of an array is published."""
-    producer = await begin(hub)
-    for posted in ([text(1, "b")], [text(0, "a"), text(2, "c")]):
-        status, problem = await producer.post(posted)
-        assert (status, problem["code"]) == (409, "sequence_gap")
-        assert problem["expected"] == posted[-1]["seq"] - 1
-    assert (await producer.record())["text"] == ""
-    status, problem = await producer.lines(text(0, "a"), text(2, "c"))
-    assert (status, problem["code"], problem["expected"]) == (409, "sequence_gap", 1)
-    assert (await producer.record())["text"] == "a"
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_end_with_the_number_of_a_part(hub: Hub, streamed: bool) -> None:
-    """An end that has the number of a published part is refused instead of taken for a repeated
-    part, because the answer would stay open. The end after it counts, and may be repeated.
-    """
-    producer = await begin(hub)
-    await producer.post([text(0, "a"), text(1, "b")])
-    ended = producer.lines(end(1)) if streamed else producer.post([end(1)])
-    status, problem = await ended
-    assert (status, problem["code"], problem["expected"]) == (409, "sequence_gap", 2)
-    for _ in range(2):
-        status, answer = await producer.post([text(1, "b"), end(2)])
-        assert (status, answer["ack"]) == (200, 2)
-    assert (await producer.record())["text"] == "ab"
-
-
 async def test_counts_of_usage_are_whole_numbers(hub: Hub) -> None:
     """Readers get the counts of tokens as whole numbers, and no count where there is none."""
     producer = await begin(hub)
@@ -176,34 +133,6 @@ async def test_counts_of_usage_are_whole_numbers(hub: Hub) -> None:
     await producer.post([{"seq": 0, "type": "usage", "tokens": tokens}, end(1)])
     usage = (await producer.record())["usage"]
     assert json.dumps(usage) == '{"prompt_tokens": 3, "completion_tokens": 4, "cost": 0.5}'
-
-
-async def test_new_attempt_voids_the_lease(hub: Hub) -> None:
-    """The same id again begins a new attempt; the old lease publishes nothing more."""
-    first = await begin(hub, id="order-7")
-    await first.post([text(0, "old")])
-    again = await start(hub, 200, id="order-7")
-    assert (again["generation"], again["attempt"]) == (first.generation, 2)
-    status, problem = await first.post([text(1, "late")])
-    assert (status, problem["code"]) == (409, "lease_lost")
-    second = Producer(hub, again)
-    await second.post([text(0, "new"), end(1)])
-    assert (await second.record())["text"] == "new"
-    problem = await start(hub, 409, id="order-7")
-    assert problem["code"] == "ended"
-
-
-async def test_stop_ends_the_answer_at_once(hub: Hub) -> None:
-    """After a stop the answer has ended, and its producer is told who stopped it."""
-    producer = await begin(hub)
-    await producer.post([text(0, "a")])
-    assert (await hub.call("DELETE", f"/generations/{producer.generation}?user=alice"))[0] == 202
-    record = await producer.record()
-    assert (record["status"], record["by"], record["deltas"]) == ("stopped", "alice", 1)
-    for posted in ([], [text(1, "b")], [text(1, "b"), end(2)]):
-        status, answer = await producer.post(posted)
-        assert (status, answer["stop"], answer["ack"]) == (200, {"by": "alice"}, 0)
-    assert (await producer.record())["text"] == "a"
 
 
 async def test_lines_are_published_as_they_arrive(hub: Hub) -> None:
@@ -264,25 +193,6 @@ async def test_lines_without_parts_keep_nobody_waiting(hub: Hub) -> None:
         turns += 1
     assert (await posting).ack == -1
     assert turns > 2_000_000 // 2**16
-
-
-async def test_drain_ends_a_streamed_post(hub: Hub) -> None:
-    """When the node drains, a streamed post gets its answer, and the producer goes on elsewhere."""
-    producer = await begin(hub)
-    arrived = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        yield json.dumps(text(0, "first")).encode() + b"\n"
-        arrived.set()
-        await asyncio.Event().wait()
-
-    post = asyncio.create_task(producer.post(body(), **NDJSON))
-    await arrived.wait()
-    while (await producer.record())["text"] != "first":
-        await asyncio.sleep(0)
-    hub.node.producers.draining.set()
-    status, answer = await post
-    assert (status, answer["ack"]) == (200, 0)
 
 
 @pytest.mark.parametrize(
@@ -350,27 +260,11 @@ async def test_upstream_answers_for_a_user(hub: Hub) -> None:
     assert (busy["code"], busy["generation"]) == ("chat_busy", first["generation"])
 
 
-async def test_keys_and_leases(hub: Hub) -> None:
-    """Only a key with the scope `produce` may post, and only with the lease."""
+async def test_post_without_a_lease(hub: Hub) -> None:
+    """A post needs the header that has the lease."""
     producer = await begin(hub)
-    status, problem = await producer.post([], Authorization="Bearer " + "q" * 20)
-    assert (status, problem["code"]) == (403, "insufficient_scope")
-    status, problem = await producer.post([], **{"Hub-Lease": "another"})
-    assert (status, problem["code"]) == (409, "lease_lost")
     status, problem = await producer.post([], **{"Hub-Lease": ""})
     assert (status, problem["path"]) == (400, "Hub-Lease")
-    producer.generation = "g00" + "0" * 16
-    status, problem = await producer.post([])
-    assert (status, problem["code"]) == (404, "generation_not_found")
-
-
-async def test_failure_of_the_producer(hub: Hub) -> None:
-    """A producer can fail with a code and a message of its own."""
-    producer = await begin(hub)
-    failure = {"code": "no_stock", "message": "Nothing left", "retryable": True}
-    await producer.post([text(0, "a"), end(1, status="failed", **failure)])
-    record = await producer.record()
-    assert {name: record[name] for name in ("status", *failure)} == {"status": "failed", **failure}
 
 
 async def test_restart_is_refused(hub: Hub) -> None:
@@ -397,40 +291,6 @@ async def claim(hub: Hub, status: int = 200, **fields: Any) -> Any:
     answered = await hub.call("POST", "/jobs/claim", internal=True, headers=HEADERS, json=body)
     assert answered[0] == status, answered
     return answered[1]
-
-
-async def test_claim_a_question(hub: Hub) -> None:
-    """A producer claims a user's question with all that it needs, and answers it."""
-    assert await claim(hub) == {"jobs": []}
-    body = {
-        "messages": [{"role": "user", "content": [{"type": "text", "text": "Refund?"}]}],
-        "upstream": "support", "params": {"temperature": 0}, "metadata": {"order": 7}, "chat": "c",
-    }  # fmt: skip
-    _, created = await hub.call("POST", "/generations?user=alice", json=body)
-    (job,) = (await claim(hub, max=3, lease_seconds=10, claim_id="c1"))["jobs"]
-    assert await claim(hub, claim_id="c1") == {"jobs": [job]}
-    lease = job.pop("lease")
-    assert job == {
-        "generation": created["generation"], "attempt": 1, "lease_seconds": 10.0, "user": "alice",
-        "chat": "c", "prompt": "Refund?", "messages": body["messages"], "model": "support",
-        "params": {"temperature": 0}, "metadata": {"order": 7}, "previous": None,
-        "checkpoint": None, "inputs": [],
-    }  # fmt: skip
-    producer = Producer(hub, {**job, "lease": lease})
-    checkpointed = {**text(0, "kept"), "checkpoint": {"page": 1}}
-    assert (await producer.post([checkpointed, text(1, " lost")]))[1]["ack"] == 1
-    path = f"/generations/{producer.generation}/lease"
-    for status in (204, 409):
-        async with hub.ask(
-            "DELETE", path, internal=True, headers={**HEADERS, "Hub-Lease": lease}
-        ) as response:
-            assert response.status == status
-    (again,) = (await claim(hub))["jobs"]
-    assert (again["attempt"], again["checkpoint"]) == (1, {"page": 1})
-    assert again["previous"] == [{"type": "text", "text": "kept"}]
-    second = Producer(hub, again)
-    await second.post([text(0, "!"), end(1)])
-    assert (await second.record())["text"] == "kept!"
 
 
 async def test_attempt_after_a_checkpoint(hub: Hub) -> None:
@@ -462,80 +322,6 @@ async def test_wrong_claim(hub: Hub, fields: dict[str, Any], path: str) -> None:
     assert (await claim(hub, 400, **fields))["path"] == path
 
 
-async def test_job_that_nobody_claimed_cannot_be_returned(hub: Hub) -> None:
-    """Only a claimed job can be returned: an answer that its own producer began has none."""
-    producer = await begin(hub)
-    status, problem = await hub.call(
-        "DELETE",
-        f"/generations/{producer.generation}/lease",
-        internal=True,
-        headers={**HEADERS, "Hub-Lease": producer.lease},
-    )
-    assert (status, problem["code"]) == (409, "conflict")
-
-
-def control(hub: Hub, producer: Producer) -> Any:
-    path = f"/generations/{producer.generation}/control"
-    return hub.stream(path, internal=True, headers={**HEADERS, "Hub-Lease": producer.lease})
-
-
-@pytest.mark.parametrize("when", ["before", "while"])
-async def test_control_announces_a_stop(hub: Hub, when: str) -> None:
-    """A producer learns at once of a stop, also of one before it has opened the stream."""
-    producer = await begin(hub)
-    stop = asyncio.create_task(asyncio.sleep(0))
-
-    async def stop_it() -> None:
-        await hub.call("DELETE", f"/generations/{producer.generation}?user=alice")
-
-    if when == "before":
-        await stop_it()
-    else:
-        stop = asyncio.create_task(stop_it())
-    async with control(hub, producer) as stream:
-        assert (stream.opened.name, json.loads(stream.opened.data)) == ("stop", {"by": "alice"})
-        assert (await stream.next()).name == "hub.bye"
-    await stop
-
-
-async def test_control_announces_another_attempt(hub: Hub) -> None:
-    """A producer learns that another attempt has begun, and its lease opens no stream after it."""
-    producer = await begin(hub, id="k")
-    other = asyncio.create_task(start(hub, 200, id="k"))
-    async with hub.ask(
-        "GET",
-        f"/generations/{producer.generation}/control",
-        internal=True,
-        headers={**HEADERS, "Hub-Lease": producer.lease},
-    ) as response:
-        if response.status == 200:
-            assert b"event: lease_lost" in await response.read()
-        else:  # the other attempt was faster
-            assert (await response.json())["code"] == "lease_lost"
-    await other
-    status, problem = await hub.call(
-        "GET",
-        f"/generations/{producer.generation}/control",
-        internal=True,
-        headers={**HEADERS, "Hub-Lease": producer.lease},
-    )
-    assert (status, problem["code"]) == (409, "lease_lost")
-
-
-async def test_control_ends_with_the_answer(hub: Hub) -> None:
-    """The stream ends without a signal when the producer ends its answer."""
-    producer = await begin(hub)
-    post = asyncio.create_task(producer.post([text(0, "a"), end(1)]))
-    path = f"/generations/{producer.generation}/control"
-    headers = {**HEADERS, "Hub-Lease": producer.lease}
-    async with hub.ask("GET", path, internal=True, headers=headers) as response:
-        body = await response.read()
-        assert response.status in (200, 409)
-        assert b"event: stop" not in body
-        assert b"event: lease_lost" not in body
-    assert (await post)[0] == 200
-
-
 async def test_answers_of_producers_are_listed(hub: Hub) -> None:
     """The list of active generations has those that external producers began, and claimed jobs."""
     producer = await begin(hub, model="agent")
@@ -551,28 +337,3 @@ async def test_answers_of_producers_are_listed(hub: Hub) -> None:
     await producer.post([end(0)])
     _, listed = await hub.call("GET", "/generations", internal=True, headers=headers)
     assert [each["generation"] for each in listed["generations"]] == [job["generation"]]
-
-
-async def test_redis_that_is_gone_for_a_while(hub: Hub) -> None:
-    """A post is refused as a whole meanwhile; repeated later, each part is there once."""
-    producer = await begin(hub)
-    assert (await producer.post([text(0, "a")]))[0] == 200
-    for lines in (False, True):
-        first = 1 + 2 * lines
-        parts = [text(first, "b"), text(first + 1, "c")]
-        send = producer.lines if lines else lambda *posted: producer.post([*posted])
-        hub.backend.is_unavailable = True
-        status, problem = await send(*parts)
-        assert (status, problem["code"]) == (503, "broker_unavailable")
-        status, problem = await hub.call(
-            "POST", "/generations", internal=True, headers=HEADERS,
-            json={"to": {"user": "alice"}, "producer": "external"},
-        )  # fmt: skip
-        assert (status, problem["code"]) == (503, "broker_unavailable")
-        hub.backend.is_unavailable = False
-        for _ in range(2):
-            status, answer = await send(*parts)
-            assert (status, answer["ack"]) == (200, first + 1)
-    assert (await producer.post([end(5, status="done")]))[0] == 200
-    record = await producer.record()
-    assert (record["status"], record["text"]) == ("done", "abcbc")

@@ -1,0 +1,478 @@
+"""What external producers get, whichever protocol they speak: one suite for HTTP and gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from tests.http.kit import Hub, running_hub
+
+KEY, WRONG_KEY = "p" * 20, "q" * 20
+KEYS = ApiKeys(
+    [
+        ApiKey("agents", hash_key(KEY), frozenset({"produce"})),
+        ApiKey("pages", hash_key(WRONG_KEY), frozenset({"publish", "read"})),
+    ]
+)
+Signals = AsyncIterator[tuple[str, Any]]
+
+
+class Refused(Exception):
+    """An error: its code, and the fields that it has."""
+
+    def __init__(self, code: str, **fields: Any) -> None:
+        super().__init__(code, fields)
+        self.code = code
+        self.fields = {name: value for name, value in fields.items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.fields}"
+
+
+class ProducerForm(ABC):
+    """A protocol of external producers. Every call raises Refused."""
+
+    is_whole = False
+    """Whether a post is published as a whole or not at all."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.key = KEY
+
+    @abstractmethod
+    async def start(self, **fields: Any) -> dict[str, Any]:
+        """Start an answer, or the next attempt at it. user: alice by default."""
+
+    @abstractmethod
+    async def post(self, generation: str, lease: str, parts: Sequence[Any]) -> dict[str, Any]:
+        """Post parts and return the last answer. A part may be bytes."""
+
+    @abstractmethod
+    async def claim(self, **fields: Any) -> list[dict[str, Any]]: ...
+
+    @abstractmethod
+    async def release(self, generation: str, lease: str) -> None: ...
+
+    @abstractmethod
+    def control(self, generation: str, lease: str) -> AbstractAsyncContextManager[Signals]:
+        """Open the stream of signals, and yield them once it is open."""
+
+
+class StreamingForm(ProducerForm):
+    """A protocol in which a post may go on while parts of it are published."""
+
+    @abstractmethod
+    def stream(self, generation: str, lease: str) -> AbstractAsyncContextManager[PartStream]: ...
+
+
+class PartStream(ABC):
+    """A post that goes on."""
+
+    @abstractmethod
+    async def send(self, *parts: Any) -> None: ...
+
+    @abstractmethod
+    async def finish(self) -> dict[str, Any]:
+        """End the post and return the last answer. Raise Refused."""
+
+    @abstractmethod
+    async def wait_answer(self) -> dict[str, Any]:
+        """Return the last answer of a post that the hub ends."""
+
+
+class Attempt:
+    """An attempt, whose producer sends what a test tells it to."""
+
+    def __init__(self, form: ProducerForm, started: dict[str, Any]) -> None:
+        self.form = form
+        self.started = started
+        self.generation, self.lease = started["generation"], started["lease"]
+
+    async def post(self, *parts: Any) -> dict[str, Any]:
+        return await self.form.post(self.generation, self.lease, parts)
+
+    async def refused(self, *parts: Any) -> Refused:
+        with pytest.raises(Refused) as caught:
+            await self.post(*parts)
+        return caught.value
+
+    async def stop(self) -> None:
+        await self.form.hub.call("DELETE", f"/generations/{self.generation}?user=alice")
+
+    async def record(self) -> Any:
+        _, record = await self.form.hub.call("GET", f"/generations/{self.generation}?user=alice")
+        return record
+
+
+def text(seq: int, words: str) -> dict[str, Any]:
+    return {"seq": seq, "type": "text", "text": words}
+
+
+def end(seq: int, **fields: Any) -> dict[str, Any]:
+    return {"seq": seq, "type": "end", **fields}
+
+
+class ProducerContract:
+    """The suite. A subclass has the fixture `form`."""
+
+    @pytest.fixture
+    async def hub(self) -> AsyncIterator[Hub]:
+        async with running_hub(keys=KEYS) as hub, hub.serving_grpc():
+            yield hub
+
+    @pytest.fixture
+    async def first(self, form: ProducerForm) -> Attempt:
+        """The first attempt at an answer for alice, which has the key `k`."""
+        return Attempt(form, await form.start(id="k"))
+
+    async def test_answer_from_start_to_end(self, form: ProducerForm) -> None:
+        """The record has the parts, what the producer says of the answer, and the usage."""
+        attempt = Attempt(
+            form, await form.start(model="agent-1", metadata={"order": 7}, chat="c1", prompt="hi")
+        )
+        assert attempt.started["attempt"] == 1
+        assert attempt.started["lease_seconds"] == 30
+        assert attempt.started["cursor"]
+        answer = await attempt.post(
+            {"seq": 0, "type": "status", "text": "Searching"},
+            text(1, "Hel"),
+            text(2, "lo"),
+            {"seq": 3, "type": "tool_result", "id": "c1", "result": [1], "visible": False},
+        )
+        assert answer == {
+            "ack": 3, "stop": None, "inputs": [], "steering": [], "lease_seconds": 30.0,
+        }  # fmt: skip
+        assert (await attempt.post())["ack"] == 3
+        ended = await attempt.post(end(4, finish_reason="length", usage={"prompt_tokens": 3}))
+        assert ended["ack"] == 4
+        record = await attempt.record()
+        assert {name: record[name] for name in ("status", "text", "finish_reason", "usage")} == {
+            "status": "done", "text": "Hello", "finish_reason": "length",
+            "usage": {"prompt_tokens": 3},
+        }  # fmt: skip
+        assert (record["model"], record["metadata"]) == ("agent-1", {"order": 7})
+        assert record["chat"] == "c1"
+
+    async def test_no_part_is_published_yet(self, first: Attempt) -> None:
+        """The acknowledged number is -1 before the first part."""
+        assert (await first.post())["ack"] == -1
+
+    async def test_repeated_parts_are_published_once(self, first: Attempt) -> None:
+        """A post that is repeated, also its end, is answered as the first one."""
+        for _ in range(2):
+            assert (await first.post(text(0, "a"), text(1, "b")))["ack"] == 1
+        assert (await first.post(text(1, "b"), text(2, "c")))["ack"] == 2
+        for _ in range(2):
+            assert (await first.post(text(2, "c"), end(3)))["ack"] == 3
+        record = await first.record()
+        assert (record["text"], record["deltas"], record["status"]) == ("abc", 2, "done")
+        problem = await first.refused(text(4, "d"))
+        assert problem.code == "ended"
+        assert problem.fields["generation"] == first.generation
+
+    async def test_gap(self, first: Attempt) -> None:
+        """A missing part is a conflict that names its number."""
+        for posted in ([text(1, "b")], [text(0, "a"), text(2, "c")]):
+            problem = await first.refused(*posted)
+            assert problem.code == "sequence_gap"
+            assert problem.fields["expected"] == posted[-1]["seq"] - 1
+        assert (await first.record())["text"] == ("" if first.form.is_whole else "a")
+
+    async def test_end_with_the_number_of_a_part(self, first: Attempt) -> None:
+        """An end that has the number of a published part is refused; the end after it counts."""
+        await first.post(text(0, "a"), text(1, "b"))
+        problem = await first.refused(end(1))
+        assert (problem.code, problem.fields["expected"]) == ("sequence_gap", 2)
+        for _ in range(2):
+            assert (await first.post(text(1, "b"), end(2)))["ack"] == 2
+        assert (await first.record())["text"] == "ab"
+
+    async def test_new_attempt_voids_the_lease(self, form: ProducerForm, first: Attempt) -> None:
+        """The same id begins a new attempt until the answer has ended; the old lease is void."""
+        await first.post(text(0, "old"))
+        second = Attempt(form, await form.start(id="k"))
+        assert (second.generation, second.started["attempt"]) == (first.generation, 2)
+        assert (await first.refused(text(1, "late"))).code == "lease_lost"
+        await second.post(text(0, "new"), end(1))
+        assert (await second.record())["text"] == "new"
+        with pytest.raises(Refused) as caught:
+            await form.start(id="k")
+        assert caught.value.code == "ended"
+        assert caught.value.fields["generation"] == first.generation
+
+    async def test_attempt_after_a_checkpoint(self, form: ProducerForm, first: Attempt) -> None:
+        """The next attempt gets the value of the checkpoint and the parts before it."""
+        await first.post({**text(0, "kept"), "checkpoint": {"page": 1}}, text(1, " lost"))
+        second = await form.start(id="k")
+        assert second["previous"] == [{"type": "text", "text": "kept"}]
+        assert (second["checkpoint"], second["inputs"]) == ({"page": 1}, [])
+
+    async def test_busy_chat(self, form: ProducerForm) -> None:
+        """A start that the chat refuses names the answer that runs in it."""
+        running = await form.start(chat="c")
+        with pytest.raises(Refused) as caught:
+            await form.start(chat="c", on_busy="reject")
+        assert caught.value.code == "chat_busy"
+        assert caught.value.fields["generation"] == running["generation"]
+
+    async def test_stop_ends_the_answer_at_once(self, first: Attempt) -> None:
+        """After a stop the answer has ended, and each post says who stopped it."""
+        await first.post(text(0, "a"))
+        await first.stop()
+        record = await first.record()
+        assert (record["status"], record["by"], record["deltas"]) == ("stopped", "alice", 1)
+        for posted in ([], [text(1, "b")], [text(1, "b"), end(2)]):
+            answer = await first.post(*posted)
+            assert (answer["stop"], answer["ack"]) == ({"by": "alice"}, 0)
+        assert (await first.record())["text"] == "a"
+
+    @pytest.mark.parametrize(
+        ("item", "path"),
+        [
+            ({"type": "text", "text": "a"}, None),
+            ({"seq": -1, "type": "text", "text": "a"}, "seq"),
+            ({"seq": 1, "type": "finished"}, "type"),
+            ({"seq": 1, "type": "text", "text": "a", "visble": False}, "visble"),
+            ({"seq": 1, "type": "end", "status": "stopped"}, "status"),
+            (b"[]", None),
+            (b'{"seq": 1', None),
+        ],
+    )
+    async def test_wrong_part(self, first: Attempt, item: Any, path: str | None) -> None:
+        """A wrong part is refused with the field. Of a stream, the parts before it are kept."""
+        problem = await first.refused(text(0, "a"), item)
+        assert problem.code not in ("internal_error", "sequence_gap")
+        if path is not None:
+            assert problem.fields["path"].removeprefix("[1].") == path
+        assert (await first.record())["text"] == ("" if first.form.is_whole else "a")
+
+    @pytest.mark.parametrize(
+        ("fields", "path"),
+        [
+            ({"user": None}, "to"),
+            ({"user": "a b"}, "to.user"),
+            ({"user": None, "topic": "a,b"}, "to.topic"),
+            ({"lease_seconds": 4.9}, "lease_seconds"),
+            ({"lease_seconds": 901}, "lease_seconds"),
+            ({"on_busy": "enqueue", "chat": "c"}, "on_busy"),
+            ({"on_busy": "reject"}, "chat"),
+            ({"chat": "c" * 129}, "chat"),
+            ({"prompt": "a", "messages": [{"role": "user", "content": "b"}]}, "prompt"),
+        ],
+    )
+    async def test_wrong_start(self, form: ProducerForm, fields: dict[str, Any], path: str) -> None:
+        """A wrong field of a start is refused with its path."""
+        with pytest.raises(Refused) as caught:
+            await form.start(**fields)
+        assert caught.value.fields["path"] == path
+
+    async def test_keys_and_leases(self, form: ProducerForm, first: Attempt) -> None:
+        """Only a key with the scope `produce` may call, and only with the lease of the attempt."""
+        for key, code in ((WRONG_KEY, "insufficient_scope"), ("x", "api_key_invalid")):
+            form.key = key
+            for call in (
+                form.start(),
+                first.post(),
+                form.claim(),
+                form.release(first.generation, first.lease),
+                self._open_control(first),
+            ):
+                with pytest.raises(Refused) as caught:
+                    await call
+                assert caught.value.code == code
+        form.key = KEY
+        for generation, lease, code in (
+            (first.generation, "another", "lease_lost"),
+            ("g00" + "0" * 16, first.lease, "generation_not_found"),
+        ):
+            other = Attempt(form, {"generation": generation, "lease": lease})
+            assert (await other.refused()).code == code
+            for call in (form.release(generation, lease), self._open_control(other)):
+                with pytest.raises(Refused) as caught:
+                    await call
+                assert caught.value.code == code
+
+    async def test_failure_of_the_producer(self, first: Attempt) -> None:
+        """A producer can fail with a code and a message of its own."""
+        failure = {"code": "no_stock", "message": "Nothing left", "retryable": True}
+        await first.post(text(0, "a"), end(1, status="failed", **failure))
+        record = await first.record()
+        assert {name: record[name] for name in ("status", *failure)} == {
+            "status": "failed",
+            **failure,
+        }
+
+    async def test_claim_a_question(self, hub: Hub, form: ProducerForm) -> None:
+        """A producer claims a user's question with all that it needs, returns it, and answers it
+        after the next claim.
+        """
+        assert await form.claim() == []
+        body = {
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Refund?"}]}],
+            "upstream": "support", "params": {"temperature": 0}, "metadata": {"order": 7},
+            "chat": "c",
+        }  # fmt: skip
+        _, created = await hub.call("POST", "/generations?user=alice", json=body)
+        (job,) = await form.claim(max=3, lease_seconds=10, claim_id="c1")
+        assert await form.claim(claim_id="c1") == [job]
+        lease = job.pop("lease")
+        assert job == {
+            "generation": created["generation"], "attempt": 1, "lease_seconds": 10.0,
+            "user": "alice", "chat": "c", "prompt": "Refund?", "messages": body["messages"],
+            "model": "support", "params": {"temperature": 0}, "metadata": {"order": 7},
+            "previous": None, "checkpoint": None, "inputs": [],
+        }  # fmt: skip
+        attempt = Attempt(form, {**job, "lease": lease})
+        checkpointed = {**text(0, "kept"), "checkpoint": {"page": 1}}
+        assert (await attempt.post(checkpointed, text(1, " lost")))["ack"] == 1
+        await form.release(attempt.generation, lease)
+        with pytest.raises(Refused) as caught:
+            await form.release(attempt.generation, lease)
+        assert caught.value.code == "lease_lost"
+        (again,) = await form.claim()
+        assert (again["attempt"], again["checkpoint"]) == (1, {"page": 1})
+        assert again["previous"] == [{"type": "text", "text": "kept"}]
+        second = Attempt(form, again)
+        await second.post(text(0, "!"), end(1))
+        assert (await second.record())["text"] == "kept!"
+
+    @pytest.mark.parametrize(
+        ("fields", "path"),
+        [
+            ({"queue": "main"}, "queue"),
+            ({"max": 0}, "max"),
+            ({"max": 33}, "max"),
+            ({"wait_seconds": -1}, "wait_seconds"),
+            ({"wait_seconds": 61}, "wait_seconds"),
+            ({"lease_seconds": 1}, "lease_seconds"),
+            ({"claim_id": "x" * 1000}, "claim_id"),
+        ],
+    )
+    async def test_wrong_claim(self, form: ProducerForm, fields: dict[str, Any], path: str) -> None:
+        """A wrong field of a claim is refused with its path."""
+        with pytest.raises(Refused) as caught:
+            await form.claim(**fields)
+        assert caught.value.fields["path"] == path
+
+    async def test_claim_waits_for_a_question(self, hub: Hub, form: ProducerForm) -> None:
+        """A claim that waits gets a question as soon as a user asks it."""
+        waiting = asyncio.create_task(form.claim(wait_seconds=30))
+        await until(lambda: bool(hub.node.claims._waiting.total()))
+        ask = {"prompt": "hi", "upstream": "support"}
+        _, created = await hub.call("POST", "/generations?user=alice", json=ask)
+        (job,) = await waiting
+        assert job["generation"] == created["generation"]
+
+    async def test_job_that_nobody_claimed_cannot_be_returned(
+        self, form: ProducerForm, first: Attempt
+    ) -> None:
+        """Only a claimed job can be returned: an answer that its own producer began has none."""
+        with pytest.raises(Refused) as caught:
+            await form.release(first.generation, first.lease)
+        assert caught.value.code == "conflict"
+
+    @pytest.mark.parametrize("when", ["before", "while"])
+    async def test_control_announces_a_stop(
+        self, form: ProducerForm, first: Attempt, when: str
+    ) -> None:
+        """A producer learns at once of a stop, also of one before it has opened the stream."""
+        if when == "before":
+            await first.stop()
+        async with form.control(first.generation, first.lease) as signals:
+            if when == "while":
+                await first.stop()
+            assert await anext(signals) == ("stop", {"by": "alice"})
+            assert [name async for name, _ in signals] == ["hub.bye"]
+
+    async def test_control_announces_another_attempt(
+        self, form: ProducerForm, first: Attempt
+    ) -> None:
+        """A producer learns that another attempt has begun; its lease opens no stream after it."""
+        async with form.control(first.generation, first.lease) as signals:
+            await form.start(id="k")
+            assert await anext(signals) == ("lease_lost", {})
+        with pytest.raises(Refused) as caught:
+            await self._open_control(first)
+        assert caught.value.code == "lease_lost"
+
+    async def test_control_ends_with_the_answer(self, form: ProducerForm, first: Attempt) -> None:
+        """The stream ends without a signal when the producer ends its answer."""
+        async with form.control(first.generation, first.lease) as signals:
+            await first.post(text(0, "a"), end(1))
+            assert [name async for name, _ in signals] == ["hub.bye"]
+
+    async def test_redis_that_is_gone_for_a_while(self, hub: Hub, form: ProducerForm) -> None:
+        """A post is refused meanwhile; repeated later, each part is there once."""
+        first = Attempt(form, await form.start())
+        assert (await first.post(text(0, "a")))["ack"] == 0
+        hub.backend.is_unavailable = True
+        assert (await first.refused(text(1, "b"), text(2, "c"))).code == "broker_unavailable"
+        with pytest.raises(Refused) as caught:
+            await form.start()
+        assert caught.value.code == "broker_unavailable"
+        hub.backend.is_unavailable = False
+        for _ in range(2):
+            assert (await first.post(text(1, "b"), text(2, "c")))["ack"] == 2
+        assert (await first.post(end(3)))["ack"] == 3
+        record = await first.record()
+        assert (record["status"], record["text"]) == ("done", "abc")
+
+    async def _open_control(self, attempt: Attempt) -> None:
+        async with attempt.form.control(attempt.generation, attempt.lease) as signals:
+            await anext(signals)
+
+
+class StreamingContract(ProducerContract):
+    """The suite for protocols in which a post may go on."""
+
+    async def test_parts_are_published_as_they_arrive(
+        self, form: StreamingForm, first: Attempt
+    ) -> None:
+        """A part is in the record while the post goes on, and so is its end."""
+        async with form.stream(first.generation, first.lease) as stream:
+            for n in range(3):
+                await stream.send(text(2 * n, f"{n}"), text(2 * n + 1, "-"))
+                while (await first.record())["text"] != "0-1-2-"[: 2 * n + 2]:
+                    await asyncio.sleep(0)
+            await stream.send(end(6))
+            assert (await stream.finish())["ack"] == 6
+        assert (await first.record())["status"] == "done"
+
+    async def test_stop_ends_a_stream(self, form: StreamingForm, first: Attempt) -> None:
+        """A stream of parts gets its answer after a stop, while the producer goes on sending."""
+        async with form.stream(first.generation, first.lease) as stream:
+            await stream.send(text(0, "a"))
+            while (await first.record())["text"] != "a":
+                await asyncio.sleep(0)
+            await first.stop()
+            await stream.send(text(1, "b"))
+            answer = await stream.wait_answer()
+        assert (answer["ack"], answer["stop"]) == (0, {"by": "alice"})
+
+    async def test_drain_ends_a_stream(self, hub: Hub, form: StreamingForm, first: Attempt) -> None:
+        """When the node drains, a stream gets its answer, and the producer goes on elsewhere."""
+        async with form.stream(first.generation, first.lease) as stream:
+            await stream.send(text(0, "a"))
+            while (await first.record())["text"] != "a":
+                await asyncio.sleep(0)
+            hub.node.producers.draining.set()
+            assert (await stream.wait_answer())["ack"] == 0
+
+    async def test_nothing_follows_the_end(self, first: Attempt) -> None:
+        """What comes behind the end in one post is refused, and the end counts."""
+        problem = await first.refused(text(0, "a"), end(1), text(2, "b"))
+        assert problem.code == "invalid_request"
+        assert (await first.record())["status"] == "done"
+
+
+async def until(condition: Any) -> None:
+    """Wait until a condition of this process holds."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0)
