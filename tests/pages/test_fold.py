@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -47,24 +48,115 @@ ANSWERS = st.one_of(
 CASES = st.lists(st.tuples(ANSWERS, st.integers(0, 15)), min_size=50, max_size=50)
 
 
-@settings(max_examples=3)
-@given(CASES)
-def test_same_parts(answers: list[tuple[Attempt | Answer, int]]) -> None:
-    """From the start, and from a snapshot at any moment, in the fold and in the transcript."""
+def _run(cases: list[dict[str, Any]]) -> Any:
+    """Return what hub.js makes of each case."""
     node = shutil.which("node")
     if node is None:
         missing("node")
-    given_cases = [_describe(attempt, moment) for attempt, moment in answers]
     done = subprocess.run(
         [node, "--input-type=module", "-e", SCRIPT],
-        input=json.dumps(given_cases),
+        input=json.dumps(cases),
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    for (attempt, _), results in zip(answers, json.loads(done.stdout), strict=True):
+    return json.loads(done.stdout)
+
+
+@settings(max_examples=3)
+@given(CASES)
+def test_same_parts(answers: list[tuple[Attempt | Answer, int]]) -> None:
+    """From the start, and from a snapshot at any moment, in the fold and in the transcript."""
+    given_cases = [_describe(attempt, moment) for attempt, moment in answers]
+    for (attempt, _), results in zip(answers, _run(given_cases), strict=True):
         assert results == [fold(attempt.events)] * 3
+
+
+Event = tuple[str, dict[str, Any]]
+
+
+class RandomEvents:
+    """Random events of a generation, of few names, so that many concern the same part."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def sequence(self, count: int) -> list[Event]:
+        """Return this many events. The folds agree on them, also if no attempt publishes them."""
+        builders = [self._delta, self._part, self._part, self._call]
+        return [
+            self._rare() if self._random.random() < 0.02 else self._random.choice(builders)()
+            for _ in range(count)
+        ]
+
+    def _pick(self, *values: Any) -> Any:
+        return self._random.choice(values)
+
+    def _some(self, **fields: Any) -> dict[str, Any]:
+        """Return a random half of the fields."""
+        return {name: value for name, value in fields.items() if self._random.random() < 0.5}
+
+    def _delta(self) -> Event:
+        items = [{"x": n} for n in range(self._pick(0, 1, 2))]
+        text = self._pick("", "a", "é😀")
+        fields = (
+            {"text": text},
+            {"reasoning": text},
+            {"reasoning_details": items},
+            {"annotations": items},
+            {"text": text, "reasoning": text, "tool_calls": None},
+        )
+        return "generation.delta", self._pick(*fields)
+
+    def _call(self) -> Event:
+        function = self._some(name="f", arguments=self._pick("", "{"))
+        call = self._some(
+            id=self._pick("a", "b"),
+            run_by=self._pick("client", "producer"),
+            function=self._pick(None, function),
+            extra_content=self._pick(None, {"s": 1}),
+        )
+        return "generation.delta", {"tool_calls": [{"index": self._pick(0, 1, 2), **call}]}
+
+    def _part(self) -> Event:
+        name, key = self._pick("a", "b"), self._pick("a", "b", None)
+        value = self._pick(None, 0, "x", [1], {"a": {"b": 2}})
+        hidden = self._some(visible=self._pick(True, False))
+        transient = {"transient": self._pick(True, False)} if self._pick(*range(4)) == 0 else {}
+        part = self._pick(
+            {"type": "tool_result", "id": key, "result": value, **self._some(is_error=True)},
+            {"type": "tool_call", "id": key, "name": name, **hidden},
+            {"type": "data", "name": name, "value": value, **self._some(id=key), **hidden},
+            {"type": "data", "name": name, "value": value, "id": key, **transient},
+            *[{"type": "step_start", "name": name}, {"type": "step_end", "name": name}] * 2,
+            *[{"type": "status", "text": name}] * 2,
+            {"type": "source", "url": name},
+        )
+        return "generation.part", {"generation": "g1", "i": 0, **part}
+
+    def _rare(self) -> Event:
+        name = self._pick(
+            "replaced", "replaced", "started", "restarted", "done", "stopped", "failed"
+        )
+        return f"generation.{name}", {"text": self._pick("", "new")} if name == "replaced" else {}
+
+
+def test_same_parts_of_any_events() -> None:
+    """Both folds agree on random events, from the start and from a snapshot in the middle."""
+    sequences = [RandomEvents(seed).sequence(40) for seed in range(400)]
+    middles = [fold(events[:20]) for events in sequences]
+    snapshots = [
+        {"status": "running", "text": "", "parts": parts, "deltas": 0} for parts in middles
+    ]
+    cases = [
+        {"events": events, "moment": 20, "snapshot": snapshot}
+        for events, snapshot in zip(sequences, snapshots, strict=True)
+    ]
+    for seed, (folded, joined, _) in enumerate(_run(cases)):
+        events = sequences[seed]
+        assert folded == fold(events), f"seed {seed}"
+        assert joined == fold(events[20:], middles[seed]), f"seed {seed}"
 
 
 def _describe(attempt: Attempt | Answer, moment: int) -> dict[str, Any]:

@@ -686,20 +686,27 @@ class ReplayCounter {
 
 // The parts of an answer in order, folded as the hub folds them: docs/reference/events.md, at
 // generation.snapshot. A snapshot folded with what follows it is the same as everything folded from
-// the start.
-const JOINED_FIELDS = { text: ["text"], reasoning: ["text", "details"], annotations: ["annotations"] };
+// the start. An event costs the same however many parts there are, because its part is found by an
+// index.
+const JOINED_TYPES = new Set(["text", "reasoning", "annotations"]);
+const LIST_FIELDS = ["details", "annotations"]; // of joined parts
 const CALL_FIELDS = new Set(["index", "id", "type", "function", "run_by"]);
 
 export class FoldedParts {
   #parts;
+  #calls; // the visible tool calls, by their index
+  #targets; // the newest part for a result, by callKey
+  #data; // by dataKey
+  #runningSteps; // by name: a list, the newest one last
+  #status;
 
   // parts: those of a snapshot.
   constructor(parts = []) {
-    this.#parts = parts.map((part) => ({ ...part }));
+    this.#load(parts);
   }
 
   get parts() {
-    return this.#parts.map((part) => ({ ...part }));
+    return this.#parts.map(copyPart);
   }
 
   // The text of all parts of a type, `text` or `reasoning`, together.
@@ -712,86 +719,118 @@ export class FoldedParts {
     if (name === "generation.delta") this.#applyDelta(data);
     else if (name === "generation.part") this.#applyPart(data);
     else if (name === "generation.replaced") this.#replaceText(data.text);
-    else if (name === "generation.restarted") this.#parts = [];
-    else if (name === "generation.continued") this.#set(data.snapshot.parts.map((part) => ({ ...part })));
+    else if (name === "generation.snapshot") this.#load(data.parts ?? []);
+    else if (name === "generation.continued") this.#load(data.snapshot.parts);
+    else if (name === "generation.started" || name === "generation.restarted") this.#load([]);
     else if (name === "generation.done") this.#close("done");
     else if (name === "generation.stopped" || name === "generation.failed") this.#close("cancelled");
   }
 
-  #applyDelta({ reasoning, reasoning_details: details, text, tool_calls: calls = [], annotations }) {
-    if (reasoning) this.#append({ type: "reasoning", text: reasoning });
-    if (details?.length) this.#append({ type: "reasoning", text: "", details });
-    if (text) this.#append({ type: "text", text });
-    for (const call of calls) this.#applyCall(call);
-    if (annotations?.length) this.#append({ type: "annotations", annotations });
-  }
-
-  // Adds a part, or joins it with the last one.
-  #append(part) {
-    const last = this.#parts.at(-1);
-    const fields = last?.type === part.type ? JOINED_FIELDS[part.type] : undefined;
-    if (!fields) this.#parts.push(part);
-    for (const field of fields ?? []) {
-      const [old, more] = [last[field], part[field]];
-      if (more === undefined) continue;
-      last[field] = old === undefined ? more : Array.isArray(old) ? [...old, ...more] : old + more;
-    }
-  }
-
-  // Sets the parts, and joins those that have become adjacent.
-  #set(parts) {
+  #load(parts) {
     this.#parts = [];
-    for (const part of parts) this.#append(part);
+    this.#calls = new Map();
+    this.#targets = new Map();
+    this.#data = new Map();
+    this.#runningSteps = new Map();
+    this.#status = null;
+    for (const part of parts) this.#add(copyPart(part));
+  }
+
+  #applyDelta({ reasoning, reasoning_details: details, text, tool_calls: calls, annotations }) {
+    if (reasoning) this.#open("reasoning").text += reasoning;
+    if (details?.length) joinParts(this.#open("reasoning"), { details });
+    if (text) this.#open("text").text += text;
+    for (const call of calls ?? []) this.#applyCall(call);
+    if (annotations?.length) joinParts(this.#open("annotations"), { annotations });
+  }
+
+  // Returns the last part if it is of this type, else a new one.
+  #open(type) {
+    const last = this.#parts.at(-1);
+    if (last?.type === type) return last;
+    return this.#add(type === "annotations" ? { type, annotations: [] } : { type, text: "" });
+  }
+
+  #add(part) {
+    this.#parts.push(part);
+    if (part.type === "tool_call") {
+      this.#targets.set(callKey(part), part);
+      if (part.index !== undefined) this.#calls.set(part.index, part);
+    } else if (part.type === "tool_result") this.#targets.set(callKey(part), part);
+    else if (part.type === "status") this.#status = part;
+    else if (part.type === "step" && part.state === "running") {
+      const running = this.#runningSteps.get(part.name);
+      if (running) running.push(part);
+      else this.#runningSteps.set(part.name, [part]);
+    } else if (part.type === "data" && hasId(part) && !this.#data.has(dataKey(part))) this.#data.set(dataKey(part), part);
+    return part;
   }
 
   // OpenAI's delta format: by index, the name once, the arguments in chunks.
-  #applyCall({ index = 0, id = "", run_by = "client", function: part = {}, ...rest }) {
-    let call = this.#parts.find((each) => each.type === "tool_call" && each.index === index);
-    if (!call) {
-      call = { type: "tool_call", index, id, name: "", arguments: "", run_by };
-      this.#parts.push(call);
-    }
+  #applyCall({ index = 0, id = "", run_by = "client", function: part, ...rest }) {
+    const call = this.#calls.get(index)
+      ?? this.#add({ type: "tool_call", index, id, name: "", arguments: "", run_by });
     const extras = Object.entries(rest).filter(([name]) => !CALL_FIELDS.has(name));
     if (extras.length) call.extras = { ...call.extras, ...Object.fromEntries(extras) };
-    call.name += part.name ?? "";
-    call.arguments += part.arguments ?? "";
+    call.name += part?.name ?? "";
+    call.arguments += part?.arguments ?? "";
   }
 
   #applyPart({ generation, i, ...part }) {
     if (part.type === "tool_result") this.#applyResult(part);
-    else if (part.type === "status") this.#set([...this.#parts.filter(({ type }) => type !== "status"), part]);
-    else if (part.type === "step_start") this.#parts.push({ type: "step", name: part.name, state: "running" });
+    else if (part.type === "status") {
+      this.#removeStatus();
+      this.#add(part);
+    } else if (part.type === "step_start") this.#add({ type: "step", name: part.name, state: "running" });
     else if (part.type === "step_end") this.#endStep(part.name);
     else if (part.type === "data") this.#applyData(part);
-    else this.#parts.push(part);
+    else if (part.type === "tool_call") this.#add({ arguments: "{}", run_by: "producer", ...part });
+    else this.#add(part);
+  }
+
+  // Removes the newest status, and joins the parts around it.
+  #removeStatus() {
+    if (!this.#status) return;
+    let index = this.#parts.length - 1;
+    while (this.#parts[index] !== this.#status) index -= 1; // over newer parts, so each one only once
+    this.#parts.splice(index, 1);
+    const [before, after] = [this.#parts[index - 1], this.#parts[index]];
+    if (!before || !after || !canJoin(before, after)) return;
+    joinParts(before, after);
+    this.#parts.splice(index, 1);
   }
 
   #applyResult({ is_error = false, ...part }) {
-    const known = this.#parts.findLast(({ type, id }) => (type === "tool_call" || type === "tool_result") && id === part.id);
-    if (known) Object.assign(known, { result: part.result, is_error });
-    else this.#parts.push({ is_error, ...part });
+    const target = this.#targets.get(callKey(part));
+    if (target) Object.assign(target, { result: part.result, is_error });
+    else this.#add({ is_error, ...part });
   }
 
   #endStep(name) {
-    const step = this.#parts.findLast((part) => part.type === "step" && part.name === name && part.state === "running");
+    const step = this.#runningSteps.get(name)?.pop();
     if (step) step.state = "done";
-    else this.#parts.push({ type: "step", name, state: "done" });
+    else this.#add({ type: "step", name, state: "done" });
   }
 
   #applyData(part) {
     if (part.transient) return;
-    const known = part.id !== undefined
-      && this.#parts.find(({ type, name, id }) => type === "data" && name === part.name && id === part.id);
-    if (known) known.value = part.value;
-    else this.#parts.push(part);
+    const earlier = hasId(part) ? this.#data.get(dataKey(part)) : undefined;
+    if (earlier) earlier.value = part.value;
+    else this.#add(part);
   }
 
   // The new text is at the place of the last one.
   #replaceText(text) {
-    const last = this.#parts.findLast((part) => part.type === "text");
-    const replaced = text ? [{ type: "text", text }] : [];
-    if (last) this.#set(this.#parts.flatMap((part) => (part === last ? replaced : part.type === "text" ? [] : [part])));
-    else this.#set([...this.#parts, ...replaced]);
+    const old = this.#parts;
+    const last = old.findLastIndex((part) => part.type === "text");
+    const index = last < 0 ? old.length : last;
+    this.#parts = [];
+    const before = old.slice(0, index).filter((part) => part.type !== "text");
+    for (const part of [...before, ...(text ? [{ type: "text", text }] : []), ...old.slice(index + 1)]) {
+      const previous = this.#parts.at(-1);
+      if (previous && canJoin(previous, part)) joinParts(previous, part);
+      else this.#parts.push(part);
+    }
   }
 
   // At the end of the answer. state: of the steps that are still running.
@@ -801,7 +840,43 @@ export class FoldedParts {
       const isOpenCall = part.type === "tool_call" && part.run_by === "producer" && part.result === undefined;
       if (isOpenCall && state === "cancelled") part.state = state;
     }
+    this.#runningSteps.clear();
   }
+}
+
+// Returns a copy that shares no list which a later event extends.
+function copyPart(part) {
+  const copy = { ...part };
+  if (!JOINED_TYPES.has(part.type)) return copy;
+  for (const field of LIST_FIELDS) if (Array.isArray(copy[field])) copy[field] = [...copy[field]];
+  return copy;
+}
+
+function canJoin(part, next) {
+  return part.type === next.type && JOINED_TYPES.has(part.type);
+}
+
+// Appends the content of the part that follows.
+function joinParts(part, next) {
+  if (next.text) part.text += next.text;
+  for (const field of LIST_FIELDS) {
+    if (next[field] && part[field]) part[field].push(...next[field]);
+    else if (next[field]) part[field] = [...next[field]];
+  }
+}
+
+// What a tool call and its result have in common. Both are visible, or both are not.
+function callKey({ id = null, visible = true }) {
+  return JSON.stringify([id, visible]);
+}
+
+// What data has in common with data that replaces it.
+function dataKey({ name, id, visible = true }) {
+  return JSON.stringify([name, id, visible]);
+}
+
+function hasId({ id }) {
+  return id !== undefined && id !== null;
 }
 
 // The state that the events of one generation add up to. No network, no clock.
