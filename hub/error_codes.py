@@ -512,16 +512,35 @@ CHAT_BUSY: Final = ErrorCode(
     409,
     "The chat has an answer that has not ended",
     "The request has `on_busy: reject`, and an answer of its `chat` is queued, running or "
-    "stopping. The problem's `generation` is its id. Nothing was started.",
+    "stopping; or it has `interrupt` or `steer`, and that answer is another user's. The problem's "
+    "`generation` is its id. Nothing was started.",
     "Wait for the end of that answer, stop it with `DELETE /generations/{id}`, or ask with "
     "`on_busy: enqueue` or `interrupt`.",
+)
+NOT_STEERABLE: Final = ErrorCode(
+    "not_steerable",
+    409,
+    "The answer takes no messages while it runs",
+    "An LLM endpoint gives the answer, and nobody can tell it anything before its end. Only "
+    "functions and external producers take messages. The problem's `generation` is its id. Nothing "
+    "was started or sent.",
+    "Ask again after its end, or with `on_busy: enqueue` or `interrupt`.",
+)
+STEERING_FULL: Final = ErrorCode(
+    "steering_full",
+    409,
+    "The answer takes no more messages",
+    "The answer has as many messages, or as many bytes of them, as one may have while it runs; "
+    "`detail` names both limits. The problem's `generation` is its id. Nothing was sent.",
+    "Ask again after its end, or with `on_busy: enqueue` or `interrupt`.",
 )
 ENDED: Final = ErrorCode(
     "ended",
     409,
     "The answer has ended",
     "An external producer began, or posted to, an answer that has ended: it was stopped, its end "
-    "was posted, or it became too large. The problem's `generation` is its id.",
+    "was posted, or it became too large. Or a user sent a message to one that has ended or is "
+    "about to stop. The problem's `generation` is its id.",
     "Read the answer with `GET /generations/{id}`. Use a new `id` for another answer.",
 )
 LEASE_LOST: Final = ErrorCode(

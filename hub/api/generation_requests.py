@@ -9,6 +9,7 @@ import msgspec
 
 from hub import error_codes
 from hub.api.authentication import Identity
+from hub.api.steering_requests import check_user_message
 from hub.core.channel import TopicName, UserId, check_topic, check_user_id
 from hub.core.event import check_idempotency_key
 from hub.core.generation import GenerationRequest, Message, OnBusy
@@ -53,9 +54,9 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client disconnects. `id` is an idempotency key: a request with the same key returns the same
     generation. `metadata` is stored with the generation. `chat` is your id of the conversation.
     `on_busy` decides what happens when the chat has an answer that has not ended: both run
-    (`allow`), the request is refused (`reject`), its answer waits (`enqueue`), or it stops the
-    other one (`interrupt`). `to` names a topic whose followers get the answer; without it, the user
-    does.
+    (`allow`), the request is refused (`reject`), its answer waits (`enqueue`), it stops the other
+    one (`interrupt`), or the other one gets its message (`steer`). `to` names a topic whose
+    followers get the answer; without it, the user does.
     """
 
     prompt: str | None = None
@@ -72,12 +73,6 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def decide_on_busy(self) -> OnBusy:
         """Return what the request does when its chat is busy. Raise BadRequest."""
-        if self.on_busy == "steer":
-            raise BadRequest(
-                "on_busy: steer comes with a later version of the hub; "
-                f"on_busy is one of {', '.join(_ON_BUSY)}",
-                path="on_busy",
-            )
         if self.on_busy not in _ON_BUSY:
             raise BadRequest(f"on_busy must be one of {', '.join(_ON_BUSY)}", path="on_busy")
         on_busy = OnBusy(self.on_busy)
@@ -155,6 +150,9 @@ class GenerationRequests:
             chat = check_chat_id(body.chat, path="chat")
         on_busy = body.decide_on_busy()
         request = self.build_request(body, chat, topic)
+        if on_busy is OnBusy.STEER:
+            path = "prompt" if body.messages is None else f"messages[{len(body.messages) - 1}]"
+            check_user_message(request.messages[-1], path=path)
         return await self._generations.start(user, request, key, on_busy)
 
     def models(self) -> dict[str, str]:

@@ -143,8 +143,8 @@ def ask(
     on_busy: Annotated[
         str | None,
         typer.Option(
-            help="What happens while an answer of the chat has not ended: allow, reject, enqueue "
-            "or interrupt."
+            help="What happens while an answer of the chat has not ended: allow, reject, enqueue, "
+            "interrupt or steer."
         ),
     ] = None,
     topic: Annotated[

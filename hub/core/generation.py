@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,7 @@ from hub.core.cursor import Position
 from hub.core.external_producer import ExternalState, ExternalUpdate
 from hub.core.folded_parts import FoldedParts, visible_parts
 from hub.core.journal_entries import fold_journal
+from hub.core.steering import SteeringMessage
 
 ID_CHARS: Final = 19
 _ID = re.compile(r"g[0-9a-f]{2}[0-9a-z]{16}")
@@ -56,13 +57,15 @@ class OnBusy(enum.Enum):
 
     ALLOW: it is answered beside it. REJECT: it is refused. ENQUEUE: its answer begins when those
     before it have ended. INTERRUPT: it stops those before it, and its answer begins when they have
-    ended.
+    ended. STEER: its message goes to the oldest one that is not about to stop, and it gets no
+    answer of its own; without one, its answer begins when all have ended.
     """
 
     ALLOW = "allow"
     REJECT = "reject"
     ENQUEUE = "enqueue"
     INTERRUPT = "interrupt"
+    STEER = "steer"
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -114,7 +117,8 @@ class Generation(msgspec.Struct, frozen=True):
     position in its channel just before the first event. end: the data of the end event,
     empty until then. writer: the writer of the newest attempt, empty before the first one. waits:
     whether it may not begin before others of its chat have ended (OnBusy). external: the newest
-    attempt of an external producer, None if there has been none.
+    attempt of an external producer, None if there has been none. steerable: whether its producer
+    takes messages while it runs; steering: those so far.
     """
 
     id: str
@@ -132,6 +136,8 @@ class Generation(msgspec.Struct, frozen=True):
     writer: str = ""
     waits: bool = False
     external: ExternalState | None = None
+    steerable: bool = False
+    steering: Sequence[SteeringMessage] = ()
 
     @property
     def version(self) -> str:

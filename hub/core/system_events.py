@@ -165,6 +165,18 @@ class GenerationReplaced(Struct, frozen=True):
     text: str
 
 
+class GenerationSteered(Struct, frozen=True):
+    """The user who asked has sent a message to the answer while it is produced. n: its number, from
+    0. message: in the form of OpenAI's chat completions. by: the user. The event is no part of the
+    answer, and has no `i`.
+    """
+
+    generation: str
+    n: int
+    message: dict[str, Any]
+    by: str
+
+
 class Seconds(Struct, frozen=True):
     """Durations, each from the request on."""
 
@@ -231,6 +243,7 @@ GENERATION_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "generation.delta": GenerationDelta,
     "generation.part": GenerationPart,
     "generation.replaced": GenerationReplaced,
+    "generation.steered": GenerationSteered,
     "generation.done": GenerationDone,
     "generation.stopped": GenerationStopped,
     "generation.failed": GenerationFailed,

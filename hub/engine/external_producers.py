@@ -123,7 +123,7 @@ class ExternalProducers:
         TooManyRequests, BrokerUnavailable.
         """
         generation = new_generation_id(partition_of(channel_for(user, request.topic)))
-        record = Generation(id=generation, user=user, request=request)
+        record = Generation(id=generation, user=user, request=request, steerable=True)
         size_bytes = len(msgspec.json.encode(request))
         if self._budget is not None:
             await self._budget.charge(user or record.channel, size_bytes)

@@ -5,7 +5,7 @@ A worker (engine/worker.py) produces the answer. The record and the queue connec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -78,7 +78,7 @@ class Generations:
     """The use cases of /generations.
 
     queues: the queue of each upstream, by name; the others use `default`. jobs: None means those of
-    these queues.
+    these queues. steerable: the upstreams whose answers take messages while they run.
     """
 
     def __init__(
@@ -90,11 +90,13 @@ class Generations:
         budget: StorageBudget | None = None,
         *,
         jobs: GenerationJobs | None = None,
+        steerable: Collection[str] = (),
     ) -> None:
         self._budget = budget
         self._events = events
         self._store = store
         self._queue = queue
+        self._steerable = steerable
         self._jobs = jobs or GenerationJobs(events, store, queue, queues)
 
     async def start(
@@ -109,13 +111,15 @@ class Generations:
         user: the user id. idempotency_key: None means a new generation each time; the same key of
         the same user finds the generation that it started before. on_busy: what happens when the
         chat of the request has a generation that has not ended.
-        Return the id and the position just before the first event.
+        Return the id and the position just before the first event, or the answer that has got the
+        message of the request (CreatedGeneration.steered).
         Raise Conflict when the key or the chat forbids it, TooManyRequests when too many requests
         are queued or stored, BrokerUnavailable.
         """
         channel = channel_for(user, request.topic)
         generation = new_generation_id(partition_of(channel))
-        record = Generation(id=generation, user=user, request=request)
+        steerable = request.upstream in self._steerable
+        record = Generation(id=generation, user=user, request=request, steerable=steerable)
         size_bytes = len(msgspec.json.encode(request))
         owner = user or record.channel  # without a user, the topic has the limits of one
         await self._charge(owner, size_bytes)
@@ -126,6 +130,9 @@ class Generations:
             raise
         if not created.new:
             await self._refund(owner, size_bytes)
+        if created.steered is not None:
+            await self._queue.broadcast_notice(created.generation)
+            return created
         for stopped in created.stopped:
             await self._finish_stop(stopped, user)
         # A queued generation may have failed to reach the queue, so its job is added again. A
@@ -238,6 +245,31 @@ class Generations:
             await self._finish_stop(generation, user)
         return result
 
+    async def steer(
+        self, record: Generation, message: Mapping[str, Any], by: str, idempotency_key: str | None
+    ) -> int:
+        """Send a message to the producer of an answer, on whichever worker it runs.
+
+        record: as it was read. message: in the form of OpenAI's chat completions. by: the user.
+        Return the number of the message; the same idempotency key of the same answer has the first
+        one. Raise NotFound, TooManyRequests, BrokerUnavailable, and Conflict when the key was used
+        with another message, or the answer has ended, takes no messages, or no more.
+        """
+        encoded = encode_json(message)
+        owner = record.user or record.channel
+        await self._charge(owner, len(encoded))
+        is_new = False
+        try:
+            result = await self._store.steer(record, encoded, by, idempotency_key)
+            is_new = result is not None and result[1]
+        finally:
+            if not is_new:
+                await self._refund(owner, len(encoded))
+        if result is None:
+            raise generation_not_found()
+        await self._queue.broadcast_notice(record.id)
+        return result[0]
+
     async def delete(self, generation: str, user: str) -> None:
         """Delete the record of a generation that has ended. Its events stay in the log.
 
@@ -301,7 +333,7 @@ class Generations:
         by = record.stop_requested_by or by
         has_worker = record.attempt and record.external is None
         if has_worker or not await self._jobs.end(record, Status.STOPPED, {"by": by}):
-            await self._queue.broadcast_stop(generation)
+            await self._queue.broadcast_notice(generation)
 
 
 def _build_events(record: Generation) -> list[tuple[str, bytes]]:

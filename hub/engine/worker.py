@@ -98,7 +98,7 @@ class Worker:
 
     async def run_stops(self) -> None:
         """Pass stop requests on to the jobs of this worker, until cancelled."""
-        async for generation in self._queue.stops():
+        async for generation in self._queue.notices():
             await self._signal_stop(generation)
 
     async def run_leases(self) -> None:

@@ -13,6 +13,7 @@ class OnBusy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ON_BUSY_REJECT: _ClassVar[OnBusy]
     ON_BUSY_ENQUEUE: _ClassVar[OnBusy]
     ON_BUSY_INTERRUPT: _ClassVar[OnBusy]
+    ON_BUSY_STEER: _ClassVar[OnBusy]
 
 class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -22,6 +23,7 @@ ON_BUSY_ALLOW: OnBusy
 ON_BUSY_REJECT: OnBusy
 ON_BUSY_ENQUEUE: OnBusy
 ON_BUSY_INTERRUPT: OnBusy
+ON_BUSY_STEER: OnBusy
 ON_DISCONNECT_CONTINUE: OnDisconnect
 ON_DISCONNECT_STOP: OnDisconnect
 

@@ -49,6 +49,15 @@ _STARTED: Final = json(
 )
 
 
+STEERED: Final = json(
+    200,
+    StartResponse,
+    "With `on_busy: steer`: the answer that runs in the chat has got the message. `generation` is "
+    "its id, and `cursor` the position just before `generation.steered`.",
+    headers=LOCATED,
+)
+
+
 class GenerationRoutes:
     """The routes that start and stop generations."""
 
@@ -76,7 +85,7 @@ class GenerationRoutes:
         security=USER,
         parameters=[OPEN_USER, IDEMPOTENCY_KEY],
         body=json_body(GenerateBody),
-        responses=[_STARTED],
+        responses=[_STARTED, STEERED],
         refuses=[404, 409, 429],
         long_lived=True,
         streamed_by="streamGeneration",
@@ -186,6 +195,6 @@ class GenerationRoutes:
 def _started(created: CreatedGeneration, channel: Channel) -> web.Response:
     return json_response(
         StartResponse(created.generation, format_cursor({channel: created.position})),
-        status=202,
+        status=202 if created.steered is None else 200,
         headers={"Location": f"/generations/{created.generation}"},
     )

@@ -35,6 +35,17 @@ from hub.ports.clock import Clock
 _PARSED_AT_ONCE: Final = 500  # items, without a pause for other requests
 
 
+class SteeredResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer that has got the message, and the position just before `generation.steered`."""
+
+    generation: str
+    cursor: str
+
+
+class StartedAgain(SteeredResponse, frozen=True):
+    """A new attempt at an answer, or the answer of the chat that has got the message."""
+
+
 class ProducerRoutes:
     """The routes of the internal listener that need the scope `produce`."""
 
@@ -65,7 +76,13 @@ class ProducerRoutes:
         body=json_body(ProduceBody),
         responses=[
             json(201, AttemptResponse, "Your process posts the parts.", headers=LOCATED),
-            json(200, AttemptResponse, "A new attempt with the same `id`.", headers=LOCATED),
+            json(
+                200,
+                StartedAgain,
+                "A new attempt with the same `id`; or, with `on_busy: steer`, the answer that runs "
+                "in the chat has got the message.",
+                headers=LOCATED,
+            ),
             json(202, StartResponse, "An upstream answers.", headers=LOCATED),
         ],
         refuses=[409, 429],
@@ -84,7 +101,7 @@ class ProducerRoutes:
         cursor = format_start(channel_for(body.to.user or "", body.to.topic), started.position)
         return json_response(
             StartResponse(started.generation, cursor),
-            status=202,
+            status=202 if started.steered is None else 200,
             headers={"Location": f"/generations/{started.generation}"},
         )
 

@@ -12,7 +12,15 @@ from hub.core.cursor import Position
 from hub.core.event import digest
 from hub.core.external_producer import LeaseState
 from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
-from hub.error_codes import CHAT_BUSY, IDEMPOTENCY_KEY_REUSED, TOO_MANY_GENERATIONS
+from hub.core.steering import MAX_STEERING_BYTES, MAX_STEERING_MESSAGES
+from hub.error_codes import (
+    CHAT_BUSY,
+    ENDED,
+    IDEMPOTENCY_KEY_REUSED,
+    NOT_STEERABLE,
+    STEERING_FULL,
+    TOO_MANY_GENERATIONS,
+)
 from hub.errors import Conflict, TooManyRequests
 
 MAX_OPEN_PER_CHAT: Final = 1000
@@ -25,6 +33,8 @@ class CreatedGeneration(msgspec.Struct, frozen=True):
     position: the position in its channel just before its first event.
     new: False when the idempotency key had created it before. waits: whether it may not begin yet,
     so that it gets no job. stopped: the generations of its chat that were asked to stop for it.
+    steered: the number of the message that an earlier generation of its chat has got instead, whose
+    id this then is; the position is just before `generation.steered`. None otherwise.
     """
 
     generation: str
@@ -32,6 +42,7 @@ class CreatedGeneration(msgspec.Struct, frozen=True):
     new: bool
     waits: bool = False
     stopped: Sequence[str] = ()
+    steered: int | None = None
 
 
 class GenerationSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +92,11 @@ def request_digest(request: GenerationRequest) -> str:
     return digest(msgspec.json.encode(msgspec.structs.replace(request, trace="")))
 
 
+def steering_digest(message: bytes) -> str:
+    """Return a digest that is the same for a repeated message. message: JSON."""
+    return digest(message)
+
+
 def key_reused() -> Conflict:
     """Return the error of an idempotency key that has created a generation for another request."""
     return Conflict(
@@ -97,6 +113,30 @@ def chat_busy(running: str) -> Conflict:
         code=CHAT_BUSY,
         path="on_busy",
         generation=running,
+    )
+
+
+def generation_ended(generation: str) -> Conflict:
+    """Return the error of a message for an answer that has ended, or is about to stop."""
+    return Conflict("this answer has ended", code=ENDED, generation=generation)
+
+
+def not_steerable(generation: str) -> Conflict:
+    """Return the error of a message for an answer whose producer takes none."""
+    return Conflict(
+        "an LLM endpoint gives this answer, and takes no messages while it does",
+        code=NOT_STEERABLE,
+        generation=generation,
+    )
+
+
+def steering_full(generation: str) -> Conflict:
+    """Return the error of a message for an answer that has as many as it may have."""
+    return Conflict(
+        f"this answer takes no more messages: at most {MAX_STEERING_MESSAGES}, and "
+        f"{MAX_STEERING_BYTES} bytes of all",
+        code=STEERING_FULL,
+        generation=generation,
     )
 
 
@@ -130,10 +170,24 @@ class GenerationStore(Protocol):
         one only while that record exists.
         on_busy: what happens when the chat of the request has a generation that has not ended. A
         generation that waits (CreatedGeneration.waits) cannot begin before the others have ended. A
-        user interrupts only own generations: with an open one of another user the chat is busy.
+        user interrupts and steers only own generations: with an open one of another user the chat
+        is busy. With STEER the request has a message of the user.
         A second call with the same generation changes nothing.
-        Raise Conflict when the key has created a record for another request, or when the chat is
-        busy; TooManyRequests when MAX_OPEN_PER_CHAT of the chat have not ended.
+        Raise Conflict when the key has created a record for another request, when the chat is busy,
+        or when its generation takes no messages, or no more; TooManyRequests when MAX_OPEN_PER_CHAT
+        of the chat have not ended.
+        """
+        ...
+
+    async def steer(
+        self, generation: Generation, message: bytes, by: str, idempotency_key: str | None
+    ) -> tuple[int, bool] | None:
+        """Store a message for a generation (core/steering.py), and publish `generation.steered`.
+
+        generation: as it was read. message: JSON. by: the user who sends it.
+        Return the number of the message, and whether this call has stored it; None when there is no
+        such record. Raise Conflict when the key was used with another message, or the generation
+        has ended, takes no messages, or no more.
         """
         ...
 

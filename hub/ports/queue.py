@@ -129,16 +129,18 @@ class GenerationQueue(Protocol):
         """Return at most `limit` jobs of the queues that this process uses."""
         ...
 
-    async def broadcast_stop(self, generation: str) -> None:
-        """Notify every worker that listens now. The record keeps the stop request itself."""
+    async def broadcast_notice(self, generation: str) -> None:
+        """Notify every worker that listens now: the record has a stop request, a new input or a new
+        message.
+        """
         ...
 
-    def stops(self) -> AsyncIterator[str]:
-        """Yield the generations that are to stop, until the iterator is closed."""
+    def notices(self) -> AsyncIterator[str]:
+        """Yield the generations whose records to look at, until the iterator is closed."""
         ...
 
     async def run(self) -> None:
-        """Hold the connections on which jobs and stop requests arrive, until cancelled.
+        """Hold the connections on which jobs and notices arrive, until cancelled.
 
         A process that only enqueues, withdraws or lists jobs does not need this task.
         """

@@ -9,6 +9,7 @@ from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
+from hub.ports.events import Publication
 from hub.testing.claims import MemoryJobClaims
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
 from hub.testing.generations import MemoryGenerationStore
@@ -44,7 +45,9 @@ class MemoryBackend:
     ) -> None:
         self.is_unavailable = False
         self.subscriptions = MemorySubscriptions(self.check_available)
-        self.generations = MemoryGenerationStore(self._head_of, self.check_available, now)
+        self.generations = MemoryGenerationStore(
+            self._head_of, self._append, self.check_available, now
+        )
         self.events = MemoryEventLog(
             self.subscriptions,
             self.generations.apply,
@@ -64,6 +67,9 @@ class MemoryBackend:
 
     def _head_of(self, channel: Channel) -> Position:
         return self.events.head_of(channel)
+
+    def _append(self, channel: Channel, name: str, data: bytes) -> None:
+        self.events.append(Publication(channel=channel, name=name, data=data))
 
     def check_available(self) -> None:
         """Raise BrokerUnavailable while `is_unavailable` is true."""

@@ -129,6 +129,12 @@ class MemoryEventLog:
         heads = {c: self._logs[c].head if c in self._logs else None for c in channels}
         return {c: head if head is not None and head.offset else None for c, head in heads.items()}
 
+    def append(self, publication: Publication) -> None:
+        """Publish an event that the store of generations has."""
+        written: list[Event] = []
+        self._publish(publication, written)
+        self._subscriptions.notify(written)
+
     def head_of(self, channel: Channel) -> Position:
         """Return the position of the channel's newest event."""
         return self._log(channel).head

@@ -10,6 +10,7 @@ import msgspec
 
 from hub.core.channel import Channel, user_channel
 from hub.core.cursor import Position
+from hub.core.event import encode_json
 from hub.core.external_producer import LeaseState
 from hub.core.generation import (
     Generation,
@@ -21,6 +22,13 @@ from hub.core.generation import (
     UpdateKind,
     apply_update,
 )
+from hub.core.steering import (
+    MAX_STEERING_BYTES,
+    MAX_STEERING_MESSAGES,
+    STEERED,
+    SteeringMessage,
+    last_user_message,
+)
 from hub.ports.events import Outcome
 from hub.ports.generations import (
     MAX_LISTED_PER_USER,
@@ -31,8 +39,12 @@ from hub.ports.generations import (
     OpenGeneration,
     chat_busy,
     chat_full,
+    generation_ended,
     key_reused,
+    not_steerable,
     request_digest,
+    steering_digest,
+    steering_full,
 )
 
 
@@ -40,23 +52,27 @@ class MemoryGenerationStore:
     """Implements ports.generations.GenerationStore.
 
     records: every record by its id; a test may look at it and change it.
-    head_of: returns the position of a channel's newest event. now: returns the time in seconds.
+    head_of: returns the position of a channel's newest event. append: publishes an event to a
+    channel. now: returns the time in seconds.
     """
 
     def __init__(
         self,
         head_of: Callable[[Channel], Position],
+        append: Callable[[Channel, str, bytes], None],
         check_available: Callable[[], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self.records: dict[str, Generation] = {}
         self._head_of = head_of
+        self._append = append
         self._check_available = check_available
         self._now = now
         self._lease_ends: dict[str, float] = {}  # of external producers, by generation
         self._last_sweep = -math.inf
         self._by_key: dict[tuple[Channel, str, str], tuple[CreatedGeneration, str]] = {}
         self._by_chat: dict[tuple[Channel, str], list[str]] = {}
+        self._steering_keys: dict[tuple[str, str], tuple[int, str]] = {}  # number and digest
 
     async def create(
         self,
@@ -76,8 +92,13 @@ class MemoryGenerationStore:
         existing = self.records.get(generation.id)
         if existing is not None and existing.after is not None:
             return CreatedGeneration(generation.id, existing.after, new=True, waits=existing.waits)
-        waits, stopped = self._join_chat(generation, on_busy)
         head = self._head_of(generation.channel)
+        steered = self._steer_open(generation, head) if on_busy is OnBusy.STEER else None
+        if steered is not None:
+            if idempotency_key:
+                self._by_key[key] = steered, digest
+            return steered
+        waits, stopped = self._join_chat(generation, on_busy)
         created = CreatedGeneration(generation.id, head, new=True, waits=waits, stopped=stopped)
         self.records[generation.id] = msgspec.structs.replace(
             generation, after=head, requested_at=self._now(), waits=waits
@@ -97,6 +118,8 @@ class MemoryGenerationStore:
         open_ = self._open_before(generation)
         if not open_ or on_busy is OnBusy.ALLOW:
             return False, []
+        if on_busy is OnBusy.STEER:
+            return True, []
         if on_busy is OnBusy.REJECT:
             raise chat_busy(open_[0].id)
         others = [record for record in open_ if record.user != generation.user]
@@ -112,6 +135,53 @@ class MemoryGenerationStore:
                 record, status=Status.STOPPING, stop_requested_by=generation.user
             )
         return True, [record.id for record in stopped]
+
+    def _steer_open(self, generation: Generation, head: Position) -> CreatedGeneration | None:
+        """Send the message of a request to the answer of its chat, None if there is none."""
+        for record in self._open_before(generation):
+            if record.status is not Status.STOPPING:
+                if record.user != generation.user:
+                    raise chat_busy(record.id)
+                message = encode_json(last_user_message(generation.request.messages))
+                n = self._steer(record, message, generation.user)
+                return CreatedGeneration(record.id, head, new=False, steered=n)
+        return None
+
+    async def steer(
+        self, generation: Generation, message: bytes, by: str, idempotency_key: str | None
+    ) -> tuple[int, bool] | None:
+        self._check_available()
+        record = self.records.get(generation.id)
+        if record is None:
+            return None
+        key, digest = (generation.id, idempotency_key or ""), steering_digest(message)
+        if idempotency_key and key in self._steering_keys:
+            n, first_digest = self._steering_keys[key]
+            if digest != first_digest:
+                raise key_reused()
+            return n, False
+        n = self._steer(record, message, by)
+        if idempotency_key:
+            self._steering_keys[key] = n, digest
+        return n, True
+
+    def _steer(self, record: Generation, message: bytes, by: str) -> int:
+        """Store and publish a message, and return its number. Raise Conflict."""
+        if record.status.ended or record.status is Status.STOPPING:
+            raise generation_ended(record.id)
+        if not record.steerable:
+            raise not_steerable(record.id)
+        n = len(record.steering)
+        sizes = [len(encode_json(each.message)) for each in record.steering]
+        if n >= MAX_STEERING_MESSAGES or sum(sizes) + len(message) > MAX_STEERING_BYTES:
+            raise steering_full(record.id)
+        steered = SteeringMessage(n, msgspec.json.decode(message), by)
+        self.records[record.id] = msgspec.structs.replace(
+            record, steering=(*record.steering, steered)
+        )
+        data = {"generation": record.id, **msgspec.to_builtins(steered)}
+        self._append(record.channel, STEERED, encode_json(data))
+        return n
 
     def _open_before(self, generation: Generation) -> list[Generation]:
         """Return the open generations of the same chat that were created before this one."""

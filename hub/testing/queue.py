@@ -133,11 +133,11 @@ class MemoryGenerationQueue:
         jobs = [*self._jobs.values(), *self._fair_queue.waiting()]
         return JobPage([job.generation for job in jobs[:limit]], len(jobs))
 
-    async def broadcast_stop(self, generation: str) -> None:
+    async def broadcast_notice(self, generation: str) -> None:
         for listener in self._stop_listeners:
             listener.put_nowait(generation)
 
-    async def stops(self) -> AsyncIterator[str]:
+    async def notices(self) -> AsyncIterator[str]:
         listener: asyncio.Queue[str] = asyncio.Queue()
         self._stop_listeners.add(listener)
         try:

@@ -20,6 +20,7 @@ class TracedGenerationStore:
         self.newest_of_chat = store.newest_of_chat
         self.next_of_chat = store.next_of_chat
         self.list_of_user = store.list_of_user
+        self.steer = store.steer
         self.discard = store.discard
         self.delete = store.delete
         self.stop_requested_by = store.stop_requested_by

@@ -35,6 +35,7 @@ from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.request_metrics import RequestMetrics
 from hub.http.static_files import JsClientRoutes, StaticFiles
+from hub.http.steering import SteeringRoutes
 from hub.http.streams import HttpStreams
 from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
@@ -69,6 +70,7 @@ def public_application(
         ),
         GenerationRoutes(generations, generation_streams, user_authenticator, requests),
         OwnGenerationRoutes(generations, generation_streams, user_authenticator),
+        SteeringRoutes(generations, user_authenticator),
         *compat_routes(
             CompatRequests(
                 generations,

@@ -183,6 +183,11 @@ def pinned_upstreams(settings: Settings) -> Collection[str]:
     return {name for name, each in settings.upstreams.items() if each.version_policy == "pinned"}
 
 
+def steerable_upstreams(settings: Settings) -> Collection[str]:
+    """Return the upstreams whose answers take messages while they run: functions and queues."""
+    return {name for name, each in settings.upstreams.items() if not each.is_endpoint}
+
+
 def queue_by_upstream(settings: Settings) -> Mapping[str, str]:
     """Return the name of each upstream's queue."""
     return {name: each.find_queue(name) for name, each in settings.upstreams.items()}

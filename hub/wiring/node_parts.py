@@ -37,6 +37,7 @@ from hub.wiring.backend import (
     claim_retries,
     known_models,
     queue_by_upstream,
+    steerable_upstreams,
 )
 from hub.wiring.tracing import Tracing
 
@@ -124,7 +125,14 @@ def build_node_parts(
             metrics=metrics,
         ),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
-        generations=Generations(backend.events, store, backend.queue, budget=budget, jobs=jobs),
+        generations=Generations(
+            backend.events,
+            store,
+            backend.queue,
+            budget=budget,
+            jobs=jobs,
+            steerable=steerable_upstreams(settings),
+        ),
         producers=producers,
         claims=Claims(
             backend.claims,

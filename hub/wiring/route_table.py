@@ -34,6 +34,7 @@ from hub.http.producer_control import ProducerControlRoutes
 from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.static_files import JsClientRoutes
+from hub.http.steering import SteeringRoutes
 from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
@@ -59,6 +60,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         WebSocketRoutes,
         GenerationRoutes,
         OwnGenerationRoutes,
+        SteeringRoutes,
         TicketRoutes,
         *DIALECTS,
         JsClientRoutes,

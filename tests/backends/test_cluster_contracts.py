@@ -19,6 +19,7 @@ from hub.testing.contracts import (
     ChatsContract,
     OpenBackend,
     QueueContract,
+    SteeringContract,
     TopicAnswersContract,
 )
 from tests.redis_backend import redis_backend
@@ -75,6 +76,11 @@ async def open_backend(deployment: tuple[str, list[TcpServer]]) -> AsyncIterator
         yield open_one
     keys = [key for server in servers for key in server.ask("KEYS", "*")]
     assert [key for key in keys if not key.startswith(f"{PREFIX}{{hub:p".encode())] == []
+
+
+@on_cluster
+class TestSteering(SteeringContract):
+    """On a Cluster."""
 
 
 @on_cluster

@@ -18,6 +18,7 @@ from hub.testing.contracts import (
     GenerationsContract,
     OpenBackend,
     QueueContract,
+    SteeringContract,
     TicketsContract,
     TopicAnswersContract,
     TopicPresenceContract,
@@ -66,6 +67,11 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
 
 @everywhere
 class TestEvents(EventsContract):
+    """Every kind."""
+
+
+@everywhere
+class TestSteering(SteeringContract):
     """Every kind."""
 
 

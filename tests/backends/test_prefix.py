@@ -48,7 +48,7 @@ class Hub:
 
     async def collect_stops(self) -> None:
         """Collect the stop requests until cancelled."""
-        async for generation in self.backend.queue.stops():
+        async for generation in self.backend.queue.notices():
             self.stops.append(generation)
 
 
@@ -152,7 +152,7 @@ async def send_until_received(hub: Hub, message: bytes) -> None:
     async with asyncio.timeout(30):
         while message not in hub.commands or message.decode() not in hub.stops:
             await hub.backend.commands.broadcast(message)
-            await hub.backend.queue.broadcast_stop(message.decode())
+            await hub.backend.queue.broadcast_notice(message.decode())
             await asyncio.sleep(0.01)
 
 

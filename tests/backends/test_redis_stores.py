@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.backends.redis.client import open_client
@@ -15,6 +16,7 @@ from hub.backends.redis.keys import (
     JOBS_COUNTS,
     JOBS_GROUP,
     JOBS_WAITING,
+    generation_idempotency_key,
     jobs_stream,
     open_generations_key,
 )
@@ -25,6 +27,7 @@ from hub.core.generation import (
     GenerationRequest,
     GenerationUpdate,
     Message,
+    OnBusy,
     Status,
     UpdateKind,
     new_generation_id,
@@ -33,6 +36,7 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.ports.events import Publication
 from hub.ports.queue import GenerationQueue, JobState, Lease
 from hub.ports.tickets import Ticket
+from hub.settings import Settings
 from tests.conftest import OpenedRedis, missing
 from tests.redis_backend import redis_backend
 from tests.topologies import TcpServer, fake_clock, free_ports, valkey_binary
@@ -147,6 +151,33 @@ async def test_open_record_outlives_a_clock_that_is_ahead(real_redis: OpenedRedi
     assert min(await publish(UpdateKind.DELTA, entries=b"a")) > 86_400
     assert max(await publish(UpdateKind.END, index=1, status=Status.DONE)) <= 3600
     assert not await client.exists(open_generations_key(partition_of(user_channel("alice"))))
+
+
+async def test_idempotency_key_lives_as_long_as_the_record(real_redis: OpenedRedis) -> None:
+    """While the answer runs, however long that takes, and `ttl_seconds` after its end."""
+    backend = redis_backend(real_redis.hub_client)
+    request = GenerationRequest([Message("user", "hi")], upstream="u", model="m", chat="c")
+    partition = partition_of(user_channel("alice"))
+    record = Generation(new_generation_id(partition), "alice", request, steerable=True)
+    await backend.generations.create(record, "first")
+    again = msgspec.structs.replace(record, id=new_generation_id(partition))
+    await backend.generations.create(again, "second", OnBusy.STEER)
+    names = [
+        generation_idempotency_key(record.channel, "alice", key) for key in ("first", "second")
+    ]
+    open_ms = Settings().log.position_ttl_seconds * 1000
+    for name in names:
+        assert await real_redis.client.pttl(name) > open_ms - 60_000
+        await real_redis.client.pexpire(name, 1000)
+    await backend.generations.take_open(1e-9)
+    for name in names:
+        assert await real_redis.client.pttl(name) > open_ms - 60_000
+    await real_redis.client.pexpire(names[1], 1000)
+    update = GenerationUpdate(record.id, 0, UpdateKind.END, Status.STOPPED)
+    end = Publication(channel=record.channel, name="n", data=b"{}", update=update)
+    await backend.events.publish([end])
+    ended_ms = Settings().generations.ttl_seconds * 1000
+    assert ended_ms - 60_000 < await real_redis.client.pttl(names[1]) <= ended_ms
 
 
 async def test_lease_that_was_renewed_in_the_future(short_path: Path) -> None:

@@ -83,8 +83,11 @@ async def test_enqueued_answer_has_no_job(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("body", "path", "words"),
     [
-        ({"chat": "c", "on_busy": "steer"}, "on_busy", "comes with a later version"),
-        ({"chat": "c", "on_busy": "wait"}, "on_busy", "one of allow, reject, enqueue, interrupt"),
+        (
+            *({"chat": "c", "on_busy": "wait"}, "on_busy"),
+            "one of allow, reject, enqueue, interrupt, steer",
+        ),
+        ({"on_busy": "steer"}, "chat", "needs chat"),
         ({"chat": "c", "on_busy": ""}, "on_busy", "one of allow"),
         ({"on_busy": "reject"}, "chat", "needs chat"),
         ({"chat": ""}, "chat", "1 to 128 printable characters"),

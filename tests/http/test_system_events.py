@@ -165,6 +165,11 @@ async def test_every_event_is_as_described(hub: Hub) -> None:
         await checker.read_until("generation.done")
         await continue_generation(hub)
         await checker.read_until("generation.done")
+        body = {"prompt": "hi", "upstream": "support"}
+        _, steerable = await hub.call("POST", "/generations?user=alice", json=body)
+        path = f"/generations/{steerable['generation']}/steer?user=alice"
+        await hub.call("POST", path, json={"message": "and a hat"})
+        await checker.read_until("generation.steered")
         await hub.call("DELETE", "/users/alice/connections", internal=True)
         await checker.read_until("hub.bye")
     expected = {*CONTROL_EVENTS, *GENERATION_EVENTS} - {"hub.expiring", "generation.snapshot"}

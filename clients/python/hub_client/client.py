@@ -133,7 +133,8 @@ class HubClient:
         params: model parameters, such as `temperature`.
         chat: your id of the conversation. on_busy: what happens while an answer of the chat has not
         ended: `allow` (default) runs both, `reject` raises BadRequest, whose `generation` is that
-        answer, `enqueue` waits for it, and `interrupt` stops it.
+        answer, `enqueue` waits for it, `interrupt` stops it, and `steer` sends it the prompt and
+        returns it.
         topic: the topic whose followers get the answer, in place of the user; the token needs the
         claim `ask_topics`.
         idempotency_key: the same key again returns the same answer. The client creates one when it

@@ -23,7 +23,8 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     params: model parameters, such as `temperature`, which the hub passes on to the upstream. chat:
     the id of the conversation. on_busy: what happens while an answer of the chat has not ended:
-    `allow`, `reject`, `enqueue` or `interrupt`. topic: the topic whose followers get the answer.
+    `allow`, `reject`, `enqueue`, `interrupt` or `steer`. topic: the topic whose followers get the
+    answer.
     """
 
     model: str | None = None

@@ -42,7 +42,7 @@ from hub.ports.events import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_PUBLISH_PARTS: Final = ("channel_head", "lease", "chat", "publish")
+_PUBLISH_PARTS: Final = ("channel_head", "append", "lease", "chat", "publish")
 _PUBLISH: Final = Script(_PACKAGE, *_PUBLISH_PARTS)
 _PUBLISH_ENDS: Final = Script(_PACKAGE, *_PUBLISH_PARTS, needs_memory=False)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
@@ -97,6 +97,15 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         return self.all if channel == ALL else self.topic
 
 
+def channel_retention(retention: Retention, channel: Channel) -> str:
+    """Return the retention of a channel as append.lua takes it."""
+    return _encode_retention(retention.of(channel))
+
+
+def _encode_retention(keep: ChannelRetention) -> str:
+    return f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}"
+
+
 class ReplicaWait(msgspec.Struct, frozen=True):
     """How durable publications wait for replicas.
 
@@ -127,9 +136,7 @@ class RedisEventLog:
             to_milliseconds(retention.generation_ttl_seconds),
         )
         kinds = (retention.user, retention.topic, retention.all)
-        self._channel_retentions = [
-            f"{keep.max_events} {keep.max_bytes} {keep.ttl_ms}" for keep in kinds
-        ]
+        self._channel_retentions = [_encode_retention(keep) for keep in kinds]
         self._lane = PublishLane(self._send, waits=False)
         self._durable_lane = self._lane
         if replica_wait is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -16,7 +17,8 @@ from hub.backends.redis.client import (
     generation_idempotency_key,
     generation_keys,
 )
-from hub.backends.redis.events import Retention, to_milliseconds
+from hub.backends.redis.client.connection import Argument
+from hub.backends.redis.events import Retention, channel_retention, to_milliseconds
 from hub.backends.redis.keys import (
     JOBS_PARTITION,
     LAST_SWEEP,
@@ -27,6 +29,7 @@ from hub.backends.redis.keys import (
 )
 from hub.core.channel import PARTITIONS, Channel, partition_of, user_channel
 from hub.core.cursor import Position, new_epoch
+from hub.core.event import digest, encode_json
 from hub.core.external_producer import AttemptNotes, ExternalState, LeaseState, Progress
 from hub.core.generation import (
     Generation,
@@ -36,6 +39,13 @@ from hub.core.generation import (
     StopResult,
     partition_of_generation,
 )
+from hub.core.steering import (
+    MAX_STEERING_BYTES,
+    MAX_STEERING_MESSAGES,
+    SteeringMessage,
+    last_user_message,
+)
+from hub.errors import CallerError
 from hub.ports.generations import (
     MAX_LISTED_PER_USER,
     MAX_OPEN_PER_CHAT,
@@ -45,14 +55,23 @@ from hub.ports.generations import (
     OpenGeneration,
     chat_busy,
     chat_full,
+    generation_ended,
     key_reused,
+    not_steerable,
     request_digest,
+    steering_digest,
+    steering_full,
 )
 
 _PACKAGE: Final = "hub.backends.redis"
 _CREATE: Final = Script(
-    *(_PACKAGE, "channel_head", "chat", "user_generations", "create_generation"),
+    *(_PACKAGE, "channel_head", "append", "chat", "steering", "user_generations"),
+    "create_generation",
     is_repeatable=True,
+)
+_STEER: Final = Script(
+    *(_PACKAGE, "channel_head", "append", "chat", "steering", "steer_generation"),
+    is_repeatable=True,  # each message has a key
 )
 _ADD_TO_USER: Final = Script(
     _PACKAGE, "channel_head", "user_generations", "add_to_user", is_repeatable=True
@@ -75,6 +94,19 @@ _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(
     _PACKAGE, "channel_head", "lease", "take_open_generations", needs_memory=False
 )
+_CHAT_REFUSALS: Final[Mapping[bytes, Callable[[str], CallerError]]] = {
+    b"busy": chat_busy,
+    b"full": lambda _: chat_full(),
+    b"relay": not_steerable,
+    b"steering_full": steering_full,
+}
+_STEERING_REFUSALS: Final[Mapping[bytes, Callable[[str], CallerError]]] = {
+    b"ended": generation_ended,
+    b"relay": not_steerable,
+    b"full": steering_full,
+    b"reused": lambda _: key_reused(),
+}
+_decode_steering: Final = msgspec.json.Decoder(SteeringMessage).decode
 _MAX_OPEN_PER_PARTITION: Final = 100  # of one check; the others are read in the next ones
 _MAX_SUMMARIES: Final = 100  # of one call
 
@@ -86,6 +118,9 @@ class RedisGenerationStore:
         self._client = client
         self._head_ttl_ms = to_milliseconds(retention.position_ttl_seconds)
         self._record_ttl_ms = to_milliseconds(retention.generation_ttl_seconds)
+        self._open_ttl_ms = max(self._head_ttl_ms, self._record_ttl_ms)
+        self._retention = retention
+        self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
 
     async def create(
         self,
@@ -98,6 +133,8 @@ class RedisGenerationStore:
         record = generation_keys(generation.id)
         if record is None:
             raise ValueError(f"not the id of a generation: {generation.id!r}")
+        if on_busy is OnBusy.STEER:  # so that a repeated call sends no second message
+            idempotency_key = idempotency_key or generation.id
         idempotency = (
             generation_idempotency_key(generation.channel, generation.user, idempotency_key)
             if idempotency_key
@@ -121,12 +158,18 @@ class RedisGenerationStore:
             on_busy.value,
             MAX_OPEN_PER_CHAT,
             MAX_LISTED_PER_USER if is_listed else "",
+            "1" if generation.steerable else "",
+            *(self._steering_arguments(generation) if on_busy is OnBusy.STEER else ()),
         )
         (reply,) = await self._client.run([ScriptCall(_CREATE, record.partition, keys, arguments)])
         if not reply:
             raise key_reused()
-        if reply[0] in (b"busy", b"full"):
-            raise chat_busy(reply[1].decode()) if reply[0] == b"busy" else chat_full()
+        if refusal := _CHAT_REFUSALS.get(reply[0]):
+            raise refusal(reply[1].decode())
+        if reply[0] == b"steered":
+            steered, epoch, offset, n = reply[1:]
+            position = Position(epoch.decode(), offset)
+            return CreatedGeneration(steered.decode(), position, new=False, steered=n)
         generation_id, epoch, offset, new, *more = reply
         waits, *stopped = more or (0,)
         if not is_listed:
@@ -139,10 +182,49 @@ class RedisGenerationStore:
             stopped=[each.decode() for each in stopped],
         )
 
+    def _steering_arguments(self, generation: Generation) -> tuple[Argument, ...]:
+        """Return what create_generation.lua needs to send the newest message to another answer."""
+        message = encode_json(last_user_message(generation.request.messages))
+        return (
+            self._publish_command,
+            channel_retention(self._retention, generation.channel),
+            steering_digest(message),
+            message,
+            encode_json(generation.user),
+            MAX_STEERING_MESSAGES,
+            MAX_STEERING_BYTES,
+        )
+
+    async def steer(
+        self, generation: Generation, message: bytes, by: str, idempotency_key: str | None
+    ) -> tuple[int, bool] | None:
+        keys, channel = generation_keys(generation.id), channel_keys(generation.channel)
+        if keys is None:
+            return None
+        arguments = (
+            self._publish_command,
+            new_epoch(),
+            self._head_ttl_ms,
+            channel_retention(self._retention, generation.channel),
+            digest(b"", idempotency_key or secrets.token_hex(16)),
+            steering_digest(message),
+            message,
+            encode_json(by),
+            MAX_STEERING_MESSAGES,
+            MAX_STEERING_BYTES,
+        )
+        names = (keys.record, channel.head, channel.log)
+        (reply,) = await self._client.run([ScriptCall(_STEER, keys.partition, names, arguments)])
+        if reply[0] == b"gone":
+            return None
+        if refusal := _STEERING_REFUSALS.get(reply[0]):
+            raise refusal(generation.id)
+        n, new = reply
+        return n, bool(new)
+
     async def _add_to_user(self, user: str, generation: bytes) -> None:
         partition, key = user_generations_key(user)
-        ttl_ms = max(self._head_ttl_ms, self._record_ttl_ms)
-        arguments = (generation, MAX_LISTED_PER_USER, ttl_ms)
+        arguments = (generation, MAX_LISTED_PER_USER, self._open_ttl_ms)
         await self._client.run([ScriptCall(_ADD_TO_USER, partition, (key,), arguments)])
 
     async def find(self, generation: str) -> Generation | None:
@@ -269,6 +351,8 @@ class RedisGenerationStore:
             writer=values.get(b"writer", b"").decode(),
             waits=b"waits" in values,
             external=_parse_external(values, now_ms, clock),
+            steerable=b"steerable" in values,
+            steering=_parse_steering(values.get(b"steering", b"")),
         )
         return record, Position(epoch.decode(), offset)
 
@@ -319,7 +403,7 @@ class RedisGenerationStore:
                     _TAKE_OPEN,
                     partition,
                     (open_generations_key(partition),),
-                    (_MAX_OPEN_PER_PARTITION,),
+                    (_MAX_OPEN_PER_PARTITION, self._open_ttl_ms),
                 )
                 for partition in range(PARTITIONS)
             ]
@@ -388,6 +472,12 @@ def _parse_external(
     left_ms = int(until_ms) - now_ms
     is_known = written_in == clock and left_ms <= int(length_ms)
     return ExternalState(progress, notes, int(length_ms) / 1000, is_known and left_ms <= 0)
+
+
+def _parse_steering(text: bytes) -> tuple[SteeringMessage, ...]:
+    """Return the messages of a record; see lua/steering.lua for the field."""
+    lines = text.split(b"\n")[1:]
+    return tuple(_decode_steering(line.split(b" ", 2)[2]) for line in lines)
 
 
 def _parse_position(text: bytes | None) -> Position | None:

@@ -209,12 +209,12 @@ class RedisGenerationQueue:
         generations += [member.decode().split(" ")[3] for member in waiting]
         return JobPage(generations[:limit], total)
 
-    async def broadcast_stop(self, generation: str) -> None:
+    async def broadcast_notice(self, generation: str) -> None:
         command = "SPUBLISH" if self._client.sharded else "PUBLISH"
         await self._client.call_key(JOBS_PARTITION, command, STOPS_CHANNEL, generation)
 
-    async def stops(self) -> AsyncIterator[str]:
-        """See ports.queue.GenerationQueue.stops.
+    async def notices(self) -> AsyncIterator[str]:
+        """See ports.queue.GenerationQueue.notices.
 
         A notice may get lost while the connection is down; the record keeps the stop request.
         """

@@ -12,8 +12,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from hub.api.producer_responses import AttemptResponse
 from hub.api.publish_requests import Recipients
 from hub.core.channel import TopicName, UserId
+from hub.http.producers import StartedAgain, SteeredResponse
 
 _False = Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
 
@@ -55,6 +57,7 @@ class ToAll(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ALTERNATIVES: Final[Mapping[type[Struct], tuple[type[Struct], ...]]] = {
-    Recipients: (ToUser, ToUsers, ToTopic, ToAll)
+    Recipients: (ToUser, ToUsers, ToTopic, ToAll),
+    StartedAgain: (AttemptResponse, SteeredResponse),
 }
 """The alternatives of a type."""

@@ -118,7 +118,7 @@ export interface GenerationRequest {
   /** Your id of the conversation. */
   chat?: string;
   /** What happens while an answer of the chat has not ended. Default: `allow`. */
-  on_busy?: "allow" | "reject" | "enqueue" | "interrupt";
+  on_busy?: "allow" | "reject" | "enqueue" | "interrupt" | "steer";
   /** The topic whose followers get the answer. The page must follow it, too. */
   to?: { topic: string };
   /** The idempotency key: a repeated request with the same key returns the same answer. */

@@ -18,6 +18,7 @@ from hub.testing.contracts.events import EventsContract
 from hub.testing.contracts.generations import GenerationsContract
 from hub.testing.contracts.node import BackendOptions, OpenBackend
 from hub.testing.contracts.queue import QueueContract
+from hub.testing.contracts.steering import SteeringContract
 from hub.testing.contracts.stores import (
     CommandsContract,
     TicketsContract,
@@ -34,6 +35,7 @@ __all__ = [
     "GenerationsContract",
     "OpenBackend",
     "QueueContract",
+    "SteeringContract",
     "TicketsContract",
     "TopicAnswersContract",
     "TopicPresenceContract",

@@ -156,7 +156,7 @@ class QueueContract:
         received: list[str] = []
 
         async def listen(queue: GenerationQueue) -> None:
-            async with aclosing(queue.stops()) as stops:  # type: ignore[type-var]
+            async with aclosing(queue.notices()) as stops:  # type: ignore[type-var]
                 async for generation in stops:
                     received.append(generation)
                     return
@@ -167,7 +167,7 @@ class QueueContract:
         async with asyncio.timeout(30):
             # A stop that is sent before the listeners are subscribed is lost, so it is repeated.
             while not all(listener.done() for listener in listeners):
-                await workers.first.broadcast_stop("a")
+                await workers.first.broadcast_notice("a")
                 await asyncio.sleep(0)
         assert received == ["a", "a"]
 

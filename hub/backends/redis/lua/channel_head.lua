@@ -45,6 +45,12 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- Lets a key live for at least ttl_ms more.
+local function extend_ttl(key, ttl_ms)
+  redis.call('PEXPIRE', key, ttl_ms, 'NX')
+  redis.call('PEXPIRE', key, ttl_ms, 'GT')
+end
+
 -- Returns the blank epoch of the partition, and all accepted ones as epochs that a head continues.
 local function read_blank(head_key, run_id, new_epoch, ttl_ms)
   local key = string.match(head_key, '^[^}]*}') .. ':blank'

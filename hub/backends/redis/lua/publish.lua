@@ -31,10 +31,7 @@
 --    Nothing is written behind a hole: an index above the number of deltas is refused.
 --    Of an external producer, only the holder of a lease that has not ended writes, and every part
 --    is published once: see rule 1 of core/external_producer.py.
--- 4. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
--- 5. A log lives at least its ttl after its newest event, and a head after its last use. Both ttls
---    are refreshed when an eighth of them has passed.
-local now
+-- 4. See append.lua for what a log holds, and how long it lives.
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
@@ -112,6 +109,9 @@ local function update_generation(data, external, record_key, parts_key, open_key
     end
     redis.call('ZREM', open_key, string.match(record_key, '[^:]+$'))
     ttl_ms = ARGV[6]
+    for key in string.gmatch(redis.call('HGET', record_key, 'beside') or '', '[^\n]+') do
+      extend_ttl(key, ttl_ms)
+    end
   end
   if external then
     redis.call('HSET', record_key, 'progress', external.progress)
@@ -127,43 +127,11 @@ local function update_generation(data, external, record_key, parts_key, open_key
   return nil, stop_requested_by
 end
 
--- Assigns the next offset and appends an event to the log. Returns its epoch and offset.
-local function append(head_key, log_key, name, data, retention, event_ttl_ms)
-  now = now or now_ms()
-  local head = read_head(head_key, log_key, ARGV[1], ARGV[3], ARGV[4], true)
-  local before = head.bytes
-  head.offset = head.offset + 1
-  head.bytes = before + #name + #data
-  local offset = string.format('%d', head.offset)
-  local id = string.format('%d-%d', head.offset, now)
-  if not event_ttl_ms then
-    redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before)
-  else
-    redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before,
-      'x', string.format('%d', now + event_ttl_ms))
-  end
-  if now >= head.refresh_ms or not head.first_ms then
-    local first_ms, first_bytes = head.first_ms or now, head.first_bytes or before
-    redis.call('HSET', head_key, 'o', offset, 'b', head.bytes, 'ft', first_ms, 'fb', first_bytes,
-      't', now + math.floor(math.min(retention.ms, ARGV[4]) / 8))
-    redis.call('PEXPIRE', log_key, math.ceil(retention.ms * 9 / 8))
-    redis.call('PEXPIRE', head_key, math.ceil(ARGV[4] * 9 / 8))
-  else
-    redis.call('HSET', head_key, 'o', offset, 'b', head.bytes)
-  end
-  if head.first_ms and (head.bytes - head.first_bytes > retention.bytes * 9 / 8
-      or now - head.first_ms > retention.ms * 9 / 8) then
-    trim(head_key, log_key, head, now, retention.bytes, retention.ms)
-  end
-  return head.epoch, offset
-end
-
+local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
 local retentions = {}
 local function retention_of(kind)
   if not retentions[kind] then
-    local text = ARGV[({u = 8, t = 9, a = 10})[kind]]
-    local events, bytes, ms = string.match(text, '^(%d+) (%d+) (%d+)$')
-    retentions[kind] = {events = events, bytes = tonumber(bytes), ms = tonumber(ms)}
+    retentions[kind] = parse_retention(ARGV[({u = 8, t = 9, a = 10})[kind]])
   end
   return retentions[kind]
 end
@@ -224,12 +192,12 @@ local function publish()
   end
   local epoch, offset = '', '0'
   if not ephemeral then
-    epoch, offset = append(head_key, log_key, name, data, retention, event_ttl_ms)
+    epoch, offset = append(log, head_key, log_key, name, data, retention, event_ttl_ms)
   end
   if idempotency_key then
     redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', ARGV[5])
   end
-  redis.call(ARGV[2], log_key, epoch .. '-' .. offset .. trace .. '\n' .. name .. '\n' .. data)
+  notify(ARGV[2], log_key, epoch, offset, trace, name, data)
   return {'written', epoch, tonumber(offset), stop_requested_by}
 end
 

@@ -1,19 +1,24 @@
 -- Reads open generations of one partition, those first that were read longest ago.
 -- KEYS  1 open generations, a sorted set: id by the time at which it was created or read last (ms)
--- ARGV  1 run id  2 max generations
+-- ARGV  1 run id  2 max generations  3 ttl of an open record in ms
 -- Reply for each generation {id, attempt, age in ms, 1 if a stop was requested, lease of an external
 --       producer: '' (none), 'held' or 'ended'}
--- Invariant: a member whose record has ended or does not exist is removed.
+-- Invariants
+-- 1. A member whose record has ended or does not exist is removed.
+-- 2. The keys beside an open record (create_generation.lua) live as long as it does.
 local now, reply = now_ms(), {}
 local prefix = string.gsub(KEYS[1], 'open$', 'generation:')
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
-  local record = redis.call('HMGET', prefix .. id, 'status', 'attempt', 'requested_at', 'stop_requested_by', 'lease')
+  local record = redis.call('HMGET', prefix .. id, 'status', 'attempt', 'requested_at', 'stop_requested_by', 'lease', 'beside')
   local status = record[1]
   if not status or status == 'done' or status == 'stopped' or status == 'failed' then
     redis.call('ZREM', KEYS[1], id)
   else
     redis.call('ZADD', KEYS[1], now, id)
     local age = now - math.floor(tonumber(record[3] or 0) * 1000)
+    for key in string.gmatch(record[6] or '', '[^\n]+') do
+      extend_ttl(key, ARGV[3])
+    end
     local lease = ''
     if record[5] then
       lease = has_lease_ended(prefix .. id, ARGV[1], record[5]) and 'ended' or 'held'
