@@ -30,9 +30,10 @@ class Store(_Command, frozen=True):
 
 
 class Save(_Command, frozen=True):
-    """Save a checkpoint behind the parts so far. value: JSON."""
+    """Save a checkpoint behind the parts so far. value: JSON. steering: as in Checkpoint."""
 
     value: msgspec.Raw
+    steering: int = 0
 
 
 class Restart(_Command, frozen=True):
@@ -65,12 +66,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     value: JSON of the producer's own. parts: the number of parts before it, as readers count them;
     None if theirs cannot be cut there, because the parts were published again since then. folded:
     these parts, folded; also those that readers do not see. usage: the token counts of the parts.
+    steering: the number of messages that the producer had taken (core/steering.py).
     """
 
     value: bytes
     folded: Sequence[Mapping[str, Any]]
     parts: int | None = None
     usage: Mapping[str, Any] | None = None
+    steering: int = 0
 
 
 class DurableState(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ a kind; only text at the very beginning has neither.
     e            the text of a `generation.replaced`
     s            the JSON of all folded parts: the parts before it do not count
     v            the JSON of a value that the producer has stored: {name, value}
-    c            the JSON of a checkpoint: {value, parts, usage}; null discards the one before it
+    c            the JSON of a checkpoint: {value, parts, usage, steering}; null discards the last
 
 Values and checkpoints are for later attempts (durable.py). Who folds the parts skips them.
 """
@@ -38,10 +38,11 @@ class _Value(msgspec.Struct, frozen=True):
     value: msgspec.Raw
 
 
-class _Checkpoint(msgspec.Struct, frozen=True):
+class _Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     value: msgspec.Raw
     parts: int | None = None
     usage: dict[str, Any] | None = None
+    steering: int = 0
 
 
 _decode_checkpoint: Final = msgspec.json.Decoder(_Checkpoint | None).decode
@@ -80,7 +81,8 @@ def encode_checkpoint(checkpoint: Checkpoint | None) -> bytes:
     if checkpoint is None:
         return MARK + _CHECKPOINT + b"null"
     usage = None if checkpoint.usage is None else dict(checkpoint.usage)
-    entry = _Checkpoint(msgspec.Raw(checkpoint.value), checkpoint.parts, usage)
+    value = msgspec.Raw(checkpoint.value)
+    entry = _Checkpoint(value, checkpoint.parts, usage, checkpoint.steering)
     return MARK + _CHECKPOINT + msgspec.json.encode(entry)
 
 
@@ -110,6 +112,7 @@ def read_durable_state(journal: bytes) -> DurableState:
         folded=_fold(entries[:newest]).parts,
         parts=saved.parts,
         usage=saved.usage,
+        steering=saved.steering,
     )
     return DurableState(values, checkpoint)
 

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from hub.core.messages import last_prompt
+
 STEERED: Final = "generation.steered"
 MAX_STEERING_MESSAGES: Final = 100
 MAX_STEERING_BYTES: Final = 256 * 1024
@@ -28,6 +30,11 @@ class SteeringMessage(msgspec.Struct, frozen=True):
     n: int
     message: dict[str, Any]
     by: str
+
+    @property
+    def text(self) -> str:
+        """The text of the message."""
+        return last_prompt([self.message])
 
 
 def last_user_message(messages: Sequence[msgspec.Struct]) -> dict[str, Any] | None:

@@ -153,8 +153,9 @@ class AttemptEvents:
         match command:
             case Store(name, value):
                 self._append(self._journal.store(name, bytes(value)))
-            case Save(value):
-                self._append(self._journal.save(bytes(value), self.deltas, usage))
+            case Save(value, steering):
+                entry = self._journal.save(bytes(value), self.deltas, usage, steering=steering)
+                self._append(entry)
             case Restart():
                 return self._restart()
         self._is_awaited = True
@@ -253,7 +254,10 @@ class AttemptEvents:
         self._journal.limits = None
         publications = [self.part(event) for event in to_events(parts)]
         if checkpoint is not None:
-            self._append(self._journal.save(checkpoint.value, self.deltas, checkpoint.usage))
+            entry = self._journal.save(
+                checkpoint.value, self.deltas, checkpoint.usage, steering=checkpoint.steering
+            )
+            self._append(entry)
             self._is_awaited = True
         self._journal.limits = self._limits
         return [*(each for each in publications if each is not None), *self.flush()]

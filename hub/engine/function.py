@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 import msgspec
@@ -16,8 +17,10 @@ import structlog
 from hub.core.durable import DurableState, PartOrCommand
 from hub.core.generation import Generation
 from hub.core.parts import Finished
+from hub.core.steering import SteeringMessage
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
+from hub.engine.steering_feed import SteeringFeed, SteeringFollower
 from hub.errors import UpstreamError
 from hub.producer.failures import UpstreamReport
 from hub.producer.protocol import End, FunctionOptions
@@ -42,7 +45,8 @@ class ApplicationFunction:
     """Implements ports.functions.Function.
 
     name: that of the upstream. retries, timeout_seconds: those of the settings; None means those
-    that the function declares. shows_errors: whether clients get the text of exceptions.
+    that the function declares. shows_errors: whether clients get the text of exceptions. steering:
+    the messages of users; without it there are none.
     """
 
     def __init__(
@@ -53,12 +57,14 @@ class ApplicationFunction:
         retries: int | None = None,
         timeout_seconds: float | None = None,
         shows_errors: bool = False,
+        steering: SteeringFeed | None = None,
     ) -> None:
         self._name = name
         self._pool = pool
         self._retries = retries
         self._timeout_seconds = timeout_seconds
         self._shows_errors = shows_errors
+        self._steering = steering
 
     @property
     def retries(self) -> int:
@@ -77,28 +83,45 @@ class ApplicationFunction:
     ) -> AsyncGenerator[Sequence[PartOrCommand], None]:
         """See ports.functions.Function.stream."""
         seconds = self.timeout_seconds
-        context = build_context(record, attempt, seconds, state)
-        request = FunctionRequest(record.request, context)
-        run = await self._pool.start_run(self._name, request)
-        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        try:
-            end: End | None = None
-            while end is None:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        output = await run.read()
-                except TimeoutError:
-                    message = f"the answer took longer than {seconds:g} seconds"
-                    raise UpstreamError("producer_timeout", message, retryable=False) from None
-                end = output.end
-                if end is not None and not end.code:
-                    yield [*output.parts, _FINISHED]
-                elif output.parts:
-                    yield output.parts
-        finally:
-            run.close()
+        with self._follow(record.id) as follower:
+            run = await self._start_run(record, attempt, state, follower)
+            deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+            try:
+                end: End | None = None
+                while end is None:
+                    try:
+                        async with asyncio.timeout_at(deadline):
+                            output = await run.read()
+                    except TimeoutError:
+                        message = f"the answer took longer than {seconds:g} seconds"
+                        raise UpstreamError("producer_timeout", message, retryable=False) from None
+                    end = output.end
+                    if end is not None and not end.code:
+                        yield [*output.parts, _FINISHED]
+                    elif output.parts:
+                        yield output.parts
+            finally:
+                run.close()
         if end.code:
             raise self._failure(record, end)
+
+    def _follow(self, generation: str) -> AbstractContextManager[SteeringFollower]:
+        if self._steering is None:
+            return nullcontext(SteeringFollower())
+        return self._steering.follow(generation)
+
+    async def _start_run(
+        self, record: Generation, attempt: int, state: DurableState, follower: SteeringFollower
+    ) -> ProcessRun:
+        """Start a run with the messages of the user so far; later ones follow it."""
+        if self._steering is not None:
+            await self._steering.read(record.id)
+        messages = follower.messages
+        context = build_context(record, attempt, self.timeout_seconds, state, messages)
+        request = FunctionRequest(record.request, context)
+        run = await self._pool.start_run(self._name, request)
+        follower.deliver(run.send_steering, after=messages)
+        return run
 
     def _failure(self, record: Generation, end: End) -> UpstreamError:
         if end.detail:
@@ -122,9 +145,14 @@ class ApplicationFunction:
 
 
 def build_context(
-    record: Generation, attempt: int, timeout_seconds: float | None, state: DurableState
+    record: Generation,
+    attempt: int,
+    timeout_seconds: float | None,
+    state: DurableState,
+    steering: Sequence[SteeringMessage] = (),
 ) -> RunContext:
     request, checkpoint = record.request, None
+    taken = state.checkpoint.steering if state.checkpoint else 0
     if state.checkpoint is not None:
         value, previous = state.checkpoint.value, state.checkpoint.folded
         checkpoint = RunCheckpoint(msgspec.Raw(value), [dict(part) for part in previous])
@@ -140,4 +168,6 @@ def build_context(
         timeout_seconds=timeout_seconds,
         results={name: msgspec.Raw(value) for name, value in state.values.items()},
         checkpoint=checkpoint,
+        steering=[*steering[taken:]],
+        steering_taken=taken,
     )

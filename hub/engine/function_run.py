@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from hub.core.parts import Usage
+from hub.core.steering import SteeringMessage
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function_answers import FunctionRequest, RunAnswers
 from hub.errors import ProducerLost
-from hub.producer.protocol import Output, Pull, ToChild
+from hub.producer.protocol import Output, Pull, Steered, ToChild
 
 
 class RunProcess(Protocol):
@@ -62,6 +64,11 @@ class ProcessRun:
     def close(self) -> None:
         """Cancel the run if it has not ended."""
         self._process.cancel(self)
+
+    def send_steering(self, messages: Sequence[SteeringMessage]) -> None:
+        """Send the run messages of the user."""
+        if not self._process.is_lost:
+            self._process.send(Steered(self.number, [*messages]))
 
     def on_output(self, output: Output) -> None:
         """Take the parts that the child sent."""

@@ -52,7 +52,8 @@ class Worker:
     """Relays up to `concurrency` generations at a time.
 
     lease_seconds: how long a job stays reserved without a renewal. on_result: called for each
-    generation that ended on this worker.
+    generation that ended on this worker. on_notice: called with each generation whose record has
+    something new.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Worker:
         concurrency: int,
         lease_seconds: float,
         on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
+        on_notice: Callable[[str], None] = lambda generation: None,
     ) -> None:
+        self._on_notice = on_notice
         self._queue = queue
         self._store = store
         self._relay = relay
@@ -96,9 +99,10 @@ class Worker:
             self._tasks.add(task)
             task.add_done_callback(self._on_task_done)
 
-    async def run_stops(self) -> None:
-        """Pass stop requests on to the jobs of this worker, until cancelled."""
+    async def run_notices(self) -> None:
+        """Pass stop requests and messages on to the jobs of this worker, until cancelled."""
         async for generation in self._queue.notices():
+            self._on_notice(generation)
             await self._signal_stop(generation)
 
     async def run_leases(self) -> None:

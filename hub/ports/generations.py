@@ -12,7 +12,7 @@ from hub.core.cursor import Position
 from hub.core.event import digest
 from hub.core.external_producer import LeaseState
 from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
-from hub.core.steering import MAX_STEERING_BYTES, MAX_STEERING_MESSAGES
+from hub.core.steering import MAX_STEERING_BYTES, MAX_STEERING_MESSAGES, SteeringMessage
 from hub.error_codes import (
     CHAT_BUSY,
     ENDED,
@@ -189,6 +189,10 @@ class GenerationStore(Protocol):
         such record. Raise Conflict when the key was used with another message, or the generation
         has ended, takes no messages, or no more.
         """
+        ...
+
+    async def steering_of(self, generation: str) -> Sequence[SteeringMessage]:
+        """Return the messages for a generation so far; none without a record."""
         ...
 
     async def next_of_chat(self, channel: Channel, chat: str) -> str | None:

@@ -28,6 +28,7 @@ from hub.core.parts import (
     ToolResult,
     Usage,
 )
+from hub.core.steering import SteeringMessage
 from hub.producer.answer import Answer, SyncAnswer
 from hub.producer.app import App
 from hub.producer.failures import Failed, Stopped, UpstreamFailed, UpstreamReport
@@ -47,6 +48,7 @@ __all__ = [
     "Run",
     "Source",
     "Status",
+    "SteeringMessage",
     "StepEnd",
     "StepStart",
     "Stopped",

@@ -12,11 +12,12 @@ import contextvars
 import inspect
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from typing import Any, Final
 
+from hub.core.steering import SteeringMessage
 from hub.producer.app import Producer
 from hub.producer.failures import Failed, Stopped, UpstreamFailed
 from hub.producer.output import InvalidPart, OutputBuffer, PartTooLarge
@@ -66,6 +67,10 @@ class FunctionCall:
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it must not end the process
             return _describe(error)
         return End()
+
+    def steer(self, messages: Sequence[SteeringMessage]) -> None:
+        """Take messages of the user."""
+        self._run.add_steering(messages)
 
     def cancel(self) -> None:
         """Cancel the function, and do it again if it goes on nevertheless."""

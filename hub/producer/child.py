@@ -42,6 +42,7 @@ from hub.producer.protocol import (
     Overdue,
     Pull,
     Start,
+    Steered,
     ToChild,
 )
 from hub.producer.run import Run
@@ -131,6 +132,8 @@ class Child:
             run.cancel()
             seconds = self._config.stop_timeout_seconds
             self._loop.call_later(seconds, self._on_overdue, message.run)
+        elif isinstance(message, Steered):
+            run.call.steer(message.messages)
         else:
             run.services.on_message(message)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from hub.core.durable import PartOrCommand
 from hub.core.parts import Part
+from hub.core.steering import SteeringMessage
 from hub.producer.answer import AnswerEnd, AskRequest
 from hub.producer.failures import UpstreamReport
 from hub.producer.run import Notification, RunContext
@@ -62,6 +63,13 @@ class Answered(_Message, frozen=True):
     call: int
     parts: list[Part]
     end: AnswerEnd | None = None
+
+
+class Steered(_Message, frozen=True):
+    """The user has sent messages to the run."""
+
+    run: int
+    messages: list[SteeringMessage]
 
 
 # From the child process.
@@ -155,5 +163,5 @@ class Overdue(_Message, frozen=True):
     run: int
 
 
-ToChild = Start | Pull | Cancel | Published | Answered
+ToChild = Start | Pull | Cancel | Published | Answered | Steered
 ToWorker = Loaded | NotLoaded | Output | Publish | Ask | AskMore | AskClose | Ended | Overdue

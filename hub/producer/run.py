@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from hub.core.messages import last_prompt
+from hub.core.steering import SteeringMessage
 from hub.producer.answer import (
     Answer,
     AnswerSource,
@@ -18,6 +19,7 @@ from hub.producer.answer import (
     build_request,
     encode_value,
 )
+from hub.producer.steering import ReceivedMessages
 from hub.producer.steps import CommandBuffer, DurableCalls, call, decode, wait_for
 
 
@@ -31,7 +33,8 @@ class RunCheckpoint(msgspec.Struct, frozen=True):
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is for. The fields mean the same as in Run.
 
-    results: those of the steps of earlier attempts, JSON by name.
+    results: those of the steps of earlier attempts, JSON by name. steering: the messages of the
+    user that the function has not taken; steering_taken: the number of those that it has.
     """
 
     user: str
@@ -45,6 +48,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None
     results: dict[str, msgspec.Raw] = {}
     checkpoint: RunCheckpoint | None = None
+    steering: list[SteeringMessage] = []
+    steering_taken: int = 0
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +130,7 @@ class Run(_BaseRun):
         super().__init__(context, state, deadline)
         self._services = services
         self._durable = DurableCalls(context.results, self.previous, output)
+        self._received = ReceivedMessages(context.steering, context.steering_taken)
 
     async def step(
         self,
@@ -156,7 +162,24 @@ class Run(_BaseRun):
         A later attempt continues there: it gets the value as `checkpoint`, and readers keep these
         parts. value: JSON. Raise TypeError, and ValueError if it is too large.
         """
-        await self._durable.save(value)
+        await self._durable.save(value, self._received.taken)
+
+    def steering(self) -> list[SteeringMessage]:
+        """Return the messages that the user has sent while the answer runs, since the last call.
+
+        Each has its `message` in the form of OpenAI's chat completions, its `text`, its number `n`
+        and who sent it, `by`. This does not wait.
+        An attempt that follows a lost one gets all messages again; if it continues from a
+        checkpoint, only those that had not been returned when that was saved.
+        """
+        return self._received.take()
+
+    def add_steering(self, messages: Sequence[SteeringMessage]) -> None:
+        """Take messages from the worker."""
+        self._received.add(messages)
+
+    async def _take_steering(self) -> list[SteeringMessage]:
+        return self.steering()
 
     async def restart(self) -> None:
         """Begin the answer anew: discard the checkpoint and all parts so far.
@@ -265,6 +288,11 @@ class SyncRun(_BaseRun):
         """See Run.restart. Raise Stopped when the run was stopped."""
         self._call(self._run.restart())
         self.checkpoint, self.previous = None, []
+
+    def steering(self) -> list[SteeringMessage]:
+        """See Run.steering. Raise Stopped when the run was stopped."""
+        messages: list[SteeringMessage] = self._call(self._run._take_steering())
+        return messages
 
     def publish(self, event: str, data: Any, **options: Any) -> None:
         """See Run.publish. Raise Stopped when the run was stopped."""

@@ -75,10 +75,10 @@ class DurableCalls:
         await self._buffer.carry_out(Store(name, msgspec.Raw(encoded)), parts, what)
         return json.loads(encoded)
 
-    async def save(self, value: Any) -> None:
-        """Save a checkpoint."""
+    async def save(self, value: Any, steering: int = 0) -> None:
+        """Save a checkpoint. steering: the number of messages that the function has taken."""
         encoded = _encode(value, "the checkpoint")
-        await self._buffer.carry_out(Save(msgspec.Raw(encoded)), [], "the checkpoint")
+        await self._buffer.carry_out(Save(msgspec.Raw(encoded), steering), [], "the checkpoint")
 
     async def restart(self) -> None:
         """Discard the checkpoint and all parts so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -164,6 +164,11 @@ class MemoryGenerationStore:
         if idempotency_key:
             self._steering_keys[key] = n, digest
         return n, True
+
+    async def steering_of(self, generation: str) -> Sequence[SteeringMessage]:
+        self._check_available()
+        record = self.records.get(generation)
+        return record.steering if record else ()
 
     def _steer(self, record: Generation, message: bytes, by: str) -> int:
         """Store and publish a message, and return its number. Raise Conflict."""

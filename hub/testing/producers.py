@@ -22,6 +22,7 @@ import msgspec
 
 from hub.core.channel import partition_of, user_channel
 from hub.core.durable import DurableState, PartOrCommand, has_commands
+from hub.core.event import encode_json
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -37,6 +38,7 @@ from hub.engine.function import ApplicationFunction
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
 from hub.engine.relay import Relay, RelayLimits
+from hub.engine.steering_feed import SteeringFeed
 from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
 from hub.errors import ProducerLost
@@ -56,6 +58,7 @@ from hub.producer.protocol import (
     Publish,
     Published,
     Pull,
+    Steered,
     ToChild,
     ToWorker,
 )
@@ -108,11 +111,14 @@ async def run_producer(
     params: Mapping[str, Any] | None = None,
     chat: str | None = None,
     user: str = _USER,
+    steering: Mapping[int, str] | None = None,
 ) -> ProducerResult:
     """Run a function until its answer has ended.
 
     prompt, or messages: what the user asks. ask: what each upstream answers. stop_after: the answer
-    is stopped when a reader has that many parts. The others are those of the request.
+    is stopped when a reader has that many parts. steering: messages that the user sends while it
+    runs: each one when the function has yielded that many parts in its first attempt. The others
+    are those of the request.
     """
     return await _build_answer(
         function,
@@ -124,6 +130,7 @@ async def run_producer(
         params=params,
         chat=chat,
         user=user,
+        steering=steering,
     ).run()
 
 
@@ -244,7 +251,13 @@ class _TestedAnswer:
         retries: int | None = None,
         stop_after: int | None = None,
         crash_at: int | None = None,
+        steering: Mapping[int, str] | None = None,
     ) -> None:
+        self._backend = MemoryBackend(max_events=1_000_000)
+        id_ = new_generation_id(partition_of(user_channel(user)))
+        self._record = Generation(id_, user, request, steerable=True)
+        self._steering = {**(steering or {})}
+        self._feed = SteeringFeed(self._backend.generations, SystemClock(), interval_seconds=1.0)
         self._producer = producer_of(function)
         self._request = request
         self._user = user
@@ -265,7 +278,9 @@ class _TestedAnswer:
                 timeout_seconds=self._producer.timeout_seconds,
             )
         }
-        self._function = ApplicationFunction(_UPSTREAM, self, retries=retries, shows_errors=True)
+        self._function = ApplicationFunction(
+            _UPSTREAM, self, retries=retries, shows_errors=True, steering=self._feed
+        )
 
     # ports.functions.Function
 
@@ -288,10 +303,20 @@ class _TestedAnswer:
                         raise ProducerLost
                     yield [part]
                     published += not has_commands([part])
+                    if attempt == 1:
+                        await self._steer(published)
                     if published == self._stop_after:
                         self._stop.set(self._user)
         finally:
             await stream.aclose()
+
+    async def _steer(self, published: int) -> None:
+        """Send the message for this number of parts."""
+        text = self._steering.pop(published, None)
+        if text is not None:
+            message = encode_json({"role": "user", "content": text})
+            await self._backend.generations.steer(self._record, message, self._user, None)
+            await self._feed.read(self._record.id)
 
     # FunctionRuns
 
@@ -313,9 +338,9 @@ class _TestedAnswer:
                     await process.close()
 
     async def _relay(self) -> ProducerResult:
-        backend = MemoryBackend(max_events=1_000_000)
-        id_ = new_generation_id(partition_of(user_channel(self._user)))
-        await backend.generations.create(Generation(id_, self._user, self._request), None)
+        backend, id_ = self._backend, self._record.id
+        await backend.generations.create(self._record, None)
+        await self._steer(0)
         relay = Relay(
             backend.events,
             backend.generations,
@@ -438,6 +463,9 @@ class _InProcess:
         match message:
             case Pull():
                 self._output.pull()
+            case Steered(messages=messages):
+                if self._call is not None:
+                    self._call.steer(messages)
             case Published() | Answered():
                 self._services.on_message(message)
 

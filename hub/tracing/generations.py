@@ -21,6 +21,7 @@ class TracedGenerationStore:
         self.next_of_chat = store.next_of_chat
         self.list_of_user = store.list_of_user
         self.steer = store.steer
+        self.steering_of = store.steering_of
         self.discard = store.discard
         self.delete = store.delete
         self.stop_requested_by = store.stop_requested_by

@@ -12,6 +12,7 @@ from hub.core.channel import user_channel
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
 from hub.engine.publisher import Publisher, PublishRequest
+from hub.engine.steering_feed import SteeringFeed
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
 from hub.producer.protocol import FunctionOptions
@@ -24,13 +25,13 @@ from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 
 @asynccontextmanager
 async def open_functions(
-    settings: Settings, backend: Backend, askable: AskableUpstreams
+    settings: Settings, backend: Backend, askable: AskableUpstreams, steering: SteeringFeed
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
     """Start the processes of the functions whose queues this worker reads; yield them by name.
 
     Functions with `isolation = "run"` have processes of their own.
 
-    askable: the upstreams that they may ask.
+    askable: the upstreams that they may ask. steering: the messages of users.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
     upstreams = {
@@ -73,7 +74,7 @@ async def open_functions(
                 )
                 pools.append(await opened.enter_async_context(pool))
                 _check_options(group, pool.options)
-                functions |= _build_functions(settings, group, pool)
+                functions |= _build_functions(settings, group, pool, steering)
 
         def reload() -> None:
             for pool in pools:
@@ -105,7 +106,10 @@ def _build_pool(
 
 
 def _build_functions(
-    settings: Settings, upstreams: Mapping[str, UpstreamSettings], pool: FunctionPool
+    settings: Settings,
+    upstreams: Mapping[str, UpstreamSettings],
+    pool: FunctionPool,
+    steering: SteeringFeed,
 ) -> dict[str, ApplicationFunction]:
     return {
         name: ApplicationFunction(
@@ -114,6 +118,7 @@ def _build_functions(
             retries=each.retries if "retries" in each.model_fields_set else None,
             timeout_seconds=each.total_seconds,
             shows_errors=settings.producers.show_errors,
+            steering=steering,
         )
         for name, each in upstreams.items()
     }

@@ -11,6 +11,7 @@ from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
+from hub.engine.steering_feed import SteeringFeed
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.usage import UsageRecorder
 from hub.engine.worker import Worker
@@ -64,8 +65,12 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             for name, upstream in endpoints.items()
             if settings.upstreams[name].queue in queues
         }
+        interval_seconds = settings.worker.lease_seconds / 3
+        steering = SteeringFeed(backend.generations, clock, interval_seconds=interval_seconds)
         askable = AskableUpstreams(endpoints, build_upstream_models(settings))
-        functions = await opened.enter_async_context(open_functions(settings, backend, askable))
+        functions = await opened.enter_async_context(
+            open_functions(settings, backend, askable, steering)
+        )
         warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)
 
@@ -102,6 +107,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
             on_result=on_relayed,
+            on_notice=steering.on_notice,
         )
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
@@ -124,7 +130,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("live metrics", live_metrics.run)
             tasks.start("queue", backend.queue.run)
             tasks.start("leases", worker.run_leases)
-            tasks.start("stops", worker.run_stops)
+            tasks.start("notices", worker.run_notices)
+            tasks.start("steering", steering.run)
             tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.run_fetch)

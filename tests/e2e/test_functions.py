@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,19 @@ async def stubborn(run: Run):
 def blocks(run):
     yield str(os.getpid())
     time.sleep(60)
+
+@app.producer(retries=1)
+async def steered(run: Run):
+    yield f"{run.attempt}: "
+    while True:
+        for message in run.steering():
+            yield message.text
+            if message.text == "die;" and run.attempt == 1:
+                await asyncio.sleep(0.1)
+                os._exit(1)
+            if message.text == "end":
+                return
+        await asyncio.sleep(0.01)
 """
 
 
@@ -59,7 +74,7 @@ def dev(folder: Path) -> Iterator[Dev]:
 
 async def test_function_of_the_guide_answers(dev: Dev) -> None:
     """The first function is the default upstream; `hub ask` and a snapshot show its parts."""
-    assert "support, stubborn, blocks of answers:app, your own code" in dev.output
+    assert "support, stubborn, blocks, steered of answers:app, your own code" in dev.output
     printed = run(dev, "ask", "alice", "How do I get a refund?")
     assert printed.returncode == 0, printed.stderr
     assert "Refunds take five days." in printed.stdout
@@ -94,6 +109,32 @@ async def test_stop_of_a_function_that_does_not_stop(dev: Dev, function: str) ->
     assert events[-1].name == "generation.stopped"
 
 
+async def test_messages_for_a_running_function(dev: Dev) -> None:
+    """They reach the function at once, and its next attempt gets all of them again."""
+    started = dev.call("POST", "/generations?user=stella", {"prompt": "x", "upstream": "steered"})
+    path = f"/generations/{started['generation']}/steer?user=stella"
+    texts = iter(["one;", "die;", "end"])
+
+    seen = ""
+    sent = 0
+
+    def on_event(event: Any) -> bool:
+        nonlocal seen, sent
+        data = json.loads(event.data)
+        if event.name == "generation.restarted":
+            seen = ""
+        seen += data.get("text", "")
+        for n, needed in enumerate(("1: ", "1: one;", "2: one;die;")):
+            if sent == n and seen == needed:
+                sent += 1
+                assert dev.call("POST", path, {"message": next(texts)}) == {"n": n}
+        return event.name in {"generation.done", "generation.failed"}
+
+    events = await follow(dev, "stella", on_event, started["cursor"])
+    assert events[-1].name == "generation.done"
+    assert seen == "2: one;die;end"
+
+
 async def test_changed_file_is_loaded_again(dev: Dev, folder: Path) -> None:
     """With --reload, the next answer is that of the changed file."""
     file = folder / "answers.py"
@@ -114,7 +155,7 @@ def test_worker_requires_the_declaration(folder: Path) -> None:
     declared = folder / "hub.toml"
     others = "".join(
         f'[upstreams.{name}]\nkind = "function"\ntarget = "answers:app"\n'
-        for name in ("stubborn", "blocks")
+        for name in ("stubborn", "blocks", "steered")
     )
     declared.write_text("\n".join(read_blocks("toml")) + others)
     accepted = subprocess.run(

@@ -62,7 +62,7 @@ class Freezable:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._part, name)
-        if name == "stops":
+        if name == "notices":
             return method
 
         async def call(*arguments: Any) -> Any:
@@ -126,7 +126,7 @@ class World:
         limits = msgspec.structs.replace(RELAY_LIMITS, max_attempts=1000)
         relay = Relay(events, store, {"main": self.upstream}, self.clock, limits)
         worker = Worker(queue, store, relay, self.clock, concurrency=9, lease_seconds=LEASE)
-        for run in (worker.run_fetch, worker.run_leases, worker.run_stops):
+        for run in (worker.run_fetch, worker.run_leases, worker.run_notices):
             self.tasks.append(asyncio.create_task(run()))
 
     async def step(self, what: str, n: int) -> None:

@@ -65,7 +65,7 @@ class WorkerTest:
         )
         self.tasks += [
             asyncio.create_task(worker.run_fetch()),
-            asyncio.create_task(worker.run_stops()),
+            asyncio.create_task(worker.run_notices()),
             asyncio.create_task(worker.run_leases()),
         ]
         return worker

@@ -58,7 +58,7 @@ async def worker(hub: Hub, *script: Any) -> AsyncIterator[None]:
     store = hub.backend.generations
     relay = Relay(hub.backend.events, store, upstreams, FakeClock(), RELAY_LIMITS)
     worker = Worker(hub.backend.queue, store, relay, FakeClock(), concurrency=9, lease_seconds=60.0)
-    tasks = [asyncio.create_task(each()) for each in (worker.run_fetch, worker.run_stops)]
+    tasks = [asyncio.create_task(each()) for each in (worker.run_fetch, worker.run_notices)]
     try:
         yield
     finally:

@@ -47,6 +47,55 @@ async def support(run: Run) -> AsyncIterator[Part | str]:
     await run.publish("note", {"n": 1})
 
 
+async def waiting(run: Run) -> AsyncIterator[str]:
+    """Wait for the messages until one ends the answer, with a checkpoint after each `save`."""
+    yield f"{run.attempt}:" if run.checkpoint is None else f"{run.checkpoint}+"
+    taken: list[str] = []
+    for _ in range(10):
+        for message in run.steering():
+            taken.append(message.text)
+            yield message.text
+            if message.text == "save":
+                await run.save("".join(taken))
+            if message.text == "end":
+                return
+        yield "."
+
+
+def waiting_in_thread(run: SyncRun) -> Iterator[str]:
+    yield f"{run.attempt}:"
+    for _ in range(10):
+        for message in run.steering():
+            yield message.text
+            if message.text == "end":
+                return
+        yield "."
+
+
+@pytest.mark.parametrize("function", [waiting, waiting_in_thread])
+async def test_messages_while_it_runs(function: Callable[..., Any]) -> None:
+    """Each is returned once, in order, with what was sent before the function began."""
+    steering = {0: "early", 2: "first", 4: "end"}
+    result = await run_producer(function, steering=steering)
+    assert (result.status, result.text) == ("done", "1:early.first.end")
+    sent = [data for name, data in result.events if name == "generation.steered"]
+    assert [(each["n"], each["message"]["content"]) for each in sent] == [
+        *enumerate(steering.values())
+    ]
+
+
+async def test_messages_of_a_later_attempt() -> None:
+    """All of them again from the start; after a checkpoint, those that were not returned before."""
+    steering = {0: "early", 2: "save", 4: "end"}
+    results = await crash_at_every_part(waiting, steering=steering)
+    assert [each.text for each in results[4:]] == [
+        "2:earlysaveend",
+        "1:early.saveearlysave+end",
+        "1:early.saveearlysave+end",
+    ]
+    assert all(each.text.startswith("2:early") for each in results[:4])
+
+
 async def step_of(run: Run, name: str, size: int) -> int:
     async def work() -> str:
         await asyncio.sleep(0)

@@ -78,7 +78,7 @@ async def worker(file: Path, upstream: Upstream) -> AsyncIterator[BlockedWorker]
             lease_seconds=LEASE_SECONDS,
         )
         tasks.start("fetch", worker.run_fetch)
-        tasks.start("stops", worker.run_stops)
+        tasks.start("notices", worker.run_notices)
         tasks.start("leases", worker.run_leases)
         try:
             yield BlockedWorker(file, backend, clock)

@@ -222,6 +222,13 @@ class RedisGenerationStore:
         n, new = reply
         return n, bool(new)
 
+    async def steering_of(self, generation: str) -> Sequence[SteeringMessage]:
+        keys = generation_keys(generation)
+        if keys is None:
+            return ()
+        text = await self._client.call_key(keys.partition, "HGET", keys.record, "steering")
+        return _parse_steering(text or b"")
+
     async def _add_to_user(self, user: str, generation: bytes) -> None:
         partition, key = user_generations_key(user)
         arguments = (generation, MAX_LISTED_PER_USER, self._open_ttl_ms)

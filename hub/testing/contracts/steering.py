@@ -103,6 +103,7 @@ class SteeringContract:
             assert (await _find(node, answer)).steering == ()
         unknown = CreatedGeneration(new_generation_id(partition_of(ALICE)), FROM_START, new=True)
         assert await _steer(node, unknown) is None
+        assert await node.backend.generations.steering_of(unknown.generation) == ()
 
     async def test_bounds(self, node: Node) -> None:
         """An answer takes a number of messages, and a number of bytes, and not one more."""
@@ -227,6 +228,7 @@ async def _steer(
 async def _find(node: Node, created: CreatedGeneration) -> Generation:
     record = await node.backend.generations.find(created.generation)
     assert record is not None
+    assert record.steering == await node.backend.generations.steering_of(created.generation)
     return record
 
 
