@@ -282,3 +282,36 @@ async def test_picture_within_the_limit() -> None:
         assert (await hub.call("GET", f"/v1/responses/{whole['id']}"))[1]["output"] == whole[
             "output"
         ]
+
+
+CALL_OF_AGENT = {
+    "index": 0,
+    "id": "t",
+    "type": "function",
+    "run_by": "producer",
+    "function": {"name": "find", "arguments": "{}"},
+}
+LEFT_TO_CLIENT = {"index": 0, "run_by": "client", "function": {"arguments": ""}}
+
+
+@pytest.mark.parametrize("name", ["chat", "messages", "ui"])
+def test_call_that_is_left_to_the_client(name: str) -> None:
+    """Each dialect that shows only the client's calls has the whole call once it is the client's."""
+    events = [
+        event("delta", i=n, tool_calls=[c]) for n, c in enumerate((CALL_OF_AGENT, LEFT_TO_CLIENT))
+    ]
+    text = b"".join(encode_all(ENCODERS[name](), [STARTED, *events, DONE]))
+    shown = [json.loads(each.data) for each in SseDecoder().feed(text)]
+    match name:
+        case "chat":
+            function = {"name": "find", "arguments": "{}"}
+            call = {"index": 0, "id": "t", "type": "function", "function": function}
+            assert [each["choices"][0]["delta"].get("tool_calls") for each in shown[1:2]] == [
+                [call]
+            ]
+        case "ui":
+            ready = next(each for each in shown if each["type"] == "tool-input-available")
+            assert ready["providerExecuted"] is False
+        case "messages":
+            blocks = [each["content_block"] for each in shown if "content_block" in each]
+            assert [(block["type"], block["id"]) for block in blocks] == [("tool_use", "t")]

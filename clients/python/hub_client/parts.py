@@ -166,8 +166,9 @@ class FoldedParts:
         entry = self._calls.get(index)
         if entry is None:
             head = {"type": "tool_call", "index": index, "id": delta.get("id", "")}
-            run_by = delta.get("run_by", "client")
-            entry = self._add({**head, "name": "", "arguments": "", "run_by": run_by})
+            entry = self._add({**head, "name": "", "arguments": "", "run_by": "client"})
+        if run_by := delta.get("run_by"):  # agents know only at the end which calls are not theirs
+            entry.fields["run_by"] = run_by
         if extras := {name: delta[name] for name in delta if name not in _CALL_FIELDS}:
             entry.fields["extras"] = {**entry.fields.get("extras", {}), **extras}
         if name := function.get("name"):

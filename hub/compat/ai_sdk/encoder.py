@@ -55,6 +55,7 @@ class AiSdkEncoder(AnswerEncoderBase):
         self._sent_arguments: dict[int, int] = {}
         self._call_ids: dict[int, str] = {}
         self._sent_inputs: set[int] = set()  # the calls whose whole input was sent
+        self._executed: set[int] = set()  # the calls that were sent as those of the producer
         self._retractions = 0  # numbers the `data-generation` parts
 
     def on_start(self) -> Iterator[bytes]:
@@ -119,7 +120,7 @@ class AiSdkEncoder(AnswerEncoderBase):
             return
         yield from self._close_part()
         yield from self._finish_input(index)
-        head: dict[str, Any] = {"toolCallId": self._call_ids[index], **self._executed(index)}
+        head: dict[str, Any] = {"toolCallId": self._call_ids[index], **self._executed_by(index)}
         if part.get("is_error"):
             error_text = result_text(part["result"])
             yield data_event({"type": "tool-output-error", **head, "errorText": error_text})
@@ -137,7 +138,7 @@ class AiSdkEncoder(AnswerEncoderBase):
                 return  # the name comes with a later delta
             self._sent_arguments[index], self._call_ids[index] = 0, call_state.id
             head = {"toolCallId": call_state.id, "toolName": call_state.name}
-            yield data_event({"type": "tool-input-start", **head, **self._executed(index)})
+            yield data_event({"type": "tool-input-start", **head, **self._executed_by(index)})
         delta = call_state.arguments[self._sent_arguments[index] :]
         if delta:
             self._sent_arguments[index] = len(call_state.arguments)
@@ -156,6 +157,7 @@ class AiSdkEncoder(AnswerEncoderBase):
             yield data_event({"type": "start-step"})
         self._sent_arguments.clear()
         self._sent_inputs.clear()
+        self._executed.clear()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         yield from self._close_part()
@@ -200,10 +202,12 @@ class AiSdkEncoder(AnswerEncoderBase):
         notice = {"type": "data-generation", "id": f"{reason}-{self._retractions}", "data": data}
         yield data_event({"type": "reset-step"} if self._reset_step else notice)
 
-    def _executed(self, index: int) -> dict[str, Any]:
+    def _executed_by(self, index: int) -> dict[str, Any]:
         """Return the field that keeps a client from running a tool that the producer runs."""
-        is_producers = self.answer.tool_calls[index].run_by == "producer"
-        return {"providerExecuted": True} if is_producers else {}
+        if self.answer.tool_calls[index].run_by == "producer":
+            self._executed.add(index)
+            return {"providerExecuted": True}
+        return {"providerExecuted": False} if index in self._executed else {}
 
     def _finish_input(self, index: int) -> Iterator[bytes]:
         """Send the whole input of a tool call once."""
@@ -214,7 +218,7 @@ class AiSdkEncoder(AnswerEncoderBase):
     def _tool_input(self, index: int) -> bytes:
         call = self.answer.tool_calls[index]
         head: dict[str, Any] = {"toolCallId": self._call_ids[index], "toolName": call.name}
-        head |= self._executed(index)
+        head |= self._executed_by(index)
         if call.extras:
             head["providerMetadata"] = {"hub": call.extras}
         try:

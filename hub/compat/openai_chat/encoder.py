@@ -19,6 +19,7 @@ from hub.compat.answer_encoder import DONE_CHUNK, AnswerEncoderBase, data_event
 from hub.compat.answer_state import (
     AnswerState,
     GenerationEvent,
+    ToolCall,
     call_index,
     file_url,
 )
@@ -65,9 +66,12 @@ class ChatCompletionEncoder(AnswerEncoderBase):
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
         index = call_index(call)
-        if self._is_for_client(index):
-            number = self._numbers.setdefault(index, len(self._numbers))
-            yield self._delta({"tool_calls": [{**call, "index": number}]})
+        if not self._is_for_client(index):
+            return
+        if "run_by" in call:  # it was the producer's so far, so nothing of it was sent
+            call = _to_object(self.answer.tool_calls[index])
+        number = self._numbers.setdefault(index, len(self._numbers))
+        yield self._delta({"tool_calls": [{**call, "index": number}]})
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
         if new := self._sent.reasoning_details.add(details):
@@ -146,15 +150,7 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
         message["images"] = images
     calls = [call for call in answer.tool_calls if call.run_by == "client"]
     if calls:
-        message["tool_calls"] = [
-            {
-                **call.extras,
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in calls
-        ]
+        message["tool_calls"] = [_to_object(call) for call in calls]
     elif message["content"] is None:
         message["content"] = ""
     finish_reason = finish_reason_of(answer.end)
@@ -162,6 +158,12 @@ def chat_completion(record: Generation, answer: AnswerState) -> dict[str, Any]:
     completion = {**_head(record, "chat.completion"), "choices": [choice]}
     usage = usage_with_total(answer.end.usage)
     return {**completion, "usage": usage} if usage else completion
+
+
+def _to_object(call: ToolCall) -> dict[str, Any]:
+    """Return a whole tool call."""
+    function = {"name": call.name, "arguments": call.arguments}
+    return {**call.extras, "id": call.id, "type": "function", "function": function}
 
 
 def _images(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -767,9 +767,11 @@ export class FoldedParts {
   }
 
   // OpenAI's delta format: by index, the name once, the arguments in chunks.
-  #applyCall({ index = 0, id = "", run_by = "client", function: part, ...rest }) {
+  // `run_by` may come late: agents know only at the end which calls are not theirs.
+  #applyCall({ index = 0, id = "", run_by, function: part, ...rest }) {
     const call = this.#calls.get(index)
-      ?? this.#add({ type: "tool_call", index, id, name: "", arguments: "", run_by });
+      ?? this.#add({ type: "tool_call", index, id, name: "", arguments: "", run_by: "client" });
+    if (run_by) call.run_by = run_by;
     const extras = Object.entries(rest).filter(([name]) => !CALL_FIELDS.has(name));
     if (extras.length) call.extras = { ...call.extras, ...Object.fromEntries(extras) };
     call.name += part?.name ?? "";
