@@ -29,6 +29,9 @@ _ID = st.sampled_from(["a", "b", "c"])
 _JSON: st.SearchStrategy[Any] = st.sampled_from([None, 0, "x", [1], {"a": {"b": 2}}])
 _VISIBLE = st.booleans()
 _RUN_BY = st.sampled_from(["producer", "client"])
+_EXTRAS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, {"extra_content": {"s": 1}}, {"run_by": "producer"}]
+)
 _OBJECTS = st.lists(st.fixed_dictionaries({"x": st.integers(0, 9)}), min_size=1, max_size=2)
 
 
@@ -69,7 +72,9 @@ PARTS: st.SearchStrategy[Part] = st.one_of(
         _TEXT,
         st.none()
         | _RUN_BY
-        | st.tuples(_ID, st.sampled_from([{}, {"extra_content": {"s": 1}}, {"run_by": "producer"}])),
+        | st.tuples(
+            _ID, st.sampled_from([{}, {"extra_content": {"s": 1}}, {"run_by": "producer"}])
+        ),
     ),
     REPLACE,
 )

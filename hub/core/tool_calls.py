@@ -124,9 +124,9 @@ class ToolCallAssembler:
         self._sent_ids: set[str] = set()
 
     @property
-    def has_calls(self) -> bool:
-        """Whether the response has a call with a name."""
-        return any(call.name for call in self._calls)
+    def has_client_calls(self) -> bool:
+        """Whether the response has a call with a name that its sender does not run itself."""
+        return any(call.name and call.extras.get("run_by") != "producer" for call in self._calls)
 
     @property
     def count(self) -> int:

@@ -32,6 +32,7 @@ from hub.settings.presets import PresetName, apply_preset
 PREFIX: Final = "HUB_"
 FUNCTION_KIND: Final = "function"
 QUEUE_KIND: Final = "queue"
+AGENT_KINDS: Final = ("ag_ui", "ai_sdk")
 MIN_SECRET_BYTES: Final = 32
 MIN_API_KEY_CHARS: Final = 16
 """A shorter API key is accepted, with a warning."""
@@ -268,6 +269,8 @@ UpstreamKind = Literal[
     "anthropic",
     "ollama",
     "dashscope",
+    "ag_ui",
+    "ai_sdk",
     "envelope",
     "function",
     "queue",
@@ -350,6 +353,11 @@ class Upstream(Section):
     def is_endpoint(self) -> bool:
         """Whether it is an LLM endpoint."""
         return not self.is_function and not self.is_queue
+
+    @property
+    def has_models(self) -> bool:
+        """Whether requests choose one of its models: those to an agent or own code do not."""
+        return self.is_endpoint and self.kind not in AGENT_KINDS
 
     def find_queue(self, name: str) -> str:
         """Return the name of the queue of its jobs. name: that of the upstream."""

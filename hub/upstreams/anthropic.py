@@ -15,6 +15,7 @@ import msgspec
 
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Reasoning, ReasoningDetails, ToolCallDelta
 from hub.core.reasoning_formats import ANTHROPIC
 from hub.core.sse_decoder import ServerSentEvent
@@ -84,7 +85,9 @@ class AnthropicMessages:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
         conversation = build_conversation(request)
         fields = {**self._body, **build_params(request, self._body)}
         return UpstreamRequest(
@@ -99,7 +102,7 @@ class AnthropicMessages:
             },
         )
 
-    def new_reader(self) -> _MessageReader:
+    def new_reader(self, request: GenerationRequest | None = None) -> _MessageReader:
         return _MessageReader()
 
 

@@ -8,8 +8,10 @@ is sent.
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -79,10 +81,15 @@ class Function(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A tool call in an assistant's message."""
+    """A tool call in an assistant's message.
+
+    encrypted_value, provider_metadata: what an AG-UI agent and a server of the AI SDK need back.
+    """
 
     function: Function
     id: str | None = None
+    encrypted_value: Any = None
+    provider_metadata: Any = None
 
     @property
     def name(self) -> str:
@@ -201,6 +208,15 @@ def require_text(message: ChatMessage, path: str = "content") -> str:
             kind = "an image" if isinstance(part, ImagePart) else "a file or a part of another type"
             raise unsupported(f"{path}: this upstream supports only text there, not {kind}")
     return "".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def media_type_of(url: str, filename: str | None = None) -> str:
+    """Return the media type of a data: URL, or of the name of a file; empty if it is not known."""
+    if (inline := parse_data_url(url)) is not None:
+        return inline[0]
+    path = urlsplit(url).path
+    guesses = (mimetypes.guess_type(name)[0] for name in (filename or "", path))
+    return next(filter(None, guesses), "")
 
 
 def parse_data_url(url: str) -> tuple[str, str] | None:

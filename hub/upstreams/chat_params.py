@@ -111,3 +111,24 @@ def rename_params(
     """
     unchanged = {k: v for k, v in params.items() if k not in names and k not in dropped}
     return unchanged | {new: params[old] for old, new in names.items() if old in params}
+
+
+def tool_names(params: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the functions that the client offers; odd tools have none."""
+    tools = params.get("tools")
+    functions = (
+        (tool.get("function") for tool in tools if isinstance(tool, dict))
+        if isinstance(tools, list)
+        else ()
+    )
+    names = (each.get("name") for each in functions if isinstance(each, dict))
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+def function_tools(params: dict[str, Any]) -> list[Tool]:
+    """Return the tools for a format that has only functions. Raise UpstreamError."""
+    tools = parse_tools(params)
+    for n, tool in enumerate(tools):
+        if not isinstance(tool, Tool):
+            raise unsupported(f"tools[{n}]: this upstream supports only functions")
+    return [tool for tool in tools if isinstance(tool, Tool)]

@@ -15,6 +15,7 @@ import msgspec
 from hub.core.cumulative_text import CumulativeText
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Reasoning, Replace, Text, ToolCallDelta
 from hub.core.sse_decoder import ServerSentEvent
 from hub.errors import UpstreamError
@@ -85,7 +86,9 @@ class DashScope:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = {"result_format": "message", "incremental_output": True, **body}
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
         messages = [_build_message(message) for message in parse_messages(request)]
         return UpstreamRequest(
             headers={"X-DashScope-SSE": "enable"},
@@ -96,7 +99,7 @@ class DashScope:
             },
         )
 
-    def new_reader(self) -> _GenerationReader:
+    def new_reader(self, request: GenerationRequest | None = None) -> _GenerationReader:
         return _GenerationReader(incremental=bool(self._body["incremental_output"]))
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 import msgspec
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.framing import Framing
@@ -98,15 +99,17 @@ class Dialect(Protocol):
     @property
     def framing(self) -> Framing: ...
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
-        """Convert a request to the wire format.
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
+        """Convert a request to the wire format. context: for whom it is, as in ports.Upstream.
 
         Raise UpstreamError (`upstream_unsupported`) for a request that the format cannot express.
         """
         ...
 
-    def new_reader(self) -> ResponseReader:
-        """Return a reader for one response."""
+    def new_reader(self, request: GenerationRequest | None = None) -> ResponseReader:
+        """Return a reader for the response to a request. None: for a request that is not known."""
         ...
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.upstreams.dialect import BEARER, AuthHeader, UpstreamRequest
 from hub.upstreams.envelope_reader import EnvelopeReader, EnvelopeRules
 from hub.upstreams.framing import TEXT, Framing, json_events, text_events, text_lines
@@ -27,11 +28,13 @@ class Envelope:
         self.path = rules.path
         self.framing = _choose_framing(rules)
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
         rules = self._rules
         return UpstreamRequest(method=rules.method, body=_fill(dict(rules.request), request))
 
-    def new_reader(self) -> EnvelopeReader:
+    def new_reader(self, request: GenerationRequest | None = None) -> EnvelopeReader:
         return EnvelopeReader(self._rules)
 
 

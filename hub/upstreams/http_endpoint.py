@@ -67,7 +67,7 @@ class HttpEndpoint:
         options = self._options
         request = options.rules.apply_roles(request)
         rules = self._rules_by_model.get(request.model, options.rules)
-        built = self._dialect.build_request(request)
+        built = self._dialect.build_request(request, context)
         for repetition in range(_MAX_REPETITIONS + 1):
             sent = rules.apply(built)
             chunks = stream_response(
@@ -120,8 +120,10 @@ def join_url(base_url: str, path: str) -> str:
     """Return the URL of a path below the base URL.
 
     The query of the base URL is kept: Azure needs `?api-version=`. A base URL that ends with the
-    path already is not changed.
+    path already is not changed, nor is one for the empty path.
     """
+    if not path:
+        return base_url
     base, below = urlsplit(base_url), urlsplit(path)
     prefix = base.path.rstrip("/")
     full_path = prefix if below.path and prefix.endswith(below.path) else prefix + below.path

@@ -61,7 +61,7 @@ class HttpUpstream:
     ) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.Upstream.stream."""
         chunks = self._endpoint.send(request, context)
-        reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets)
+        reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets, request)
         try:
             async with (
                 aclosing(chunks),

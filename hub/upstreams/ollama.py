@@ -14,6 +14,7 @@ import msgspec
 
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Reasoning, ToolCallDelta, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.errors import UpstreamError
@@ -87,7 +88,9 @@ class OllamaChat:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
         params = filter_params(request.params)
         options = rename_params(params, _OPTION_NAMES, _NOT_OPTIONS | _TOP_LEVEL)
         return UpstreamRequest(
@@ -101,7 +104,7 @@ class OllamaChat:
             },
         )
 
-    def new_reader(self) -> _ChatReader:
+    def new_reader(self, request: GenerationRequest | None = None) -> _ChatReader:
         return _ChatReader()
 
 

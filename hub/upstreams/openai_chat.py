@@ -14,6 +14,7 @@ import msgspec
 
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest, Message
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import (
     Part,
     Reasoning,
@@ -81,7 +82,9 @@ class OpenAiChat:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
         return UpstreamRequest(
             body={
                 **self._body,
@@ -93,7 +96,7 @@ class OpenAiChat:
             },
         )
 
-    def new_reader(self) -> _ChunkReader:
+    def new_reader(self, request: GenerationRequest | None = None) -> _ChunkReader:
         return _ChunkReader()
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import (
     Data,
     Part,
@@ -73,7 +74,9 @@ class OpenAiResponses:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
 
-    def build_request(self, request: GenerationRequest) -> UpstreamRequest:
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
         return UpstreamRequest(
             body={
                 "store": False,  # the API's default is true, unlike in chat completions
@@ -85,7 +88,7 @@ class OpenAiResponses:
             },
         )
 
-    def new_reader(self) -> _ResponseReader:
+    def new_reader(self, request: GenerationRequest | None = None) -> _ResponseReader:
         return _ResponseReader()
 
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.finish_reasons import FAILED
+from hub.core.generation import GenerationRequest
 from hub.core.parts import (
     Finished,
     Part,
@@ -68,12 +69,18 @@ def _is_json(data: str) -> bool:
 class StreamReader:
     """Reads one response. `Finished` comes last, after the usage.
 
-    secrets: texts that no error may contain.
+    secrets: texts that no error may contain. request: what it is the response to.
     """
 
-    def __init__(self, dialect: Dialect, max_event_bytes: int, secrets: Collection[str]) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        max_event_bytes: int,
+        secrets: Collection[str],
+        request: GenerationRequest | None = None,
+    ) -> None:
         self._decoder = dialect.framing.decoder(max_event_bytes)
-        self._response = dialect.new_reader()
+        self._response = dialect.new_reader(request)
         self._tool_calls = ToolCallAssembler(has_whole_names=self._response.has_whole_tool_names)
         self._has_types = self._response.event_type is not Any
         self._starts_of_json = ("{", "[") if self._has_types else ("{", "[", '"')
@@ -154,7 +161,7 @@ class StreamReader:
         except UnnamedToolCall:
             message = "the upstream sent a tool call without a name"
             raise UpstreamError("upstream_protocol", message, retryable=False) from None
-        if reason == "stop" and self._tool_calls.has_calls:
+        if reason == "stop" and self._tool_calls.has_client_calls:
             reason = "tool_calls"
         text = self._joiner.flush() if self._joiner else ""
         parts: list[Part] = [Text(text)] if text else []

@@ -14,6 +14,8 @@ from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
+from hub.upstreams.ag_ui import AgUi
+from hub.upstreams.ai_sdk import AiSdk
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.context_token import ContextSigner
 from hub.upstreams.dashscope import DashScope
@@ -30,7 +32,10 @@ from hub.upstreams.request_rules import RequestRules
 
 DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
     dialect.kind: dialect
-    for dialect in (OpenAiChat, OpenAiResponses, AnthropicMessages, OllamaChat, DashScope)
+    for dialect in (
+        *(OpenAiChat, OpenAiResponses, AnthropicMessages, OllamaChat, DashScope),
+        *(AgUi, AiSdk),
+    )
 }
 """The dialects that `body` configures, by kind. `Envelope` has a table of settings of its own."""
 
@@ -72,11 +77,11 @@ def build_upstreams(
 def build_upstream_models(settings: Settings) -> dict[str, UpstreamModels]:
     """Return the models of all upstreams, by name.
 
-    Functions and queues have their name as default.
+    Agents, functions and queues have their name as default.
     """
     return {
         name: UpstreamModels(
-            upstream.default_model or (None if upstream.is_endpoint else name),
+            upstream.default_model or (None if upstream.has_models else name),
             upstream.models,
             _common_kind(settings, name),
         )

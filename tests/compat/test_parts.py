@@ -296,7 +296,7 @@ LEFT_TO_CLIENT = {"index": 0, "run_by": "client", "function": {"arguments": ""}}
 
 @pytest.mark.parametrize("name", ["chat", "messages", "ui"])
 def test_call_that_is_left_to_the_client(name: str) -> None:
-    """Each dialect that shows only the client's calls has the whole call once it is the client's."""
+    """Each dialect that shows only the client's calls has it whole once it is the client's."""
     events = [
         event("delta", i=n, tool_calls=[c]) for n, c in enumerate((CALL_OF_AGENT, LEFT_TO_CLIENT))
     ]

@@ -1,0 +1,261 @@
+"""The AI SDK: an endpoint that answers with a UI message stream, as `useChat` reads it.
+
+Source: ai-sdk.dev, "Stream protocols", and ui-message-chunks.ts of the package `ai` (versions 5 to
+7). An answer is complete at `finish`; `[DONE]` alone does not complete it. The request is built in
+ai_sdk_request.py.
+
+A server does not say which tool calls it leaves to the client: they are those without a result at
+`finish`. Steps have no names: the first one is the answer itself, and the others are numbered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from hub.core.finish_reasons import latest_reason, normalise_finish_reason
+from hub.core.generation import GenerationRequest
+from hub.core.generation_context import GenerationContext
+from hub.core.parts import Data, Part, Reasoning, Source, Status, Text, Usage
+from hub.core.sse_decoder import ServerSentEvent
+from hub.upstreams.agent_calls import AgentCalls
+from hub.upstreams.ai_sdk_parts import ReasoningMetadata, Steps, call_extras, read_file
+from hub.upstreams.ai_sdk_request import build_chat
+from hub.upstreams.chat_params import tool_names
+from hub.upstreams.content import ContentText, read_text
+from hub.upstreams.dialect import (
+    BEARER,
+    AuthHeader,
+    UnreadableEvent,
+    UpstreamRequest,
+    UpstreamStreamError,
+)
+from hub.upstreams.framing import SSE
+from hub.upstreams.retracted_text import RetractedText
+from hub.upstreams.token_counts import convert_counts
+
+_METADATA: Final = "message-metadata"
+_USAGES: Final = ("usage", "totalUsage")
+_DENIED: Final = "Tool call execution denied."  # as the SDK says it
+_RESET: Final = "The step of this call was repeated."
+
+
+class _Chunk(msgspec.Struct, gc=False, rename="camel"):
+    type: str | None = None
+    id: str | None = None
+    delta: ContentText = None
+    error_text: Any = None
+    reason: Any = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    input_text_delta: str | None = None
+    input: Any = None
+    output: Any = None
+    provider_executed: bool | None = None
+    preliminary: bool | None = None
+    provider_metadata: dict[str, Any] | None = None
+    source_id: str | None = None
+    url: str | None = None
+    title: str | None = None
+    media_type: str | None = None
+    filename: str | None = None
+    kind: str | None = None
+    data: Any = None
+    transient: bool | None = None
+    message_metadata: Any = None
+    finish_reason: str | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class AiSdk:
+    """Implements Dialect. body: fields of every request; parameters of a request override them.
+
+    The base URL is that of the route, such as https://example.com/api/chat.
+    """
+
+    kind: ClassVar[str] = "ai_sdk"
+    auth_header: ClassVar[AuthHeader] = BEARER
+    path = ""
+    framing = SSE
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def build_request(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> UpstreamRequest:
+        return UpstreamRequest(body=build_chat(request, context, self._body))
+
+    def new_reader(self, request: GenerationRequest | None = None) -> _ChunkReader:
+        return _ChunkReader(request)
+
+
+class _ChunkReader:
+    """Implements ResponseReader for the chunks of a UI message stream."""
+
+    event_type: ClassVar[Any] = _Chunk
+    text_events: ClassVar[frozenset[str] | None] = frozenset({"text-delta"})
+    has_whole_tool_names: ClassVar[bool] = True
+
+    def __init__(self, request: GenerationRequest | None) -> None:
+        self._calls = AgentCalls(tool_names(request.params) if request else ())
+        self._steps = Steps()
+        self._reasoning = ReasoningMetadata()
+        self._retracted = RetractedText()
+        self._metadata: dict[str, Any] = {}
+        self.finish_reason: str | None = None
+        self.done = False
+
+    def read(self, event: ServerSentEvent) -> Iterator[Part]:
+        chunk = _decode_chunk(event.data)
+        kind = chunk.type or event.name
+        match kind:
+            case "text-start" | "text-end":
+                pass  # these do not separate a retracted text from the one in its place
+            case "finish" | "error" | "abort":
+                yield from self._retracted.flush()
+                yield from self._read_end(kind, chunk)
+            case _:
+                yield from self._retracted.replace(self._read_chunk(kind, chunk))
+
+    def _read_chunk(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
+        match kind:
+            case "text-delta":
+                if text := _require_text(chunk.delta):
+                    self._steps.add_text(text)
+                    yield Text(text)
+            case _ if kind.startswith("reasoning-") and kind != "reasoning-file":
+                yield from self._read_reasoning(kind, chunk)
+            case _ if kind.startswith("tool-"):
+                yield from self._read_call(kind, chunk)
+            case _ if kind.startswith("data-"):
+                yield from self._read_data(kind.removeprefix("data-"), chunk)
+            case "start-step" | "finish-step":
+                yield from self._read_step(kind)
+            case "reset-step":
+                self._retracted.retract(self._steps.reset_text())
+                yield from self._calls.discard(self._steps.first_call, _RESET)
+            case "start" | "message-metadata":
+                yield from self._read_metadata(chunk.message_metadata)
+            case _:
+                yield from self._read_content(kind, chunk)
+
+    def _read_content(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
+        """Yield a source, a file, or content of a provider's own."""
+        match kind:
+            case "source-url" if chunk.url:
+                yield Source(chunk.url, chunk.title, chunk.source_id)
+            case "source-document":
+                fields = {
+                    "mediaType": chunk.media_type,
+                    "title": chunk.title,
+                    "filename": chunk.filename,
+                }
+                value = {name: each for name, each in fields.items() if each is not None}
+                yield Data(kind, value, chunk.source_id)
+            case "file" | "reasoning-file" if chunk.url:
+                yield read_file(chunk.url, chunk.media_type)
+            case "custom":
+                metadata = chunk.provider_metadata or {}
+                yield Data(kind, {"kind": chunk.kind, "providerMetadata": metadata})
+            case _:
+                pass
+
+    def _read_reasoning(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
+        self._reasoning.update(chunk.provider_metadata)
+        if kind == "reasoning-delta" and (text := _require_text(chunk.delta)):
+            yield Reasoning(text)
+        elif kind == "reasoning-end":
+            yield from self._reasoning.end()
+
+    def _read_call(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
+        id_ = chunk.tool_call_id or ""
+        if kind.startswith("tool-input-") and kind != "tool-input-delta":
+            yield from self._begin_call(id_, kind, chunk)
+        match kind:
+            case "tool-input-delta":
+                yield from self._calls.append(id_, chunk.input_text_delta or "")
+            case "tool-input-available":
+                yield from self._calls.end(id_, _encode(chunk.input))
+            case "tool-input-error":
+                is_text = isinstance(chunk.input, str)
+                yield from self._calls.end(id_, chunk.input if is_text else _encode(chunk.input))
+                yield from self._calls.add_result(id_, read_text(chunk.error_text), is_error=True)
+            case "tool-output-available":
+                is_final = not chunk.preliminary
+                yield from self._calls.add_result(id_, chunk.output, is_final=is_final)
+            case "tool-output-error":
+                yield from self._calls.add_result(id_, read_text(chunk.error_text), is_error=True)
+            case "tool-output-denied":
+                yield from self._calls.add_result(id_, _DENIED, is_error=True)
+            case _:
+                pass
+
+    def _begin_call(self, id_: str, kind: str, chunk: _Chunk) -> Iterator[Part]:
+        extras = call_extras(chunk.provider_metadata)
+        is_known = id_ in self._calls and kind != "tool-input-start"
+        part = None if is_known else self._calls.begin(id_, chunk.tool_name or "", extras)
+        if part is not None:
+            yield part
+        else:
+            yield from self._calls.extend(id_, extras)
+        if chunk.provider_executed is not None:
+            yield from self._calls.set_runner(id_, is_agent=chunk.provider_executed)
+
+    def _read_data(self, name: str, chunk: _Chunk) -> Iterator[Part]:
+        data = chunk.data
+        fields = data.keys() if isinstance(data, dict) else ()
+        if name == "status" and chunk.transient and fields == {"text"}:
+            yield Status(read_text(data["text"]))
+        elif name == "generation" and "event" in fields:
+            self._retracted.retract()  # the server is a hub whose upstream began anew
+            if data["event"] == "restarted":
+                yield from self._calls.discard(0, _RESET)
+        else:
+            yield Data(name or "data", data, chunk.id, transient=bool(chunk.transient))
+
+    def _read_step(self, kind: str) -> Iterator[Part]:
+        part = self._steps.begin(self._calls.count) if kind == "start-step" else self._steps.end()
+        if part is not None:
+            yield part
+
+    def _read_metadata(self, given: Any) -> Iterator[Part]:
+        """Yield the usage in the metadata of the message, and the rest of it as data."""
+        if not isinstance(given, dict):
+            return
+        for name in _USAGES:
+            if counts := convert_counts(given.get(name)):
+                yield Usage(counts)
+        rest = {name: value for name, value in given.items() if name not in _USAGES}
+        if rest and "generation" not in rest:  # that of a hub says nothing of the answer
+            self._metadata |= rest
+            yield Data(_METADATA, dict(self._metadata), _METADATA)
+
+    def _read_end(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
+        if kind == "finish":
+            yield from self._read_metadata(chunk.message_metadata)
+            yield from self._calls.leave_to_client()
+            reason = normalise_finish_reason(chunk.finish_reason or "") or "stop"
+            if reason == "tool_calls" and not self._calls.are_for_client:
+                reason = "stop"  # the server has run them all, and then ended
+            self.finish_reason = latest_reason(self.finish_reason, reason)
+        else:
+            words = read_text(chunk.error_text if kind == "error" else chunk.reason)
+            message = words or ("the server aborted the answer" if kind == "abort" else "")
+            raise UpstreamStreamError(msgspec.json.encode({"message": message}))
+
+
+def _require_text(delta: Any) -> str:
+    """Return the text of a delta. Raise UnreadableEvent for something else that is not empty."""
+    text = read_text(delta)
+    if delta and not text:
+        raise UnreadableEvent
+    return text
+
+
+def _encode(value: Any) -> str:
+    return "" if value is None else msgspec.json.encode(value).decode()
