@@ -36,6 +36,8 @@ async def test_upstreams_to_paste(tmp_path: Path) -> None:
         "anthropic",
         "ollama",
         "dashscope",
+        "ag_ui",
+        "ai_sdk",
         "envelope",
     }
     async with aiohttp.ClientSession() as session:

@@ -9,7 +9,7 @@ from typing import Final
 from hub.errors import OperatorError
 from hub.settings import patterns
 from hub.settings.context_keys import check_context_keys
-from hub.settings.models import Auth, Settings, Upstream
+from hub.settings.models import AGENT_KINDS, Auth, Settings, Upstream
 
 SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _FUNCTION_SETTINGS: Final = frozenset(
@@ -23,6 +23,7 @@ _ONLY_OF_FUNCTIONS: Final = ("isolation", "version_policy")
 _QUEUE_SETTINGS: Final = frozenset(
     {"kind", "retries", "max_running", "max_queued", "queue", "default_model", "models", "base_url"}
 )
+_ALWAYS_STREAMED: Final = ("dashscope", "envelope", *AGENT_KINDS)  # kinds without whole answers
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -104,7 +105,7 @@ def _check_upstreams(settings: Settings) -> None:
             raise OperatorError(
                 f"upstreams.{name}: a name has 1 to 64 letters, digits and the characters . _ -"
             )
-        if not upstream.stream and upstream.kind in ("dashscope", "envelope"):
+        if not upstream.stream and upstream.kind in _ALWAYS_STREAMED:
             raise OperatorError(
                 f"upstreams.{name}.stream = false does not fit the kind {upstream.kind}"
             )

@@ -33,6 +33,8 @@ from hub.upstreams.simulated_answers import choose_answer, split_tokens
 from hub.upstreams.simulated_formats import (
     CHUNK,
     MODEL,
+    AgUiFormat,
+    AiSdkFormat,
     AnthropicFormat,
     ChatGlmFormat,
     DashScopeFormat,
@@ -56,6 +58,8 @@ _FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "/v1/messages": AnthropicFormat,
     "/api/chat": OllamaFormat,
     "/api/v1/services/aigc/text-generation/generation": DashScopeFormat,
+    "/ag-ui": AgUiFormat,
+    "/api/ui-chat": AiSdkFormat,
     "/chatglm": ChatGlmFormat,
     "/envelope": EnvelopeFormat,
     "/words": WordsFormat,
@@ -267,8 +271,9 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _last_prompt(conversation: list[dict[str, Any]]) -> str:
-    content = conversation[-1].get("content") if conversation else ""
-    if isinstance(content, list):
+    last = conversation[-1] if conversation else {}
+    content = last.get("content", last.get("parts"))
+    if isinstance(content, list):  # or the parts of a UI message
         texts = (part.get("text", "") for part in content if isinstance(part, dict))
         return " ".join(str(text) for text in texts)
     return str(content or "")

@@ -198,6 +198,52 @@ class DashScopeFormat:
         )
 
 
+class AgUiFormat:
+    """The events of an AG-UI agent."""
+
+    content_type = SSE
+
+    def start(self) -> bytes:
+        started = sse({"type": "RUN_STARTED", **_RUN})
+        return started + self._event("TEXT_MESSAGE_START", role="assistant")
+
+    def token(self, text: str) -> bytes:
+        return self._event("TEXT_MESSAGE_CONTENT", delta=text)
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        counts = {"inputTokens": usage["prompt_tokens"], "outputTokens": usage["completion_tokens"]}
+        finished = sse({"type": "RUN_FINISHED", **_RUN, "usage": [counts]})
+        return self._event("TEXT_MESSAGE_END") + finished
+
+    def error(self, message: str) -> bytes:
+        return sse({"type": "RUN_ERROR", "message": message})
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        return sse({"type": kind, "messageId": "m", **fields})
+
+
+class AiSdkFormat:
+    """The UI message stream of the AI SDK."""
+
+    content_type = SSE
+
+    def start(self) -> bytes:
+        chunks = ({"type": "start"}, {"type": "start-step"}, {"type": "text-start", "id": "t"})
+        return b"".join(map(sse, chunks))
+
+    def token(self, text: str) -> bytes:
+        return sse({"type": "text-delta", "id": "t", "delta": text})
+
+    def end(self, usage: Mapping[str, int]) -> bytes:
+        counts = {"inputTokens": usage["prompt_tokens"], "outputTokens": usage["completion_tokens"]}
+        finish = {"type": "finish", "finishReason": "stop", "messageMetadata": {"usage": counts}}
+        ends = ({"type": "text-end", "id": "t"}, {"type": "finish-step"}, finish)
+        return b"".join(map(sse, ends)) + b"data: [DONE]\n\n"
+
+    def error(self, message: str) -> bytes:
+        return sse({"type": "error", "errorText": message})
+
+
 class ChatGlmFormat:
     """Plain text with all text so far in each event; the end of the connection ends the answer."""
 
@@ -263,6 +309,9 @@ CHUNK: Final = {
     "created": 0,
     "model": MODEL,
 }
+
+
+_RUN: Final = {"threadId": "t", "runId": "r"}
 
 
 def _crlf(frames: bytes) -> bytes:

@@ -25,6 +25,7 @@ import msgspec
 
 from hub.core.finish_reasons import FAILED
 from hub.core.generation import GenerationRequest
+from hub.core.json_depth import MAX_DEPTH, is_deeper_than
 from hub.core.parts import (
     Finished,
     Part,
@@ -195,6 +196,8 @@ class StreamReader:
 
     def _read_event(self, event: ServerSentEvent, parts: list[Part]) -> None:
         count, was_finished = len(parts), self._response.finish_reason is not None
+        if len(event.data) > MAX_DEPTH and is_deeper_than(MAX_DEPTH, event.data.encode()):
+            raise UnreadableEvent  # parts with such a value could not be read by clients
         if event.name == "error" and self._has_types:
             raise UpstreamStreamError(event.data)
         try:

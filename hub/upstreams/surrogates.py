@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from hub.core.parts import Part, Reasoning, Text, ToolCallDelta
+import msgspec
+
+from hub.core.parts import Data, Part, Reasoning, Text, ToolCallDelta, ToolResult
 
 _FIRST_SURROGATE: Final = 0xD800
 _SURROGATES: Final = 0x800  # the number of surrogate code points
@@ -38,6 +40,21 @@ def escape_surrogates(value: Any) -> Any:
     return value
 
 
+def _replace_halves(value: Any) -> Any:
+    """Return the decoded JSON of a whole value with U+FFFD in place of each half."""
+    if isinstance(value, str):
+        return "".join("\ufffd" if _is_placeholder(char) else char for char in value)
+    if isinstance(value, list):
+        return [_replace_halves(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _replace_halves(each) for key, each in value.items()}
+    return value
+
+
+def _is_placeholder(char: str) -> bool:
+    return _PLACEHOLDERS <= ord(char) < _PLACEHOLDERS + _SURROGATES
+
+
 class SurrogateJoiner:
     """Joins the halves of split characters across the parts of one response."""
 
@@ -62,6 +79,10 @@ class SurrogateJoiner:
                 return Reasoning(self._join_text("reasoning", text))
             case ToolCallDelta(calls):
                 return ToolCallDelta([self._join_call(call) for call in calls])
+            case ToolResult(result=value):
+                return msgspec.structs.replace(part, result=_replace_halves(value))
+            case Data(value=value):
+                return msgspec.structs.replace(part, value=_replace_halves(value))
         return part
 
     def _join_call(self, call: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +93,7 @@ class SurrogateJoiner:
 
     def _join_text(self, key: str | int, text: str) -> str:
         units = "".join(
-            chr(ord(c) - _PLACEHOLDERS + _FIRST_SURROGATE)
-            if _PLACEHOLDERS <= ord(c) < _PLACEHOLDERS + _SURROGATES
-            else c
+            chr(ord(c) - _PLACEHOLDERS + _FIRST_SURROGATE) if _is_placeholder(c) else c
             for c in self._held.pop(key, "") + text
         )
         if units and "\ud800" <= units[-1] <= "\udbff":

@@ -89,8 +89,11 @@ KINDS: Final[dict[str, tuple[str, dict[str, tuple[int, Any]], str]]] = {
         {"POST /api/v1/services/aigc/text-generation/generation": REFUSED},
         "/api/v1",
     ),
+    "ag_ui": (BEARER, {"OPTIONS /": (405, {})}, "/"),
+    "ai_sdk": (BEARER, {"OPTIONS /api/chat": (204, "")}, "/api/chat"),
     "envelope": (BEARER, {"OPTIONS /chat": (405, {})}, "/chat"),
 }
+ONLY_REACHED: Final = ("ag_ui", "ai_sdk", "envelope")
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -123,7 +126,7 @@ async def test_list_that_needs_no_key() -> None:
         assert "refuses the key" in (await check(f"{url}/v1", api_key=KEY)).message
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "envelope"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ONLY_REACHED])
 async def test_wrong_path(kind: str) -> None:
     """A base URL without its path, such as /v1, fails: 404 is not a response of an LLM."""
     header, responses, path = KINDS[kind]

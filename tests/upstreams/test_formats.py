@@ -12,6 +12,8 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Finished, Part, Replace, Text, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
+from hub.upstreams.ag_ui import AgUi
+from hub.upstreams.ai_sdk import AiSdk
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
@@ -41,6 +43,8 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
     "ollama": ("", lambda: OllamaChat({})),
     "dashscope": ("/api/v1", lambda: DashScope({})),
     "dashscope, cumulative": ("/api/v1", lambda: DashScope({"incremental_output": False})),
+    "ag_ui": ("/ag-ui", lambda: AgUi({})),
+    "ai_sdk": ("/api/ui-chat", lambda: AiSdk({})),
     "chatglm": (
         "/chatglm",
         lambda: build_envelope(
@@ -72,7 +76,7 @@ FORMATS: Final[dict[str, tuple[str, Callable[[], Dialect]]]] = {
 }
 formats = pytest.mark.parametrize("name", FORMATS)
 WITH_USAGE: Final = {"openai", "xinference", "openai-responses", "anthropic", "ollama", "dashscope",
-                   "dashscope, cumulative"}  # fmt: skip
+                   "dashscope, cumulative", "ag_ui", "ai_sdk"}  # fmt: skip
 
 
 @asynccontextmanager

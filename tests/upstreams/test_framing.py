@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.parts import Finished, Text
+from hub.upstreams.ag_ui import AgUi
+from hub.upstreams.ai_sdk import AiSdk
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.framing import Form, recognize_form
 from hub.upstreams.ollama import OllamaChat
@@ -37,9 +39,21 @@ def ollama_chunks(texts: list[str]) -> list[dict[str, Any]]:
     return [*deltas, {"message": {"content": ""}, "done": True, "done_reason": "stop"}]
 
 
+def ag_ui_events(texts: list[str]) -> list[dict[str, Any]]:
+    deltas = [{"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": text} for text in texts]
+    return [{"type": "RUN_STARTED"}, *deltas, {"type": "RUN_FINISHED"}]
+
+
+def ai_sdk_chunks(texts: list[str]) -> list[dict[str, Any]]:
+    deltas = [{"type": "text-delta", "id": "t", "delta": text} for text in texts]
+    return [{"type": "start"}, *deltas, {"type": "finish"}]
+
+
 DIALECTS: dict[str, tuple[Dialect, Callable[[list[str]], list[dict[str, Any]]]]] = {
     "openai": (OpenAiChat({}), openai_chunks),
     "ollama": (OllamaChat({}), ollama_chunks),
+    "ag_ui": (AgUi({}), ag_ui_events),
+    "ai_sdk": (AiSdk({}), ai_sdk_chunks),
 }
 LAYOUTS: dict[str, Callable[[str, str], str]] = {
     "server-sent events": lambda text, end: f"data: {text}{end}{end}",

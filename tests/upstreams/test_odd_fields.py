@@ -24,6 +24,8 @@ from hub.core.parts import (
 )
 from hub.core.tool_calls import MAX_TOOL_CALLS
 from hub.errors import UpstreamError
+from hub.upstreams.ag_ui import AgUi
+from hub.upstreams.ai_sdk import AiSdk
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
@@ -111,6 +113,30 @@ STREAMS: dict[str, tuple[Dialect, list[dict[str, Any]]]] = {
         [
             {"output": {"choices": [{"message": {"content": "Hi "}, "finish_reason": "null"}]}},
             {"output": {"choices": [{"message": {"content": "there"}, "finish_reason": "stop"}]}},
+        ],
+    ),
+    "ag_ui": (
+        AgUi({}),
+        [
+            {"type": "RUN_STARTED", "threadId": "t", "runId": "r"},
+            {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+            {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "Hi "},
+            {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "there"},
+            {"type": "TEXT_MESSAGE_END", "messageId": "m"},
+            {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"},
+        ],
+    ),
+    "ai_sdk": (
+        AiSdk({}),
+        [
+            {"type": "start", "messageId": "m"},
+            {"type": "start-step"},
+            {"type": "text-start", "id": "t"},
+            {"type": "text-delta", "id": "t", "delta": "Hi "},
+            {"type": "text-delta", "id": "t", "delta": "there"},
+            {"type": "text-end", "id": "t"},
+            {"type": "finish-step"},
+            {"type": "finish", "finishReason": "stop"},
         ],
     ),
     "envelope": (ENVELOPE, [{"data": "Hi "}, {"data": "there"}, {"data": None, "last": True}]),
@@ -215,6 +241,58 @@ _MORE: dict[str, list[Any]] = {
     "ollama": [{"message": {"tool_calls": [_CALL], "thinking": "a"}, "prompt_eval_count": 1}],
     "dashscope": [{"output": {"choices": [{"message": {"tool_calls": [_CALL]}}], "text": "a"},
                    "usage": {"input_tokens": 1}}],
+    "ag_ui": [
+        {"type": "TEXT_MESSAGE_CHUNK", "delta": "a", "role": "user"},
+        {"type": "REASONING_MESSAGE_CHUNK", "delta": "a"},
+        {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "f"},
+        {"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": '{"a":'},
+        {"type": "TOOL_CALL_CHUNK", "toolCallId": "c", "toolCallName": "f", "delta": "1}"},
+        {"type": "TOOL_CALL_END", "toolCallId": "c"},
+        {"type": "TOOL_CALL_RESULT", "toolCallId": "c", "content": '{"a":1}', "error": "e"},
+        {"type": "STATE_SNAPSHOT", "snapshot": {"a": 1}},
+        {"type": "STATE_DELTA", "delta": [{"op": "add", "path": "/b", "value": 1}]},
+        {"type": "ACTIVITY_SNAPSHOT", "messageId": "v", "activityType": "plan",
+         "content": {"a": 1}},
+        {"type": "ACTIVITY_DELTA", "messageId": "v", "activityType": "plan",
+         "patch": [{"op": "replace", "path": "/a", "value": 2}]},
+        {"type": "MESSAGES_SNAPSHOT", "messages": [
+            {"id": "m", "role": "assistant", "content": "Hi ",
+             "toolCalls": [{"id": "d", "function": {"name": "f", "arguments": "{}"}}]},
+            {"id": "n", "role": "tool", "toolCallId": "d", "content": [{"type": "text"}]}]},
+        {"type": "REASONING_ENCRYPTED_VALUE", "subtype": "message", "entityId": "m",
+         "encryptedValue": "z"},
+        {"type": "CUSTOM", "name": "source", "value": {"url": "u", "title": "a"}},
+        {"type": "CUSTOM", "name": "file", "value": {"url": "u", "media_type": "a/b"}},
+        {"type": "CUSTOM", "name": "annotations", "value": [{"a": 1}]},
+        {"type": "SUBAGENT_STARTED", "subagentRunId": "s", "name": "a"},
+        {"type": "SUBAGENT_FINISHED", "subagentRunId": "s"},
+        {"type": "RUN_FINISHED", "usage": [{"inputTokens": 1}], "result": {"finishReason": "a"},
+         "outcome": {"type": "success", "pendingToolCallIds": ["c"]}},
+    ],
+    "ai_sdk": [
+        {"type": "reasoning-delta", "id": "r", "delta": "a", "providerMetadata": {"p": {"a": 1}}},
+        {"type": "reasoning-end", "id": "r",
+         "providerMetadata": {"hub": {"reasoningDetails": [{"a": 1}]}}},
+        {"type": "tool-input-start", "toolCallId": "c", "toolName": "f", "providerExecuted": True},
+        {"type": "tool-input-delta", "toolCallId": "c", "inputTextDelta": "{"},
+        {"type": "tool-input-available", "toolCallId": "c", "toolName": "f", "input": {"a": 1},
+         "providerMetadata": {"hub": {"a": 1}, "p": {"a": 1}}},
+        {"type": "tool-input-error", "toolCallId": "d", "toolName": "f", "input": "{",
+         "errorText": "e"},
+        {"type": "tool-output-available", "toolCallId": "c", "output": {"a": 1},
+         "preliminary": True},
+        {"type": "tool-output-error", "toolCallId": "d", "errorText": "e"},
+        {"type": "tool-output-denied", "toolCallId": "d"},
+        {"type": "source-url", "sourceId": "s", "url": "u", "title": "a"},
+        {"type": "source-document", "sourceId": "s", "mediaType": "a/b", "title": "a"},
+        {"type": "file", "url": "data:a/b;base64,aGk=", "mediaType": "a/b"},
+        {"type": "data-status", "data": {"text": "a"}, "transient": True},
+        {"type": "data-x", "id": "x", "data": {"a": 1}},
+        {"type": "data-generation", "data": {"event": "restarted"}},
+        {"type": "custom", "kind": "a.b", "providerMetadata": {"a": {"b": 1}}},
+        {"type": "message-metadata", "messageMetadata": {"usage": {"inputTokens": 1}, "a": 1}},
+        {"type": "reset-step"},
+    ],
     "envelope": [],
 }  # fmt: skip
 
@@ -315,6 +393,8 @@ def test_typed_events_that_cannot_be_read() -> None:
     for name, event in (
         ("anthropic", {"type": "content_block_delta", "delta": "x"}),
         ("openai-responses", {"type": "response.output_text.delta", "delta": {"odd": 1}}),
+        ("ag_ui", {"type": "TEXT_MESSAGE_CONTENT", "delta": {"odd": 1}}),
+        ("ai_sdk", {"type": "text-delta", "delta": {"odd": 1}}),
     ):
         dialect, events = STREAMS[name]
         with pytest.raises(UpstreamError, match="not a valid event"):

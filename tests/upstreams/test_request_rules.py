@@ -249,7 +249,7 @@ def test_status_of_a_refusal() -> None:
         ("http://h/v1", "/chat", "http://h/v1/chat"),
         ("http://h/v1/", "/chat", "http://h/v1/chat"),
         ("http://h", "", "http://h"),
-        ("http://h/x/", "", "http://h/x"),
+        ("http://h/x/", "", "http://h/x/"),  # the whole URL, as it is
         (
             "https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21",
             "/chat/completions",

@@ -1,8 +1,8 @@
 """Checks of the upstreams: do they respond, do they accept the key, do they have the model?
 
 A check costs nothing: it lists the models, or sends an empty request, which an LLM rejects after it
-has looked at the key. The endpoint of an envelope is an application of the user's own, in which an
-empty request might start an answer; it is only reached.
+has looked at the key. The endpoint of an envelope or of an agent is an application of the user's
+own, in which an empty request might start an answer; it is only reached.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.settings import mask_url
-from hub.settings.models import Upstream
+from hub.settings.models import AGENT_KINDS, Upstream
 from hub.upstreams.error_reports import extract_error_text, secret_values
 from hub.upstreams.http_endpoint import join_url
 from hub.upstreams.http_errors import describe_connection_error
@@ -102,7 +102,7 @@ class _Check:
             return self._unreachable(type(error).__name__)
 
     async def _run(self) -> CheckResult:
-        if self._upstream.kind == "envelope":
+        if self._upstream.kind in ("envelope", *AGENT_KINDS):
             reply = await self._request("OPTIONS", self._dialect.path)
             if reply.status in (401, 403) or reply.status >= 500:
                 return self._judge_error(reply)
