@@ -38,7 +38,7 @@ from hub.upstreams.token_counts import convert_counts
 
 _METADATA: Final = "message-metadata"
 _USAGES: Final = ("usage", "totalUsage")
-_DENIED: Final = "Tool call execution denied."  # as the SDK says it
+_REFUSED: Final = "Tool call execution denied."  # as the SDK says it
 _RESET: Final = "The step of this call was repeated."
 
 
@@ -191,7 +191,7 @@ class _ChunkReader:
             case "tool-output-error":
                 yield from self._calls.add_result(id_, read_text(chunk.error_text), is_error=True)
             case "tool-output-denied":
-                yield from self._calls.add_result(id_, _DENIED, is_error=True)
+                yield from self._calls.add_result(id_, _REFUSED, is_error=True)
             case _:
                 pass
 

@@ -13,7 +13,7 @@ _COUNTS: Final = {
     "outputTokens": "completion_tokens",
     "totalTokens": "total_tokens",
 }
-# The field of ours, and the names of the count in the usage or in an object of it.
+# OpenAI's name, and the names of the count in the usage or in an object of it.
 _PROMPT_DETAILS: Final = {
     "cached_tokens": ("cachedInputTokens", ("inputTokenDetails", "cacheReadTokens")),
     "cache_write_tokens": (
@@ -30,8 +30,12 @@ def convert_counts(usage: object) -> dict[str, Any]:
     """Return the counts under OpenAI's names, empty for a value without any of them."""
     if not isinstance(usage, dict):
         return {}
-    counts = {ours: usage[name] for name, ours in _COUNTS.items() if usage.get(name) is not None}
-    counts |= {ours: usage[ours] for ours in _COUNTS.values() if usage.get(ours) is not None}
+    counts = {
+        openai_name: usage[name]
+        for name, openai_name in _COUNTS.items()
+        if usage.get(name) is not None
+    }
+    counts |= {name: usage[name] for name in _COUNTS.values() if usage.get(name) is not None}
     for field, names in (
         ("prompt_tokens_details", _PROMPT_DETAILS),
         ("completion_tokens_details", _COMPLETION_DETAILS),
@@ -44,10 +48,10 @@ def convert_counts(usage: object) -> dict[str, Any]:
 
 
 def _find_details(usage: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
+    details = {}
     for name, (flat, (group, inner)) in names.items():
         nested = usage.get(group)
         value = usage.get(flat) or (nested.get(inner) if isinstance(nested, dict) else None)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            found[name] = value
-    return found
+            details[name] = value
+    return details

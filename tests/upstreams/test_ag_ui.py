@@ -168,13 +168,13 @@ CALLING = {
     "toolCalls": [{"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}],
 }
 RESULT = {"id": "q", "role": "tool", "toolCallId": "c", "content": "[1]"}
-THOUGHT = {"id": "o", "role": "reasoning", "content": "hm"}
+THINKING = {"id": "o", "role": "reasoning", "content": "hm"}
 
 
 def test_answer_that_only_a_snapshot_has() -> None:
     """A snapshot of the messages is read where nothing was streamed; older messages are not."""
     older = [{"id": "server-1", "role": "assistant", "content": "Yesterday"}]
-    parts = read(AGENT, snapshot(*older, USER, THOUGHT, CALLING, RESULT, ANSWER), FINISHED)
+    parts = read(AGENT, snapshot(*older, USER, THINKING, CALLING, RESULT, ANSWER), FINISHED)
     entry = {**call_entry("c", "find"), "result": [1], "is_error": False}
     folded = fold(parts)
     assert sorted(folded, key=str) == sorted(
@@ -233,13 +233,13 @@ def test_state_and_activities() -> None:
 
 def test_steps_and_subagents() -> None:
     """A subagent is a step, and what it says belongs to the answer."""
-    said = {**text("found", "s"), "subagentRunId": "1"}
+    message_ = {**text("found", "s"), "subagentRunId": "1"}
     started = {"type": "SUBAGENT_STARTED", "subagentRunId": "1", "name": "researcher"}
     parts = read(
         AGENT,
         {"type": "STEP_STARTED", "stepName": "plan"},
         started,
-        said,
+        message_,
         {"type": "SUBAGENT_FINISHED", "subagentRunId": "1"},
         {"type": "STEP_FINISHED", "stepName": "plan"},
         FINISHED,

@@ -97,7 +97,7 @@ def test_last_step_that_calls_a_tool() -> None:
 
 
 def test_results() -> None:
-    """Preliminary results take each other's place; errors and denials are errors."""
+    """Preliminary results take each other's place; errors and refused calls are errors."""
     error = {"type": "tool-output-error", "toolCallId": "d", "errorText": "it broke"}
     invalid = {"type": "tool-input-error", "toolCallId": "f", "toolName": "find", "input": "{q",
                "errorText": "no JSON"}  # fmt: skip
@@ -242,12 +242,12 @@ def test_steps_in_steps() -> None:
 
 def test_what_the_provider_needs_back() -> None:
     """Provider metadata of reasoning and of calls comes with the next request."""
-    signature, thought = {"google": {"sig": "s"}}, {"openai": {"itemId": "r1"}}
+    signature, item = {"google": {"sig": "s"}}, {"openai": {"itemId": "r1"}}
     parts = read(
         SERVER,
         {"type": "reasoning-start", "id": "r"},
         {"type": "reasoning-delta", "id": "r", "delta": "hm"},
-        {"type": "reasoning-end", "id": "r", "providerMetadata": thought},
+        {"type": "reasoning-end", "id": "r", "providerMetadata": item},
         *call("c", "open", {"q": 1}, providerMetadata=signature),
         FINISH,
     )
@@ -263,7 +263,7 @@ def test_what_the_provider_needs_back() -> None:
     request = msgspec.structs.replace(REQUEST, messages=messages)
     assert SERVER.build_request(request).body["messages"][1]["parts"] == [
         {"type": "step-start"},
-        {"type": "reasoning", "text": "hm", "state": "done", "providerMetadata": thought},
+        {"type": "reasoning", "text": "hm", "state": "done", "providerMetadata": item},
         {
             "type": "tool-open",
             "toolCallId": "c",
