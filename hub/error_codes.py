@@ -919,6 +919,17 @@ PRODUCER_LOST: Final = ErrorCode(
     "yes",
 )
 
+GUARD_FAILED: Final = ErrorCode(
+    "guard_failed",
+    502,
+    "The answer could not be checked",
+    "The guard of the upstream raised an exception, answered with an error or with something that "
+    "is no verdict, or did not answer within `max_wait_seconds`, and its `on_error` is `end`. The "
+    "text that was not checked is not shown.",
+    "Look for `guard.failed` in the log of the worker. [Check answers before they are "
+    "shown](../guides/guards.md) describes the settings.",
+    "yes",
+)
 GENERATION_LOST: Final = ErrorCode(
     "generation_lost",
     503,
@@ -954,6 +965,7 @@ FAILURE_CODES: Final = {
         PRODUCER_ERROR,
         PRODUCER_TIMEOUT,
         PRODUCER_LOST,
+        GUARD_FAILED,
         GENERATION_LOST,
     )
 }

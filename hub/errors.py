@@ -13,6 +13,7 @@
     - KeySetUnavailable: the keys of an identity provider cannot be fetched (HTTP 503)
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
     - GenerationStillRunning: the response ends before its generation does (HTTP 503)
+    - GuardFailed: the application's guard did not check an answer
     - UpstreamError: an LLM endpoint failed; it carries the code of `generation.failed`
       - ProducerLost: the process of the application's own function was lost
   - OperatorError: the settings or the environment are wrong and the operator must act (exit code 2)
@@ -213,6 +214,19 @@ class GenerationStillRunning(DependencyError):
     """
 
     code = error_codes.GENERATION_STILL_RUNNING.name
+
+
+class GuardFailed(DependencyError):
+    """The application's guard failed, or did not answer. The message is for operators.
+
+    traceback: of the application's own function.
+    """
+
+    code = error_codes.GUARD_FAILED.name
+
+    def __init__(self, message: str, *, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class UpstreamError(DependencyError):

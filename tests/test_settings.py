@@ -127,6 +127,49 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             },
             "'a', which is a function",
         ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__GUARD__TARGET": "a:b",
+                "HUB_UPSTREAMS__A__GUARD__URL": "http://x",
+            },
+            "upstreams.a.guard needs exactly one of target and url",
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__GUARD__CHECKS": '["text"]',
+            },
+            "upstreams.a.guard needs exactly one of target and url",
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__GUARD__TARGET": "a:b",
+                "HUB_UPSTREAMS__A__GUARD__API_KEY": "x",
+            },
+            "upstreams.a.guard.api_key is for a guard with url only",
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__GUARD__TARGET": "a:b",
+                "HUB_UPSTREAMS__A__GUARD__TIMEOUT_SECONDS": "61",
+            },
+            "upstreams.a.guard.max_wait_seconds must not be less than timeout_seconds",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__KIND": "queue", "HUB_UPSTREAMS__A__GUARD__TARGET": "a:b"},
+            'upstreams.a.guard does not fit kind = "queue"',
+        ),
+        (
+            {"HUB_UPSTREAMS__A__BASE_URL": "http://x", "HUB_UPSTREAMS__A__GUARD__CHECKS": "[]"},
+            "upstreams.a.guard.checks",
+        ),
+        (
+            {"HUB_UPSTREAMS__A__BASE_URL": "http://x", "HUB_UPSTREAMS__A__GUARD__TARGET": "a b"},
+            "upstreams.a.guard.target",
+        ),
         ({"HUB_PRODUCERS__PROCESSES": "0"}, "producers.processes"),
         ({"HUB_LOG__POSITION_TTL_SECONDS": "1"}, "at least 9/8 of log.user.ttl_seconds"),
         ({"HUB_AUTH__DISABLED": "1", "HUB_PUBLIC__HOST": "0.0.0.0"}, "for loopback only"),

@@ -1,6 +1,7 @@
 """The relay: reads the stream of an upstream and publishes it into the channel of the answer.
 
-    stream parts of the upstream → one publish per flush interval → generation.* events
+    stream parts of the upstream → the guard, if there is one (text_guard.py)
+                                 → one publish per flush interval → generation.* events
 
 The upstream is an LLM endpoint or a function of the application. A function is called once for each
 generation; after its process or worker was lost, it is called again as often as its `retries` say.
@@ -26,6 +27,7 @@ import msgspec
 import structlog
 
 from hub.core.durable import StreamOutput
+from hub.core.folded_parts import FoldedParts
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.generation_context import GenerationContext
 from hub.core.parts_journal import PartsLimits
@@ -40,6 +42,7 @@ from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.resumable import cancel_answer, open_stream
 from hub.engine.stop_signal import StopRequested, StopSignal
+from hub.engine.text_guard import TextGuard
 from hub.engine.upstream_reading import read_parts
 from hub.errors import ProducerLost, UpstreamError
 from hub.ports.clock import Clock
@@ -76,8 +79,9 @@ async def _always() -> bool:
 class Relay:
     """Relays generations; one call of `run` each.
 
-    upstreams, functions: those of this worker, by the name of the upstream. version: that of this
-    worker. pinned: the upstreams whose lost answers only a worker of the same version continues.
+    upstreams, functions: those of this worker, by the name of the upstream. guards: what checks
+    their answers, for some of them. version: that of this worker. pinned: the upstreams whose lost
+    answers only a worker of the same version continues.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Relay:
         limits: RelayLimits,
         *,
         functions: Mapping[str, Function] | None = None,
+        guards: Mapping[str, TextGuard] | None = None,
         version: str = "",
         pinned: Collection[str] = (),
     ) -> None:
@@ -96,6 +101,7 @@ class Relay:
         self._store = store
         self._upstreams = upstreams
         self._functions = functions or {}
+        self._guards = guards or {}
         self._version = version
         self._pinned = pinned
         self._clock = clock
@@ -251,22 +257,35 @@ class Relay:
             await cancel_answer(upstream, request, checkpoint)
 
     def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        """Return the parts of the answer that may be published."""
         record = attempt.record
-        request = record.request
-        function = self._functions.get(request.upstream)
-        if function is not None:
-            return function.stream(record, attempt.number, attempt.state)
-        upstream = self._upstreams.get(request.upstream)
-        if upstream is None:
-            message = f"this worker has no upstream named {request.upstream!r}"
-            raise UpstreamError("upstream_unknown", message, retryable=False)
         context = GenerationContext(
             user=record.user,
             generation=record.id,
             attempt=attempt.number,
-            chat=request.chat,
-            metadata=request.metadata,
+            chat=record.request.chat,
+            metadata=record.request.metadata,
         )
+        source = self._open_source(attempt, context)
+        guard = self._guards.get(record.request.upstream)
+        if guard is None:
+            return source
+        checkpoint = attempt.state.checkpoint
+        shown = "" if checkpoint is None else FoldedParts(checkpoint.folded).text
+        return guard.stream(source, context, shown=shown)
+
+    def _open_source(
+        self, attempt: Attempt, context: GenerationContext
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        """Return what produces the answer. Raise UpstreamError if this worker has no such."""
+        request = attempt.record.request
+        function = self._functions.get(request.upstream)
+        if function is not None:
+            return function.stream(attempt.record, attempt.number, attempt.state)
+        upstream = self._upstreams.get(request.upstream)
+        if upstream is None:
+            message = f"this worker has no upstream named {request.upstream!r}"
+            raise UpstreamError("upstream_unknown", message, retryable=False)
         return open_stream(upstream, request, context, attempt.state.checkpoint)
 
     def _retries(self, record: Generation) -> int:

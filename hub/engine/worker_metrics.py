@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from hub.core.metrics import Counter, Gauge
+from hub.core.metrics import Counter, Gauge, MetricFamily
 from hub.engine.generation_metrics import GenerationMetrics
+from hub.engine.guard_metrics import GuardMetrics
 from hub.engine.redis_metrics import redis_counters
 from hub.ports.backend import BackendStatistics
 
@@ -28,7 +29,12 @@ class WorkerMetrics(GenerationMetrics):
             "Fields of upstreams' answers that had an unexpected type, and cost only themselves.",
             "upstream",
         )
+        self.guards = GuardMetrics()
         self.redis_calls, self.redis_disconnects, self.redis_refusals = redis_counters(statistics)
+
+    def families(self) -> Sequence[MetricFamily]:
+        """Return a snapshot of each metric, those of the guards last."""
+        return [*super().families(), *self.guards.families()]
 
     def record_odd_fields(self, upstream: str, count: int) -> None:
         """Count the odd fields of one answer."""

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -29,10 +30,12 @@ from hub.core.durable import PartOrCommand
 from hub.producer.app import App, Producer
 from hub.producer.call import FunctionCall
 from hub.producer.connection import FrameConnection
-from hub.producer.loading import CannotLoad, load_producer
+from hub.producer.guard_call import GuardCall
+from hub.producer.loading import CannotLoad, load_guard, load_producer
 from hub.producer.output import OutputBuffer
 from hub.producer.protocol import (
     Cancel,
+    Check,
     End,
     Ended,
     FunctionOptions,
@@ -42,6 +45,7 @@ from hub.producer.protocol import (
     Overdue,
     Pull,
     Start,
+    StartGuard,
     Steered,
     ToChild,
 )
@@ -54,7 +58,8 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a child process needs to know.
 
     socket_fd, watch_fd: the sockets of the protocol and of the watchdog. targets: those of the
-    functions, by the name of the upstream. max_part_bytes: see OutputBuffer.
+    functions, by the name of the upstream; guards: those of functions that check its answers.
+    max_part_bytes: see OutputBuffer.
     """
 
     socket_fd: int
@@ -63,6 +68,7 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_part_bytes: int
     stop_timeout_seconds: float
     block_warning_seconds: float
+    guards: dict[str, str] = {}
 
 
 class _RunState(msgspec.Struct):
@@ -80,11 +86,18 @@ class _RunState(msgspec.Struct):
 class Child:
     """Runs functions until the worker closes the connection: `await child.serve(sock)`."""
 
-    def __init__(self, config: ChildConfig, producers: dict[str, Producer]) -> None:
+    def __init__(
+        self,
+        config: ChildConfig,
+        producers: dict[str, Producer],
+        guards: dict[str, Callable[..., Any]] | None = None,
+    ) -> None:
         self._config = config
         self._producers = producers
+        self._guards = guards or {}
         self._states: dict[int, Any] = {}  # the values of the lifespans, by id of the app
         self._runs: dict[int, _RunState] = {}
+        self._guard_calls: dict[int, GuardCall] = {}  # by number of the run
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -124,6 +137,15 @@ class Child:
     def _on_message(self, message: ToChild) -> None:
         if isinstance(message, Start):
             self._start(message)
+        elif isinstance(message, Check) or message.run in self._guard_calls:
+            self._on_guard_message(message)
+        elif isinstance(message, StartGuard):
+            self._guard_calls[message.run] = GuardCall(
+                message.run,
+                self._guards[message.upstream],
+                message.context,
+                self._connection.send,
+            )
         elif (run := self._runs.get(message.run)) is None:
             pass  # it has ended meanwhile
         elif isinstance(message, Pull):
@@ -136,6 +158,25 @@ class Child:
             run.call.steer(message.messages)
         else:
             run.services.on_message(message)
+
+    def _on_guard_message(self, message: ToChild) -> None:
+        guard = self._guard_calls[message.run]
+        if isinstance(message, Check):
+            guard.on_message(message)
+        elif isinstance(message, Cancel):
+            self._guard_calls.pop(message.run)
+            guard.cancel()
+            task = self._loop.create_task(self._end_guard(message.run, guard))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _end_guard(self, number: int, guard: GuardCall) -> None:
+        """Tell the worker that a guard has ended, and before that if it does not end in time."""
+        seconds = self._config.stop_timeout_seconds
+        timer = self._loop.call_later(seconds, self._connection.send, Overdue(number))
+        await guard.wait()
+        timer.cancel()
+        self._connection.send(Ended(number))
 
     def _start(self, start: Start) -> None:
         producer, context = self._producers[start.function], start.context
@@ -196,7 +237,12 @@ def _describe_lifespan(app: App, error: BaseException) -> str:
     return f"the lifespan of the app with {names} failed: {summary}\n{text}".rstrip()
 
 
-async def _serve(config: ChildConfig, producers: dict[str, Producer], failure: str | None) -> None:
+async def _serve(
+    config: ChildConfig,
+    producers: dict[str, Producer],
+    guards: dict[str, Callable[..., Any]],
+    failure: str | None,
+) -> None:
     watch_socket = socket.socket(fileno=config.watch_fd)
     watch_socket.setblocking(True)
     Watchdog(
@@ -207,7 +253,7 @@ async def _serve(config: ChildConfig, producers: dict[str, Producer], failure: s
     ).start()
     sock = socket.socket(fileno=config.socket_fd)
     sock.setblocking(False)
-    await Child(config, producers).serve(sock, failure)
+    await Child(config, producers, guards).serve(sock, failure)
 
 
 def main() -> None:
@@ -219,13 +265,16 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sys.path.insert(0, str(Path.cwd()))
     producers: dict[str, Producer] = {}
+    guards: dict[str, Callable[..., Any]] = {}
     failure = None
     try:
         for name, target in config.targets.items():
             producers[name] = load_producer(name, target)
+        for name, target in config.guards.items():
+            guards[name] = load_guard(target)
     except CannotLoad as error:
         failure = str(error)
-    run(_serve(config, producers, failure))
+    run(_serve(config, producers, guards, failure))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,19 @@ def load_producer(name: str, target: str) -> Producer:
         return next(iter(producers.values()))
     names = ", ".join(producers) or "none"
     raise CannotLoad(f"the app {target} has no function named {name!r}; it has: {names}")
+
+
+def load_guard(target: str) -> Callable[..., Any]:
+    """Return the function of a target that checks answers."""
+    value = _load(target)
+    if inspect.isclass(value) or not callable(value):
+        raise CannotLoad(f"{target} is no function that checks answers: it is {value!r}")
+    try:
+        inspect.signature(value).bind(None)
+    except TypeError:
+        raise CannotLoad(f"the function {target} must have one parameter: window") from None
+    guard: Callable[..., Any] = value
+    return guard
 
 
 def _to_producer(value: Any, target: str) -> Producer:

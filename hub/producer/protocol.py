@@ -13,8 +13,10 @@ from __future__ import annotations
 import msgspec
 
 from hub.core.durable import PartOrCommand
+from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
 from hub.core.steering import SteeringMessage
+from hub.core.verdicts import CheckedKind, Verdict
 from hub.producer.answer import AnswerEnd, AskRequest
 from hub.producer.failures import UpstreamReport
 from hub.producer.run import Notification, RunContext
@@ -45,6 +47,31 @@ class Cancel(_Message, frozen=True):
     """Cancel the run. Ended follows, but no Output."""
 
     run: int
+
+
+class StartGuard(_Message, frozen=True):
+    """Load the guard of an upstream for one answer. Check follows, and Cancel ends it."""
+
+    run: int
+    upstream: str
+    context: GenerationContext
+
+
+class Check(_Message, frozen=True):
+    """Call the guard with a window. The answer is Checked, unless another Check or Cancel follows.
+
+    part: which text it is. kept: how many characters of that text, as of the last Check, remain;
+    `text` follows them. start: where the window begins in the whole.
+    """
+
+    run: int
+    call: int
+    part: CheckedKind
+    kept: int
+    text: str
+    start: int
+    is_closed: bool
+    is_last: bool
 
 
 class Published(_Message, frozen=True):
@@ -150,6 +177,16 @@ class AskClose(_Message, frozen=True):
     call: int
 
 
+class Checked(_Message, frozen=True):
+    """What a guard decided. verdict: None if it failed; then `error` says how, and `traceback`."""
+
+    run: int
+    call: int
+    verdict: Verdict | None = None
+    error: str = ""
+    traceback: str = ""
+
+
 class Ended(_Message, frozen=True):
     """A cancelled run has ended: its function does nothing more. detail: what it raised."""
 
@@ -163,5 +200,7 @@ class Overdue(_Message, frozen=True):
     run: int
 
 
-ToChild = Start | Pull | Cancel | Published | Answered | Steered
-ToWorker = Loaded | NotLoaded | Output | Publish | Ask | AskMore | AskClose | Ended | Overdue
+ToChild = Start | StartGuard | Pull | Check | Cancel | Published | Answered | Steered
+ToWorker = (
+    Loaded | NotLoaded | Output | Checked | Publish | Ask | AskMore | AskClose | Ended | Overdue
+)

@@ -15,7 +15,7 @@ SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _FUNCTION_SETTINGS: Final = frozenset(
     {
         *("kind", "target", "retries", "total_seconds", "max_running", "max_queued", "queue"),
-        *("isolation", "version_policy"),
+        *("isolation", "version_policy", "guard"),
         *("default_model", "models", "base_url"),
     }
 )
@@ -124,6 +124,7 @@ def _check_upstreams(settings: Settings) -> None:
         if upstream.is_queue:
             _check_settings(name, upstream, _QUEUE_SETTINGS)
             _check_queue(name, upstream, settings)
+        _check_guard(name, upstream)
         for setting in _ONLY_OF_FUNCTIONS:
             if setting in upstream.model_fields_set and not upstream.is_function:
                 raise OperatorError(f'upstreams.{name}.{setting} is for kind = "function" only')
@@ -135,6 +136,19 @@ def _check_settings(name: str, upstream: Upstream, known: frozenset[str]) -> Non
             f'upstreams.{name}.{setting} does not fit kind = "{upstream.kind}"; the settings of a '
             f"{upstream.kind} are {', '.join(sorted(known - {'base_url'}))}"
         )
+
+
+def _check_guard(name: str, upstream: Upstream) -> None:
+    guard, setting = upstream.guard, f"upstreams.{name}.guard"
+    if not guard.model_fields_set:
+        return
+    if (guard.target is None) is (guard.url is None):
+        raise OperatorError(f"{setting} needs exactly one of target and url")
+    for only in ("api_key", "headers"):
+        if only in guard.model_fields_set and guard.url is None:
+            raise OperatorError(f"{setting}.{only} is for a guard with url only")
+    if guard.max_wait_seconds < guard.timeout_seconds:
+        raise OperatorError(f"{setting}.max_wait_seconds must not be less than timeout_seconds")
 
 
 def _check_queue(name: str, upstream: Upstream, settings: Settings) -> None:

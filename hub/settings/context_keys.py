@@ -46,6 +46,11 @@ def _owners(settings: Settings) -> dict[str, str]:
         for name, upstream in settings.upstreams.items()
         if upstream.api_key is not None
     }
+    owners |= {
+        _digest(upstream.guard.api_key.get_secret_value()): f"upstreams.{name}.guard.api_key"
+        for name, upstream in settings.upstreams.items()
+        if upstream.guard.api_key is not None
+    }
     for n, api_key in enumerate(settings.auth.api_keys):
         digest = _digest(api_key.key.get_secret_value()) if api_key.key else api_key.sha256 or ""
         owners[digest] = f"the key auth.api_keys[{n}]"

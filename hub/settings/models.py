@@ -36,6 +36,7 @@ AGENT_KINDS: Final = ("ag_ui", "ai_sdk")
 MIN_SECRET_BYTES: Final = 32
 MIN_API_KEY_CHARS: Final = 16
 """A shorter API key is accepted, with a warning."""
+MAX_WINDOW_CHARACTERS: Final = 10_000
 
 HeaderBytes = Annotated[int, Field(ge=1024, le=1024 * 1024)]
 Origin = Annotated[str, Field(pattern=patterns.ORIGIN)]
@@ -221,6 +222,7 @@ class Producers(Section):
     """The processes of a worker that run the application's functions."""
 
     processes: PositiveInt = 1
+    guard_processes: PositiveInt = 1
     spare_processes: PositiveInt = 2
     stop_timeout_seconds: PositiveFloat = 10.0
     block_warning_seconds: PositiveFloat = 1.0
@@ -261,6 +263,30 @@ class Envelope(Section):
     end_of_stream: bool = False
     error_events: tuple[str, ...] = ()
     error_field: str = ""
+
+
+class Guard(Section):
+    """The check of an upstream's answers before they are shown: see docs/guides/guards.md."""
+
+    target: Annotated[str, Field(pattern=patterns.FUNCTION)] | None = None
+    url: str | None = Field(None, pattern=patterns.HTTP_URL)
+    api_key: SecretStr | None = None
+    headers: dict[str, str] = {}
+    checks: Annotated[tuple[Literal["text", "reasoning"], ...], Field(min_length=1)] = (
+        "text",
+        "reasoning",
+    )
+    hold_back_characters: int = Field(64, ge=0, le=MAX_WINDOW_CHARACTERS)
+    check_every_characters: int = Field(1, ge=1, le=MAX_WINDOW_CHARACTERS)
+    timeout_seconds: PositiveFloat = 5.0
+    on_slow: Literal["wait", "pass"] = "wait"
+    max_wait_seconds: PositiveFloat = 60.0
+    on_error: Literal["end", "pass"] = "end"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a guard."""
+        return self.target is not None or self.url is not None
 
 
 UpstreamKind = Literal[
@@ -340,6 +366,7 @@ class Upstream(Section):
     queue: QueueName = DEFAULT_QUEUE
     isolation: Literal["none", "run"] = "none"
     version_policy: Literal["any", "pinned"] = "any"
+    guard: Guard = Guard()
 
     _target = field_validator("target")(_check_target)
     _base_url = field_validator("base_url")(_check_base_url)

@@ -9,8 +9,10 @@ from typing import Final, Self
 
 import structlog
 
+from hub.core.generation_context import GenerationContext
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
+from hub.engine.guard_run import GuardRun
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import OperatorError, UpstreamError
 from hub.producer.protocol import FunctionOptions
@@ -88,6 +90,17 @@ class FunctionPool:
 
         Raise UpstreamError when the application cannot be loaded.
         """
+        process = await self._find_process()
+        run = process.start_run(function, request)
+        if self._one_run_each:
+            process.mark_unready()
+        return run
+
+    async def start_guard(self, upstream: str, context: GenerationContext) -> GuardRun:
+        """Start the guard of an upstream for one answer, as `start_run` does."""
+        return (await self._find_process()).start_guard(upstream, context)
+
+    async def _find_process(self) -> FunctionProcess:
         async with self._changed:
             await self._changed.wait_for(lambda: self._usable() or self._failure is not None)
         processes = self._usable()
@@ -95,11 +108,7 @@ class FunctionPool:
             raise UpstreamError(
                 "producer_error", "the application cannot be loaded", retryable=True
             ) from self._failure
-        process = min(processes, key=len)
-        run = process.start_run(function, request)
-        if self._one_run_each:
-            process.mark_unready()
-        return run
+        return min(processes, key=len)
 
     def _usable(self) -> list[FunctionProcess]:
         return [each for each in self._ready if not each.is_lost and not each.is_unready]

@@ -23,9 +23,11 @@ from typing import Final
 import msgspec
 import structlog
 
+from hub.core.generation_context import GenerationContext
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
+from hub.engine.guard_run import GuardRun
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.errors import CallerError, HubError
 from hub.producer.answer import AnswerEnd
@@ -37,6 +39,7 @@ from hub.producer.protocol import (
     AskClose,
     AskMore,
     Cancel,
+    Checked,
     Ended,
     FunctionOptions,
     Loaded,
@@ -46,6 +49,7 @@ from hub.producer.protocol import (
     Publish,
     Published,
     Start,
+    StartGuard,
     ToChild,
     ToWorker,
 )
@@ -62,11 +66,13 @@ PublishNotification = Callable[[str, Notification], Awaitable[None]]
 class ProcessOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the processes of a worker have in common.
 
-    targets: those of the functions, by name of the upstream. max_part_bytes: a part with more is
-    refused. The others are settings of [producers].
+    targets: those of the functions, by name of the upstream; guards: those of functions that check
+    its answers. max_part_bytes: a part with more is refused. The others are settings of
+    [producers].
     """
 
     targets: Mapping[str, str]
+    guards: Mapping[str, str] = {}
     max_part_bytes: int
     stop_timeout_seconds: float
     block_warning_seconds: float
@@ -89,6 +95,7 @@ class FunctionProcess:
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count()
         self._runs: dict[int, ProcessRun] = {}
+        self._guard_runs: dict[int, GuardRun] = {}
         self._cancelled: set[int] = set()  # runs whose functions may still clean up
         self._loaded: asyncio.Future[Mapping[str, FunctionOptions]] = self._loop.create_future()
         self._unusable = asyncio.Event()  # the process is lost or unready
@@ -105,7 +112,7 @@ class FunctionProcess:
 
     def __len__(self) -> int:
         """Return the number of runs that have not been cancelled."""
-        return len(self._runs)
+        return len(self._runs) + len(self._guard_runs)
 
     @property
     def pid(self) -> int | None:
@@ -137,6 +144,7 @@ class FunctionProcess:
                 socket_fd=peer.fileno(),
                 watch_fd=peer_watch.fileno(),
                 targets=dict(self._options.targets),
+                guards=dict(self._options.guards),
                 max_part_bytes=self._options.max_part_bytes,
                 stop_timeout_seconds=self._options.stop_timeout_seconds,
                 block_warning_seconds=self._options.block_warning_seconds,
@@ -155,6 +163,20 @@ class FunctionProcess:
         self._runs[run.number] = run
         self.send(Start(run.number, function, request.context))
         return run
+
+    def start_guard(self, upstream: str, context: GenerationContext) -> GuardRun:
+        """Start the guard of an upstream for one answer."""
+        run = GuardRun(next(self._numbers), self)
+        self._guard_runs[run.number] = run
+        self.send(StartGuard(run.number, upstream, context))
+        return run
+
+    def end_guard(self, run: GuardRun) -> None:
+        """End the guard of an answer, and cancel a check that runs."""
+        if self._guard_runs.pop(run.number, None) is not None and not self.is_lost:
+            self._cancelled.add(run.number)
+            self.send(Cancel(run.number))
+            self._check_idle()
 
     def send(self, message: ToChild) -> None:
         self._connection.send(message)
@@ -208,7 +230,7 @@ class FunctionProcess:
             self._process.kill()
 
     def _check_idle(self) -> None:
-        if self.is_unready and not self._runs:
+        if self.is_unready and not len(self):
             self._idle.set()
 
     def _on_message(self, message: ToWorker) -> None:
@@ -218,6 +240,9 @@ class FunctionProcess:
                 if run is not None:
                     run.on_output(message)
                     self._check_idle()
+            case Checked(run=number):
+                if (guard_run := self._guard_runs.get(number)) is not None:
+                    guard_run.on_checked(message)
             case Publish():
                 self._background.run("publish of a function", self._publish_for(message))
             case Ask() | AskMore() | AskClose():
@@ -264,10 +289,13 @@ class FunctionProcess:
             self._loaded.set_exception(CannotLoadFunctions("the process ended while it started"))
             self._loaded.exception()  # nobody waits for it if `start` was cancelled
         runs, self._runs = self._runs, {}
+        guard_runs, self._guard_runs = self._guard_runs, {}
         for run in runs.values():
             run.on_lost()
-        if runs:
-            _log.error("producer.process_lost", pid=self.pid, runs=len(runs))
+        for guard_run in guard_runs.values():
+            guard_run.on_lost()
+        if runs or guard_runs:
+            _log.error("producer.process_lost", pid=self.pid, runs=len(runs) + len(guard_runs))
         self._unusable.set()
         self._idle.set()
 
@@ -277,7 +305,7 @@ class FunctionProcess:
         try:
             while True:
                 await asyncio.sleep(self._options.block_warning_seconds / 2)
-                if self._runs or self._cancelled:
+                if len(self) or self._cancelled:
                     writer.write(b"?")
                     await self._await_watchdog(reader)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -296,7 +324,7 @@ class FunctionProcess:
                         "producer.blocked",
                         pid=self.pid,
                         seconds=options.block_warning_seconds,
-                        runs=len(self._runs),
+                        runs=len(self),
                         stack=stack,
                         advice="the function blocks the event loop that it shares with other "
                         "answers: await instead, or write a synchronous function",
@@ -306,7 +334,7 @@ class FunctionProcess:
                 "producer.block_limit",
                 pid=self.pid,
                 seconds=limit,
-                runs=len(self._runs),
+                runs=len(self),
                 advice="the process is killed, and its answers are lost",
             )
             self._kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -25,13 +25,18 @@ from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 
 @asynccontextmanager
 async def open_functions(
-    settings: Settings, backend: Backend, askable: AskableUpstreams, steering: SteeringFeed
+    settings: Settings,
+    backend: Backend,
+    askable: AskableUpstreams,
+    steering: SteeringFeed,
+    pools: list[FunctionPool],
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
     """Start the processes of the functions whose queues this worker reads; yield them by name.
 
     Functions with `isolation = "run"` have processes of their own.
 
-    askable: the upstreams that they may ask. steering: the messages of users.
+    askable: the upstreams that they may ask. steering: the messages of users. pools: those of the
+    processes are added.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
     upstreams = {
@@ -62,7 +67,6 @@ async def open_functions(
 
     functions: dict[str, ApplicationFunction] = {}
     async with AsyncExitStack() as opened:
-        pools = []
         for isolation in ("none", "run"):
             group = {name: each for name, each in upstreams.items() if each.isolation == isolation}
             if group:
@@ -75,13 +79,18 @@ async def open_functions(
                 pools.append(await opened.enter_async_context(pool))
                 _check_options(group, pool.options)
                 functions |= _build_functions(settings, group, pool, steering)
-
-        def reload() -> None:
-            for pool in pools:
-                pool.reload()
-
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         yield functions
+
+
+def reload_on_signal(pools: Sequence[FunctionPool]) -> None:
+    """Load the application again whenever the process gets SIGHUP."""
+
+    def reload() -> None:
+        for pool in pools:
+            pool.reload()
+
+    if pools:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 def _process_options(

@@ -20,6 +20,7 @@ from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
+from hub.upstreams.function_pool import FunctionPool
 from hub.wiring.backend import (
     build_jobs,
     build_parts_limits,
@@ -29,7 +30,8 @@ from hub.wiring.backend import (
     pinned_upstreams,
     worker_queues,
 )
-from hub.wiring.functions import open_functions
+from hub.wiring.functions import open_functions, reload_on_signal
+from hub.wiring.guards import open_guards
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
@@ -68,9 +70,21 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         interval_seconds = settings.worker.lease_seconds / 3
         steering = SteeringFeed(backend.generations, clock, interval_seconds=interval_seconds)
         askable = AskableUpstreams(endpoints, build_upstream_models(settings))
+        pools: list[FunctionPool] = []
         functions = await opened.enter_async_context(
-            open_functions(settings, backend, askable, steering)
+            open_functions(settings, backend, askable, steering, pools)
         )
+        guards = await opened.enter_async_context(
+            open_guards(
+                settings,
+                [*upstreams, *functions],
+                session,
+                clock,
+                metrics=metrics.guards,
+                pools=pools,
+            )
+        )
+        reload_on_signal(pools)
         warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)
 
@@ -100,6 +114,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                     max_queued_seconds=settings.generations.max_queued_seconds,
                 ),
                 functions=functions,
+                guards=guards,
                 version=settings.worker.version,
                 pinned=pinned_upstreams(settings),
             ),

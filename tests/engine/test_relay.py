@@ -36,6 +36,7 @@ from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import AttemptSuperseded
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
+from hub.engine.text_guard import TextGuard
 from hub.errors import ProducerLost, UpstreamError
 from hub.ports.events import FROM_START, Publication
 from hub.ports.queue import Lease
@@ -78,10 +79,17 @@ class ScriptedFunction:
 class RelayTest:
     """A relay with a backend in memory, and one generation of the user alice.
 
-    retries: those of a function with the script; None for an LLM endpoint.
+    retries: those of a function with the script; None for an LLM endpoint. guard: checks the
+    answer.
     """
 
-    def __init__(self, *script: Any, retries: int | None = None, **limits: Any) -> None:
+    def __init__(
+        self,
+        *script: Any,
+        retries: int | None = None,
+        guard: TextGuard | None = None,
+        **limits: Any,
+    ) -> None:
         self.age_seconds = 0.0
         self.backend = MemoryBackend(now=lambda: 1.7e9 + self.age_seconds)
         self.clock = FakeClock()
@@ -94,6 +102,7 @@ class RelayTest:
             self.clock,
             msgspec.structs.replace(RELAY_LIMITS, **limits),
             functions={} if retries is None else {"main": self.function},
+            guards={} if guard is None else {"main": guard},
         )
         self.id = new_generation_id(partition_of(ALICE))
         self.stop = StopSignal()

@@ -23,6 +23,7 @@ from hub.engine.attempt import AttemptSuperseded
 from hub.engine.failover import CircuitBreaker, Failover
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
+from hub.engine.text_guard import TextGuard
 from hub.errors import UpstreamError
 from hub.ports.events import FROM_START, Publication, Published
 from hub.ports.queue import Lease
@@ -93,10 +94,15 @@ class World:
     """Workers that relay one answer of alice, and are killed while they publish.
 
     crashes: for each worker, how many calls of the broker it makes and how many publications of
-    the next call are written. Without an entry a worker is not killed.
+    the next call are written. Without an entry a worker is not killed. guard: checks the answer.
     """
 
-    def __init__(self, upstream: Upstream, crashes: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        crashes: Sequence[tuple[int, int]] = (),
+        guard: TextGuard | None = None,
+    ) -> None:
         self.backend = MemoryBackend()
         self.crashes = list(crashes)
         self.calls: list[int] = []  # the number of publications of each call
@@ -105,6 +111,7 @@ class World:
         self.relay = Relay(
             self, self.backend.generations, {"main": upstream}, FakeClock(),
             msgspec.structs.replace(RELAY_LIMITS, parts=LIMITS, max_attempts=100),
+            guards={} if guard is None else {"main": guard},
         )  # fmt: skip
         self.stop = StopSignal()
         self.stop_after = b"nothing"  # a stop is requested behind an event with this

@@ -16,6 +16,7 @@ from hub.core.parts_journal import PartsLimits
 from hub.engine.function import build_context
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
+from hub.engine.text_guard import TextGuard
 from hub.errors import ProducerLost, UpstreamError
 from hub.ports.backend import Backend
 from hub.ports.events import FROM_START
@@ -130,10 +131,17 @@ class _InProcessRun:
 class FunctionWorkers:
     """An answer of a function, and the workers that produce it."""
 
-    def __init__(self, backend: Backend, *, parts_limits: PartsLimits = LIMITS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        parts_limits: PartsLimits = LIMITS,
+        guard: TextGuard | None = None,
+    ) -> None:
         self.backend = backend
         self.id = new_generation_id(partition_of(ALICE))
         self.stop = StopSignal()
+        self._guards = {} if guard is None else {"f": guard}
         self._limits = msgspec.structs.replace(RELAY_LIMITS, parts=parts_limits)
 
     async def create(self, **metadata: Any) -> None:
@@ -150,6 +158,7 @@ class FunctionWorkers:
             FakeClock(),
             self._limits,
             functions={"f": function},
+            guards=self._guards,
         )
         lease = Lease(self.id, "alice", "f", "1", deliveries=deliveries)
         async with asyncio.timeout(30):

@@ -1,0 +1,76 @@
+"""What a guard sees of an answer, and what it decides about it (hub/guard.py)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+CheckedKind = Literal["text", "reasoning"]
+"""The texts of an answer that a guard can check."""
+
+_CODE: Final = re.compile(r"[a-z0-9_]{1,64}")
+
+
+class _Verdict(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verdict", tag=str.lower
+):
+    """Base class of the verdicts. `verdict` is the name of one in JSON."""
+
+
+class Pass(_Verdict, frozen=True):
+    """The text of the window may be shown as it is. None means the same."""
+
+
+class Replace(_Verdict, frozen=True):
+    """Another text takes the place of the window's text. text: may be empty."""
+
+    text: str
+
+
+class Retract(_Verdict, frozen=True):
+    """A new text takes the place of the whole answer so far, also of what was shown."""
+
+    text: str = ""
+
+
+class End(_Verdict, frozen=True):
+    """The answer ends as failed, and the text of the window is not shown.
+
+    code: 1 to 64 characters of a to z, 0 to 9 and `_`. message: shown to the client. text: takes
+    the place of all text that was shown, as in Retract; None leaves that text as it is.
+    Raise ValueError for another code.
+    """
+
+    code: str
+    message: str
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _CODE.fullmatch(self.code):
+            raise ValueError("the code of End must have 1 to 64 characters: a to z, 0 to 9 and _")
+
+
+Verdict = Pass | Replace | Retract | End
+
+
+class TextWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a text that is not shown yet, together with the text before it.
+
+    kind: the text or the reasoning of the answer. whole_text: all of it so far, as it is or will be
+    shown. start: where the window begins in it. is_closed: whether the text ends there or is
+    interrupted; otherwise the next window begins with the last characters of this one. is_last:
+    whether nothing of the answer follows.
+    """
+
+    kind: CheckedKind
+    whole_text: str
+    start: int
+    is_closed: bool
+    is_last: bool
+
+    @property
+    def text(self) -> str:
+        """The text of the window."""
+        return self.whole_text[self.start :]
