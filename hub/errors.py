@@ -271,5 +271,13 @@ class ProducerLost(UpstreamError):
         super().__init__(error_codes.PRODUCER_LOST.name, message, retryable=True)
 
 
+class RecordLost(UpstreamError):
+    """The broker has lost the record of a generation that had not ended."""
+
+    def __init__(self) -> None:
+        message = "the broker lost the record of this answer"
+        super().__init__(error_codes.GENERATION_LOST.name, message, retryable=True)
+
+
 class OperatorError(HubError):
     """The hub cannot run with these settings. The message names the setting, port or file."""

@@ -78,7 +78,8 @@ class AttemptNotes(msgspec.Struct, frozen=True, omit_defaults=True):
 
     queued_seconds, first_delta_seconds: from the request to the beginning and to the first part.
     usage: as the producer has reported it. calls: the number of tool calls that readers see;
-    delta_calls: the numbers of those that came as `tool_call_delta`, in their order.
+    delta_calls: the numbers of those that came as `tool_call_delta`, in their order. call_ids: what
+    takes the place of ids that the producer has repeated (CallIds.replaced).
     """
 
     queued_seconds: float = 0.0
@@ -86,6 +87,7 @@ class AttemptNotes(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: dict[str, Any] | None = None
     calls: int = 0
     delta_calls: list[int] = []
+    call_ids: dict[str, str] = {}
 
 
 class ExternalUpdate(msgspec.Struct, frozen=True):

@@ -98,6 +98,11 @@ class GenerationResult(msgspec.Struct, frozen=True, kw_only=True):
     total_seconds: float = 0.0
 
 
+def lost_key(generation: str) -> str:
+    """Return the idempotency key of the end without a record, the same for all processes."""
+    return f"{generation}/lost"
+
+
 class Attempt:
     """Publishes the events of one attempt and counts them."""
 
@@ -265,8 +270,7 @@ class Attempt:
         """
         total_seconds = self._seconds_since_request()
         end = self._build_end(status, fields, total_seconds)
-        key = f"{self.record.id}/lost"  # the same for all workers, so that only one publishes it
-        end = msgspec.structs.replace(end, idempotency_key=key, update=None)
+        end = msgspec.structs.replace(end, idempotency_key=lost_key(self.record.id), update=None)
         try:
             await self._publish([end])
         except _Refused:

@@ -92,6 +92,11 @@ class AttemptEvents:
         return self._journal.size_bytes
 
     @property
+    def parts(self) -> Sequence[Mapping[str, Any]]:
+        """The parts so far, folded; also those that readers do not see."""
+        return self._journal.folded.parts
+
+    @property
     def next_call(self) -> int:
         """The number of the next tool call that readers see."""
         parts = self._journal.folded.parts

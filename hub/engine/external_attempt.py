@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from hub.core.call_ids import CallIds
 from hub.core.call_numbers import CallNumbers
 from hub.core.durable import Save
 from hub.core.external_producer import AttemptNotes, ExternalUpdate, Progress
@@ -47,6 +48,7 @@ class ExternalAttempt:
         self._notes = record.external.notes
         self._events = AttemptEvents.resume(record, limits)
         self._calls, self._assembler = _resume_calls(record, self._notes)
+        self._call_ids = CallIds(self._events.parts, self._notes.call_ids)
         self._author = new_author()
         self._clock = clock
         self._read_at = clock.now()
@@ -159,9 +161,11 @@ class ExternalAttempt:
         """Return the parts with tool calls as readers get them."""
         return self._calls.number(
             [
-                ToolCallDelta(self._assembler.feed(part.calls))
-                if isinstance(part, ToolCallDelta)
-                else part
+                self._call_ids.replace(
+                    ToolCallDelta(self._assembler.feed(part.calls))
+                    if isinstance(part, ToolCallDelta)
+                    else part
+                )
                 for part in run
             ]
         )
@@ -171,14 +175,19 @@ class ExternalAttempt:
             calls = self._assembler.finish()
         except UnnamedToolCall:  # arguments without a name; nothing of it was published
             return []
-        (numbered,) = self._calls.number([ToolCallDelta(calls)])
+        (numbered,) = self._calls.number([self._call_ids.replace(ToolCallDelta(calls))])
         return numbered.calls if isinstance(numbered, ToolCallDelta) else []
 
     def _with_calls(self, notes: AttemptNotes) -> AttemptNotes:
         numbers = [number for _, number in sorted(self._calls.of_response.items())]
-        if (notes.calls, notes.delta_calls) == (self._calls.count, numbers):
+        call_ids = self._call_ids.replaced
+        if (notes.calls, notes.delta_calls, notes.call_ids) == (
+            *(self._calls.count, numbers, call_ids),
+        ):
             return notes
-        return msgspec.structs.replace(notes, calls=self._calls.count, delta_calls=numbers)
+        return msgspec.structs.replace(
+            notes, calls=self._calls.count, delta_calls=numbers, call_ids=dict(call_ids)
+        )
 
 
 def new_author() -> str:

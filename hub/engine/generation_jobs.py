@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+import structlog
 
 from hub.core.event import encode_json
 from hub.core.external_producer import AttemptNotes, ExternalUpdate
 from hub.core.fair_queue import DEFAULT_QUEUE, Admission, Job
 from hub.core.generation import (
     Generation,
+    GenerationRequest,
     GenerationUpdate,
     Status,
     UpdateKind,
     build_end_fields,
 )
-from hub.engine.attempt import GenerationResult
-from hub.errors import ProducerLost
-from hub.ports.claims import JobClaims
-from hub.ports.events import EventWriter, Outcome, Publication
+from hub.engine.attempt import GenerationResult, lost_key
+from hub.engine.generation_log import LogTrimmed, ends_after
+from hub.errors import ProducerLost, RecordLost
+from hub.ports.claims import ClaimedJob, JobClaims
+from hub.ports.events import FROM_START, EventLog, Outcome, Publication
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
+
+_log = structlog.get_logger(__name__)
 
 
 async def _ignore_result(result: GenerationResult) -> None:
@@ -40,7 +46,7 @@ class GenerationJobs:
 
     def __init__(
         self,
-        events: EventWriter,
+        events: EventLog,
         store: GenerationStore,
         queue: GenerationQueue,
         queues: Mapping[str, str] | None = None,
@@ -89,47 +95,7 @@ class GenerationJobs:
     async def _publish_end(
         self, record: Generation, status: Status, fields: dict[str, Any]
     ) -> tuple[Outcome, GenerationResult]:
-        seconds = max(0.0, record.age_seconds)
-        notes = AttemptNotes(queued_seconds=seconds)
-        if record.external is not None:
-            notes = record.external.notes
-        result = GenerationResult(
-            generation=record,
-            status=status,
-            code=fields.get("code", ""),
-            usage=notes.usage,
-            queued_seconds=notes.queued_seconds,
-            first_delta_seconds=notes.first_delta_seconds,
-            total_seconds=seconds,
-        )
-        data = build_end_fields(
-            {"generation": record.id, **fields},
-            deltas=record.deltas,
-            queued_seconds=result.queued_seconds,
-            first_delta_seconds=result.first_delta_seconds,
-            total_seconds=seconds,
-            usage=result.usage,
-        )
-        update = GenerationUpdate(
-            record.id,
-            record.attempt,
-            UpdateKind.END,
-            status,
-            index=record.deltas,
-            writer=record.writer,
-        )
-        if (
-            record.external is not None
-        ):  # so that `deltas` is right: it may be posting at the moment
-            progress = record.external.progress
-            external = ExternalUpdate(progress, progress)
-            update = msgspec.structs.replace(update, external=external)
-        end = Publication(
-            channel=record.channel,
-            name=f"generation.{status.value}",
-            data=encode_json(data),
-            update=update,
-        )
+        end, result = _build_end(record, status, fields)
         (published,) = await self._events.publish([end])
         return published.outcome, result
 
@@ -146,6 +112,29 @@ class GenerationJobs:
         lost = ProducerLost()
         failure = {"code": lost.code, "message": lost.message, "retryable": lost.retryable}
         return await self.end(record, Status.FAILED, failure)
+
+    async def end_without_record(self, job: ClaimedJob) -> None:
+        """End the generation of a claimed job whose record the broker has lost, and remove the job.
+
+        The record of a generation that had ended may also have expired, so the log is searched for
+        its end. All nodes and workers publish the end with the same key, so that only one does.
+        Raise BrokerUnavailable.
+        """
+        has_ended = False
+        with suppress(LogTrimmed):  # meanwhile; then the end is not known
+            has_ended = await ends_after(self._events, job.channel, job.generation, FROM_START)
+        request = GenerationRequest([], upstream=job.upstream, model="", topic=job.topic)
+        record = Generation(id=job.generation, user=job.user, request=request)
+        if not has_ended:
+            lost = RecordLost()
+            failure = {"code": lost.code, "message": lost.message, "retryable": lost.retryable}
+            end, result = _build_end(record, Status.FAILED, failure)
+            end = msgspec.structs.replace(end, idempotency_key=lost_key(record.id), update=None)
+            (published,) = await self._events.publish([end])
+            if published.outcome is Outcome.WRITTEN:
+                _log.warning("generation.lost", generation=record.id)
+                await self._on_result(result)
+        await self.remove_job(record)
 
     async def return_job(self, record: Generation) -> bool:
         """Let another producer have a job whose producer returns it; its attempt does not count.
@@ -193,3 +182,49 @@ class GenerationJobs:
         # Without a user, the limits of one user hold for the topic.
         user = record.user or record.channel
         return Job(record.id, user, request.upstream, queue, request.topic)
+
+
+def _build_end(
+    record: Generation, status: Status, fields: dict[str, Any]
+) -> tuple[Publication, GenerationResult]:
+    """Return the end event of a generation that no worker attends to, and its result."""
+    seconds = max(0.0, record.age_seconds)
+    notes = AttemptNotes(queued_seconds=seconds)
+    if record.external is not None:
+        notes = record.external.notes
+    result = GenerationResult(
+        generation=record,
+        status=status,
+        code=fields.get("code", ""),
+        usage=notes.usage,
+        queued_seconds=notes.queued_seconds,
+        first_delta_seconds=notes.first_delta_seconds,
+        total_seconds=seconds,
+    )
+    data = build_end_fields(
+        {"generation": record.id, **fields},
+        deltas=record.deltas,
+        queued_seconds=result.queued_seconds,
+        first_delta_seconds=result.first_delta_seconds,
+        total_seconds=seconds,
+        usage=result.usage,
+    )
+    update = GenerationUpdate(
+        record.id,
+        record.attempt,
+        UpdateKind.END,
+        status,
+        index=record.deltas,
+        writer=record.writer,
+    )
+    if record.external is not None:  # it may be posting: so that `deltas` is right
+        progress = record.external.progress
+        external = ExternalUpdate(progress, progress)
+        update = msgspec.structs.replace(update, external=external)
+    end = Publication(
+        channel=record.channel,
+        name=f"generation.{status.value}",
+        data=encode_json(data),
+        update=update,
+    )
+    return end, result

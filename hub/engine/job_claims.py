@@ -18,11 +18,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 from weakref import WeakValueDictionary
 
 import msgspec
-import structlog
 
 from hub.core.external_producer import lease_digest, new_lease
 from hub.core.generation import Generation
@@ -39,7 +38,6 @@ MAX_JOBS: Final = 32
 MAX_WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
 _CHECKED_AT_ONCE: Final = 100
-_log = structlog.get_logger(__name__)
 
 
 class ClaimLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +65,22 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Lease(msgspec.Struct, frozen=True, array_like=True):
-    """A lease of a remembered claim."""
+    """A lease of a remembered claim, and its job."""
 
     generation: str
     lease: str
+    user: str = ""
+    upstream: str = ""
+    topic: str | None = None
+
+    @classmethod
+    def of(cls, job: ClaimedJob) -> Self:
+        """Return a new lease."""
+        return cls(job.generation, new_lease(), job.user, job.upstream, job.topic)
+
+    @property
+    def job(self) -> ClaimedJob:
+        return ClaimedJob(self.generation, self.user, self.upstream, self.topic)
 
 
 _decode_leases: Final = msgspec.json.Decoder(list[_Lease]).decode
@@ -163,7 +173,7 @@ class Claims:
             for job in taken:
                 await self._claims.give_back(job.generation)
             return []
-        return [_Lease(job.generation, new_lease()) for job in taken]
+        return [_Lease.of(job) for job in taken]
 
     async def _poll(self, claim: Claim, deadline: float) -> Sequence[ClaimedJob]:
         # A time-out must not interrupt a call that takes jobs, so each wait has one of its own.
@@ -196,7 +206,7 @@ class Claims:
         """
         record = await self._store.find(each.generation)
         if record is None or record.status.ended:
-            await self._drop(each.generation, record)
+            await self._drop(each.job, record)
             return None
         external = record.external
         if external is not None and (external.is_held or is_recalled):
@@ -212,12 +222,12 @@ class Claims:
             newest = await self._store.find(each.generation)
             return None if newest is None else _held_attempt(newest, each)
 
-    async def _drop(self, generation: str, record: Generation | None) -> None:
-        """Remove the job of an answer that has ended, or whose record is lost."""
+    async def _drop(self, job: ClaimedJob, record: Generation | None) -> None:
+        """Remove the job of an answer that has ended. One whose record is lost fails."""
         if record is not None:
             await self._jobs.remove_job(record)
-            return
-        _log.warning("generation.lost", generation=generation)
+        else:
+            await self._jobs.end_without_record(job)
 
     async def run_checks(self) -> None:
         """Look after jobs that were taken and that no lease holds, until cancelled.
@@ -236,7 +246,7 @@ class Claims:
             for job in await self._claims.unattended(queue, _CHECKED_AT_ONCE):
                 record = await self._store.find(job.generation)
                 if record is None or record.status.ended:
-                    await self._drop(job.generation, record)
+                    await self._drop(job, record)
                 elif record.external is None or not record.external.lease_seconds:
                     await self._claims.give_back(job.generation)
 

@@ -44,7 +44,7 @@ from hub.engine.resumable import cancel_answer, open_stream
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.engine.text_guard import TextGuard
 from hub.engine.upstream_reading import read_parts
-from hub.errors import ProducerLost, UpstreamError
+from hub.errors import ProducerLost, RecordLost, UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.events import FROM_START, EventLog
 from hub.ports.functions import Function
@@ -178,9 +178,7 @@ class Relay:
     async def _end_lost(self, attempt: Attempt) -> GenerationResult:
         """End a generation whose record the broker has lost. Raise BrokerUnavailable."""
         _log.warning("generation.lost", generation=attempt.record.id, attempt=attempt.number)
-        message = "the broker lost the record of this answer"
-        error = UpstreamError("generation_lost", message, retryable=True)
-        return await attempt.end_without_record(Status.FAILED, _describe_failure(error))
+        return await attempt.end_without_record(Status.FAILED, _describe_failure(RecordLost()))
 
     async def _run_attempt(
         self, attempt: Attempt, stop: StopSignal, deliveries: int

@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from hub.core.channel import Channel, channel_for
+
 
 class ClaimedJob(NamedTuple):
-    """A job that was taken from its queue."""
+    """A job that was taken from its queue. The fields are those of the job (core/fair_queue.py)."""
 
     generation: str
     user: str
     upstream: str
+    topic: str | None = None
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that has the events of the generation."""
+        return channel_for(self.user, self.topic)
 
 
 class JobClaims(Protocol):

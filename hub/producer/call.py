@@ -47,6 +47,8 @@ class FunctionCall:
         self._task: asyncio.Task[End] | None = None
         self._waits: set[futures.Future[Any]] = set()  # of threads, for the event loop
         self.is_cancelled = False
+        if context.checkpoint is not None:
+            output.continue_after(context.checkpoint.previous)
 
     async def run(self) -> End:
         """Call the function, and return how it ended. It raises nothing."""

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from hub.core.call_ids import CallIds
 from hub.core.durable import Command, PartOrCommand, Restart, Save, Store
 from hub.core.json_depth import check_depth
 from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
 from hub.core.tool_calls import ToolCallAssembler
-from hub.producer.call_ids import CallIds
 from hub.producer.failures import Stopped
 from hub.producer.protocol import End
 
@@ -68,6 +68,10 @@ class OutputBuffer:
         self._thread_bytes = 0  # of all parts of a thread; only the thread changes it
         self._taken_bytes = 0  # of those that were added; only the event loop changes it
         self._is_woken = False  # whether the event loop is about to add them
+
+    def continue_after(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Let no tool call have the id of one of these folded parts, which the answer has."""
+        self._call_ids = CallIds(parts)
 
     @property
     def is_full(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hub.ports.claims import ClaimedJob
+from hub.ports.queue import Lease
 from hub.testing.queue import MemoryGenerationQueue
 
 
@@ -15,11 +16,15 @@ class MemoryJobClaims:
 
     async def take(self, queue: str, count: int) -> list[ClaimedJob]:
         leases = self._queue.take_ready(queue, count)
-        return [ClaimedJob(each.generation, each.user, each.upstream) for each in leases]
+        return [
+            ClaimedJob(each.generation, each.user, each.upstream, each.topic) for each in leases
+        ]
 
     async def unattended(self, queue: str, count: int) -> list[ClaimedJob]:
         leases = self._queue.take_expired(queue, count)
-        return [ClaimedJob(each.generation, each.user, each.upstream) for each in leases]
+        return [
+            ClaimedJob(each.generation, each.user, each.upstream, each.topic) for each in leases
+        ]
 
     async def give_back(self, generation: str) -> None:
         self._queue.give_back(generation)
@@ -32,3 +37,7 @@ class MemoryJobClaims:
             return self._claims[claim]
         self._claims[claim] = value
         return value
+
+
+def _to_job(lease: Lease) -> ClaimedJob:
+    return ClaimedJob(lease.generation, lease.user, lease.upstream, lease.topic)

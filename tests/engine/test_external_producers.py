@@ -27,7 +27,7 @@ from hub.core.parts import (
     Usage,
 )
 from hub.core.parts import Status as StatusPart
-from hub.core.posted_parts import Posted, PostedEnd
+from hub.core.posted_parts import Posted, PostedEnd, PostedPart
 from hub.errors import CallerError, SequenceGap
 from tests.conftest import OpenedRedis, OpenRedis
 from tests.engine.external_kit import Node, folded, numbered, texts
@@ -136,6 +136,32 @@ async def test_random_posts_through_two_nodes(
     usage = {k: v for part in parts if isinstance(part, Usage) for k, v in part.tokens.items()}
     assert record.end["usage"] == (usage or None)
     assert sum(len(node.results) for node in nodes) == 1
+
+
+async def test_repeated_ids_of_tool_calls(nodes: list[Node]) -> None:
+    """Each call has an id of its own, and a result belongs to the newest call with its id,
+    whichever node gets it, also after a checkpoint.
+    """
+    parts: list[Part] = []
+    for n in range(4):
+        visible = n % 2 == 0
+        parts += [
+            ToolCall("call_0", f"f{n}", visible=visible),
+            ToolResult("call_0", n, visible=visible),
+        ]
+    parts.append(ToolResult("unknown", "x"))
+    started = await nodes[0].begin("k")
+    for n, part in enumerate(parts[:6]):
+        post = [PostedPart(n, part, b"1" if n == 5 else None)]
+        await nodes[n % 2].producers.post(started.record.id, started.lease, post)
+    again = await nodes[1].begin("k")
+    for n, part in enumerate(parts[6:]):
+        await nodes[n % 2].producers.post(again.record.id, again.lease, [PostedPart(n, part)])
+    record = await nodes[0].record(started.record.id)
+    calls = [part for part in record.all_parts if part["type"] == "tool_call"]
+    assert [(each["name"], each["result"]) for each in calls] == [(f"f{n}", n) for n in range(4)]
+    assert calls[0]["id"] == "call_0"
+    assert len({each["id"] for each in calls}) == 4
 
 
 async def test_a_post_costs_one_call(nodes: list[Node]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import msgspec
 import pytest
 
+from hub.core.channel import channel_for
 from hub.core.fair_queue import QueueLimits, UpstreamLimits
 from hub.core.generation import GenerationRequest, Message, Status
 from hub.core.parts import Text
@@ -16,6 +18,7 @@ from hub.engine.external_producers import StartedAttempt
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.job_claims import Claim, ClaimLimits, Claims
 from hub.errors import CallerError, TooManyRequests
+from hub.ports.events import FROM_START
 from tests.conftest import OpenedRedis, OpenRedis
 from tests.engine.external_kit import Node, texts
 from tests.engine.test_external_producers import DONE, change_lease, check
@@ -274,6 +277,43 @@ async def test_crash_after_the_end(opened: OpenedRedis) -> None:
     await asyncio.sleep(0.01)  # longer than a job may be unattended
     await node.claims.check()
     assert (await node.backend.queue.list_jobs(10)).total == 0
+
+
+@pytest.mark.parametrize("topic", [None, "room:1"])
+@pytest.mark.parametrize("when", ["before", "after", "claimed"])
+async def test_lost_record(opened: OpenedRedis, when: str, topic: str | None) -> None:
+    """Readers get one end, the job is gone, and others can be claimed; however often it is seen."""
+    nodes = [ClaimNode(opened, unattended_seconds=0.0) for _ in range(2)]
+    request = msgspec.structs.replace(REQUEST, topic=topic)
+    started = await nodes[0].generations.start("alice", request)
+    claimed = [] if when == "before" else await nodes[0].claim("c")
+    if when != "before":
+        assert [each.record.id for each in claimed] == [started.generation]
+    if when == "after":
+        await nodes[0].finish(claimed[0])
+        await nodes[0].jobs.add_again(claimed[0].record)
+    await opened.client.delete(*await opened.client.keys(f"*:generation:{started.generation}*"))
+    for node in nodes:
+        assert await node.claim("c") == []
+        await node.claims.check()
+    channel = channel_for("alice", topic)
+    pages = await nodes[0].backend.events.read(
+        {channel: FROM_START}, max_events=100, max_bytes=10**6
+    )
+    ends = [
+        each
+        for each in pages[channel].events
+        if each.name in ("generation.done", "generation.failed")
+    ]
+    (end,) = ends
+    expected = "generation.done" if when == "after" else "generation.failed"
+    assert end.name == expected
+    if when != "after":
+        assert json.loads(end.data)["code"] == "generation_lost"
+        assert sum(len(node.results) for node in nodes) == 1
+    assert (await nodes[0].backend.queue.list_jobs(10)).total == 0
+    (other,) = await nodes[0].ask()
+    assert [each.record.id for each in await nodes[1].claim("d")] == [other]
 
 
 async def test_waiting_claim(opened: OpenedRedis) -> None:

@@ -21,6 +21,7 @@ from hub.producer import (
     Status,
     SyncRun,
     Text,
+    ToolCall,
     ToolResult,
     UpstreamFailed,
     Usage,
@@ -94,6 +95,23 @@ async def test_messages_of_a_later_attempt() -> None:
         "1:early.saveearlysave+end",
     ]
     assert all(each.text.startswith("2:early") for each in results[:4])
+
+
+async def calling(run: Run) -> AsyncIterator[Part]:
+    for n in range(run.checkpoint or 0, 3):
+        yield ToolCall("call_0", f"f{n}")
+        yield ToolResult("call_0", n)
+        await run.save(n + 1)
+
+
+async def test_repeated_ids_of_tool_calls_after_a_checkpoint() -> None:
+    """No call of a later attempt has the id of one before its checkpoint."""
+    for result in await crash_at_every_part(calling):
+        calls = [part for part in result.seen if part["type"] == "tool_call"]
+        assert [(each["name"], each["result"]) for each in calls] == [
+            (f"f{n}", n) for n in range(3)
+        ]
+        assert len({each["id"] for each in calls}) == 3
 
 
 async def step_of(run: Run, name: str, size: int) -> int:

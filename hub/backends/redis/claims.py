@@ -78,5 +78,6 @@ def _parse(reply: Sequence[Sequence[bytes]]) -> list[ClaimedJob]:
     for fields in reply:
         values = [field.decode() for field in fields]
         job = dict(zip(values[::2], values[1::2], strict=True))  # fair_queue.lua
-        jobs.append(ClaimedJob(job["generation"], job["user"], job["upstream"]))
+        topic = job.get("topic") or None
+        jobs.append(ClaimedJob(job["generation"], job["user"], job["upstream"], topic))
     return jobs

@@ -1,8 +1,9 @@
-"""The ids of the tool calls that a run yields."""
+"""The ids of the tool calls that a function or an external producer yields."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,16 +12,23 @@ from hub.core.parts import Part, ToolCall, ToolCallDelta, ToolResult
 
 
 class CallIds:
-    """Gives each tool call of a run an id that no other one has.
+    """Gives each tool call of an answer an id that no other one has.
 
     Some model servers count the calls of each response from 0, so an agent repeats their ids.
     Clients of OpenAI's and of the AI SDK's protocols refuse such an answer or mix the calls up. A
     repeated id is replaced, and a result belongs to the newest call that was yielded with its id.
+
+    parts: those of the answer so far, folded. replaced: see the attribute; what it was after them.
     """
 
-    def __init__(self) -> None:
-        self._newest: dict[str, str] = {}  # the id of the newest call, by the id that was yielded
-        self._taken: set[str] = set()
+    def __init__(
+        self,
+        parts: Iterable[Mapping[str, Any]] = (),
+        replaced: Mapping[str, str] | None = None,
+    ) -> None:
+        # The id of the newest call, by the id that was yielded, where they differ.
+        self.replaced: dict[str, str] = dict(replaced or {})
+        self._taken = {part["id"] for part in parts if part["type"] == "tool_call"}
 
     def replace(self, part: Part) -> Part:
         """Return the part with the ids of the answer."""
@@ -28,7 +36,7 @@ class CallIds:
             case ToolCall(id=original):
                 return _with_id(part, self._choose(original))
             case ToolResult(id=original):
-                return _with_id(part, self._newest.get(original, original))
+                return _with_id(part, self.replaced.get(original, original))
             case ToolCallDelta(calls):
                 return ToolCallDelta([self._replace_in_delta(call) for call in calls])
             case _:
@@ -43,7 +51,8 @@ class CallIds:
         while chosen in self._taken:
             chosen = f"call_{secrets.token_hex(12)}"
         self._taken.add(chosen)
-        self._newest[original] = chosen
+        if chosen != original:
+            self.replaced[original] = chosen
         return chosen
 
 
