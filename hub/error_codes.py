@@ -804,9 +804,11 @@ UPSTREAM_ERROR: Final = ErrorCode(
     502,
     "The LLM reported an error inside its stream",
     "`message` has the text of the LLM, with keys masked. Often it is an overload or a content "
-    "filter.",
+    'filter. For an agent (`kind = "a2a"`) `upstream_code` has the state of its task, such as '
+    "`failed` or `input-required`.",
     "Follow the text of the LLM.",
-    "yes, unless the error has a status such as 400 or 401 in `code` or `status`",
+    "yes, unless the error has a status such as 400 or 401 in `code` or `status`, or an agent "
+    "rejected the task, or waits for input or an authorisation",
 )
 UPSTREAM_TRUNCATED: Final = ErrorCode(
     "upstream_truncated",

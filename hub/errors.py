@@ -234,6 +234,7 @@ class UpstreamError(DependencyError):
 
     code: the name of an ErrorCode, of those for answers that fail.
     rejects_request: another endpoint would reject the same request.
+    is_final: the endpoint may be at work on the request, so that nobody must send it again.
     retry_after_seconds: how long the endpoint asks clients to wait.
     status: the endpoint's HTTP status, or the one that it reports inside its stream.
     reported_code, param: the endpoint's own code of the error, and the field of the request that it
@@ -247,6 +248,7 @@ class UpstreamError(DependencyError):
         *,
         retryable: bool,
         rejects_request: bool = False,
+        is_final: bool = False,
         retry_after_seconds: float | None = None,
         status: int | None = None,
         reported_code: str | None = None,
@@ -259,6 +261,7 @@ class UpstreamError(DependencyError):
         self.message = message
         self.retryable = retryable
         self.rejects_request = rejects_request
+        self.is_final = is_final
         self.retry_after_seconds = retry_after_seconds
         self.status = status
 

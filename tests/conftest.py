@@ -218,7 +218,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _ON_BOTH_LOOPS = {"backends", "compat", "http", "transports", "upstreams"}
-_ON_UVLOOP = {"test_topologies.py", "test_cluster_contracts.py"}
+_ON_UVLOOP = {"test_topologies.py", "test_cluster_contracts.py", "test_a2a.py"}
 
 
 def pytest_asyncio_loop_factories(

@@ -38,6 +38,7 @@ async def test_upstreams_to_paste(tmp_path: Path) -> None:
         "dashscope",
         "ag_ui",
         "ai_sdk",
+        "a2a",
         "envelope",
     }
     async with aiohttp.ClientSession() as session:

@@ -13,6 +13,8 @@ class GenerationContext(msgspec.Struct, frozen=True, kw_only=True):
 
     user: who asked. attempt: counts from 1; every further attempt begins the answer anew. chat:
     the id of the user's conversation, None outside of one. metadata: JSON of the client that asked.
+    earlier: what endpoints have stored with the newest answer of the same chat that has any: JSON
+    by the name of the upstream.
     """
 
     user: str
@@ -20,3 +22,4 @@ class GenerationContext(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     chat: str | None = None
     metadata: Mapping[str, Any] = {}
+    earlier: Mapping[str, bytes] = {}

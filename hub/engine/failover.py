@@ -182,7 +182,7 @@ class Failover:
                     message=failure.message,
                     has_output=has_output,
                 )
-                if has_output or failure.rejects_request:
+                if has_output or failure.rejects_request or failure.is_final:
                     raise failure
                 if not failure.retryable or retry == endpoint.retries:
                     break

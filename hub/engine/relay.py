@@ -38,6 +38,7 @@ from hub.engine.attempt import (
     GenerationResult,
     OtherVersion,
 )
+from hub.engine.chat_state import find_chat_state
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.resumable import cancel_answer, open_stream
@@ -82,6 +83,7 @@ class Relay:
     upstreams, functions: those of this worker, by the name of the upstream. guards: what checks
     their answers, for some of them. version: that of this worker. pinned: the upstreams whose lost
     answers only a worker of the same version continues.
+    remembering: the upstreams that get what they stored with the answer before in the same chat.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Relay:
         guards: Mapping[str, TextGuard] | None = None,
         version: str = "",
         pinned: Collection[str] = (),
+        remembering: Collection[str] = (),
     ) -> None:
         self._events = events
         self._store = store
@@ -104,6 +107,7 @@ class Relay:
         self._guards = guards or {}
         self._version = version
         self._pinned = pinned
+        self._remembering = remembering
         self._clock = clock
         self._limits = limits
 
@@ -235,7 +239,10 @@ class Relay:
         """Publish the stream of the upstream until it is finished, and close its connection."""
         name = attempt.record.request.upstream
         max_runs = None if name in self._functions else MAX_RUNS
-        async with aclosing(self._open_stream(attempt)) as stream:
+        earlier: Mapping[str, bytes] = {}
+        if name in self._remembering:
+            earlier = await find_chat_state(self._store, attempt.record)
+        async with aclosing(self._open_stream(attempt, earlier)) as stream:
             while attempt.finish_reason is None:
                 with stop:
                     parts = await read_parts(stream, name)
@@ -254,7 +261,9 @@ class Relay:
         if upstream is not None and checkpoint is not None:
             await cancel_answer(upstream, request, checkpoint)
 
-    def _open_stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[StreamOutput], None]:
+    def _open_stream(
+        self, attempt: Attempt, earlier: Mapping[str, bytes]
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
         """Return the parts of the answer that may be published."""
         record = attempt.record
         context = GenerationContext(
@@ -263,6 +272,7 @@ class Relay:
             attempt=attempt.number,
             chat=record.request.chat,
             metadata=record.request.metadata,
+            earlier=earlier,
         )
         source = self._open_source(attempt, context)
         guard = self._guards.get(record.request.upstream)

@@ -32,7 +32,8 @@ from hub.settings.presets import PresetName, apply_preset
 PREFIX: Final = "HUB_"
 FUNCTION_KIND: Final = "function"
 QUEUE_KIND: Final = "queue"
-AGENT_KINDS: Final = ("ag_ui", "ai_sdk")
+A2A_KIND: Final = "a2a"
+AGENT_KINDS: Final = ("ag_ui", "ai_sdk", A2A_KIND)
 MIN_SECRET_BYTES: Final = 32
 MIN_API_KEY_CHARS: Final = 16
 """A shorter API key is accepted, with a warning."""
@@ -297,6 +298,7 @@ UpstreamKind = Literal[
     "dashscope",
     "ag_ui",
     "ai_sdk",
+    "a2a",
     "envelope",
     "function",
     "queue",
@@ -385,6 +387,11 @@ class Upstream(Section):
     def has_models(self) -> bool:
         """Whether requests choose one of its models: those to an agent or own code do not."""
         return self.is_endpoint and self.kind not in AGENT_KINDS
+
+    @property
+    def remembers_chats(self) -> bool:
+        """Whether it gets what it has stored with the answer before in the same chat."""
+        return self.kind == A2A_KIND
 
     def find_queue(self, name: str) -> str:
         """Return the name of the queue of its jobs. name: that of the upstream."""

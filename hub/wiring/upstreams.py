@@ -14,6 +14,10 @@ from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
+from hub.upstreams.a2a import A2aUpstream
+from hub.upstreams.a2a_card import AgentInterface
+from hub.upstreams.a2a_request import AgentCall
+from hub.upstreams.a2a_task import TaskProgress
 from hub.upstreams.ag_ui import AgUi
 from hub.upstreams.ai_sdk import AiSdk
 from hub.upstreams.anthropic import AnthropicMessages
@@ -53,7 +57,7 @@ def build_upstreams(
     endpoints = {
         name: Endpoint(
             name=name,
-            upstream=_build_http_upstream(name, each, session, partial(on_odd_fields, name)),
+            upstream=_build_endpoint(name, each, session, partial(on_odd_fields, name)),
             circuit=CircuitBreaker(
                 clock,
                 failure_threshold=each.circuit_failure_threshold,
@@ -96,16 +100,37 @@ def _common_kind(settings: Settings, name: str) -> str:
     return upstream.kind if len(kinds) == 1 else ""
 
 
-def _build_http_upstream(
+def _build_endpoint(
     name: str,
     settings: UpstreamSettings,
     session: aiohttp.ClientSession,
     on_odd_fields: Callable[[int], None],
-) -> HttpUpstream:
+) -> Upstream:
+    if settings.kind == A2aUpstream.kind:
+        return A2aUpstream(
+            name,
+            session,
+            _build_options(name, settings, BEARER),
+            body=settings.body,
+            max_event_bytes=settings.max_event_bytes,
+            on_odd_fields=on_odd_fields,
+        )
     dialect = build_dialect(settings)
-    options = EndpointOptions(
+    return HttpUpstream(
+        session,
+        dialect,
+        _build_options(name, settings, dialect.auth_header),
+        max_event_bytes=settings.max_event_bytes,
+        on_odd_fields=on_odd_fields,
+    )
+
+
+def _build_options(
+    name: str, settings: UpstreamSettings, auth_header: AuthHeader
+) -> EndpointOptions:
+    return EndpointOptions(
         base_url=settings.base_url,
-        headers=build_headers(settings, dialect.auth_header),
+        headers=build_headers(settings, auth_header),
         rules=RequestRules(
             omit=settings.omit,
             rename=settings.rename,
@@ -121,13 +146,6 @@ def _build_http_upstream(
         proxy=settings.proxy,
         verify_tls=settings.verify_tls,
         signer=_build_signer(name, settings),
-    )
-    return HttpUpstream(
-        session,
-        dialect,
-        options,
-        max_event_bytes=settings.max_event_bytes,
-        on_odd_fields=on_odd_fields,
     )
 
 
@@ -151,7 +169,9 @@ def build_headers(settings: UpstreamSettings, auth_header: AuthHeader) -> Mappin
 
 
 def build_dialect(settings: UpstreamSettings) -> Dialect:
-    """Return the wire format of an upstream."""
+    """Return the wire format of an upstream; for an agent, that of a message."""
+    if settings.kind == A2aUpstream.kind:
+        return AgentCall(AgentInterface(url=settings.base_url), "send", TaskProgress())
     if settings.kind == Envelope.kind:
         return Envelope(EnvelopeRules(**settings.envelope.model_dump()))
     return DIALECTS[settings.kind](settings.body)

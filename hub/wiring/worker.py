@@ -117,6 +117,9 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 guards=guards,
                 version=settings.worker.version,
                 pinned=pinned_upstreams(settings),
+                remembering={
+                    name for name, each in settings.upstreams.items() if each.remembers_chats
+                },
             ),
             clock,
             concurrency=settings.worker.concurrency,

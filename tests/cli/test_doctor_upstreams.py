@@ -169,6 +169,34 @@ async def test_model(model: str | None, status: str) -> None:
         assert "m-1, vendor/m-2" in result.advice
 
 
+AGENT_CARD: Final = {
+    "supportedInterfaces": [
+        {"url": "http://x/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+    ]
+}
+CARD_REQUEST: Final = "GET /.well-known/agent-card.json"
+
+
+@pytest.mark.parametrize(
+    ("responses", "status", "message"),
+    [
+        ({CARD_REQUEST: (200, AGENT_CARD)}, "ok", "has an agent card: A2A 1.0 over JSON-RPC"),
+        ({CARD_REQUEST: (200, {"url": "x"})}, "ok", "A2A 0.3 over JSON-RPC"),
+        ({CARD_REQUEST: (200, {"supportedInterfaces": []})}, "fail", "names no interface"),
+        ({CARD_REQUEST: (200, "<html>")}, "warn", "has no agent card"),
+        ({}, "warn", "has no agent card"),
+        ({CARD_REQUEST: (503, {})}, "fail", "does not work now (503"),
+    ],
+)
+async def test_agent(responses: dict[str, tuple[int, Any]], status: str, message: str) -> None:
+    """The card of an agent is read, below the URL or at the root; no message is sent."""
+    agent = Llm(BEARER, responses)
+    async with serving(agent) as url:
+        result = await check(f"{url}/agent", kind="a2a", api_key=KEY)
+    assert (result.status, message in result.message) == (status, True), result
+    assert agent.requests == ["GET /agent/.well-known/agent-card.json", CARD_REQUEST]
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "message"),
     [

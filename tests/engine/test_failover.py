@@ -129,6 +129,15 @@ async def test_failures_that_are_not_retryable() -> None:
     assert second.requests == []
 
 
+async def test_a_request_that_may_have_begun_is_not_sent_again() -> None:
+    """Neither to the same endpoint nor to the next one."""
+    uncertain = failure(is_final=True)
+    first, second = SequencedUpstream([uncertain]), SequencedUpstream(GOOD)
+    error, _ = await FailoverTest(first, second).collect_failure()
+    assert error is uncertain
+    assert (len(first.requests), second.requests) == (1, [])
+
+
 async def test_log_of_a_failure() -> None:
     """The log has the upstream's status and words."""
     upstream = SequencedUpstream([failure(status=529, retryable=False)])

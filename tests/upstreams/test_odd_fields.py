@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.core.generation import GenerationRequest
 from hub.core.parts import (
     Annotations,
     Finished,
@@ -24,6 +25,10 @@ from hub.core.parts import (
 )
 from hub.core.tool_calls import MAX_TOOL_CALLS
 from hub.errors import UpstreamError
+from hub.upstreams.a2a_card import AgentInterface
+from hub.upstreams.a2a_reader import CallReader
+from hub.upstreams.a2a_request import AgentCall
+from hub.upstreams.a2a_task import TaskProgress
 from hub.upstreams.ag_ui import AgUi
 from hub.upstreams.ai_sdk import AiSdk
 from hub.upstreams.anthropic import AnthropicMessages
@@ -38,6 +43,16 @@ from tests.defaults import envelope_rules
 
 OPENAI = OpenAiChat({})
 ENVELOPE = Envelope(envelope_rules(request={}, text="data", end_field="last", end_values=(True,)))
+
+
+class AgentStream(AgentCall):
+    """The stream of an agent; each reader has a task of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(AgentInterface(url="http://agent"), "stream", TaskProgress())
+
+    def new_reader(self, request: GenerationRequest | None = None) -> CallReader:
+        return CallReader(TaskProgress(), is_stream=True)
 
 
 def encode(dialect: Dialect, events: Sequence[Any]) -> bytes:
@@ -139,6 +154,34 @@ STREAMS: dict[str, tuple[Dialect, list[dict[str, Any]]]] = {
             {"type": "finish", "finishReason": "stop"},
         ],
     ),
+    "a2a": (
+        AgentStream(),
+        [
+            {"result": {"task": {"id": "t", "status": {"state": "TASK_STATE_WORKING"}}}},
+            {"result": {"artifactUpdate": {"artifact": {"parts": [{"text": "Hi "}]}}}},
+            {
+                "result": {
+                    "artifactUpdate": {"artifact": {"parts": [{"text": "there"}]}, "append": True}
+                }
+            },
+            {"result": {"statusUpdate": {"status": {"state": "TASK_STATE_COMPLETED"}}}},
+        ],
+    ),
+    "a2a-0.3": (
+        AgentStream(),
+        [
+            {"result": {"kind": "task", "id": "t", "status": {"state": "working"}}},
+            {"result": {"kind": "artifact-update", "artifact": {"parts": [{"text": "Hi "}]}}},
+            {
+                "result": {
+                    "kind": "artifact-update",
+                    "artifact": {"parts": [{"text": "there"}]},
+                    "append": True,
+                }
+            },
+            {"result": {"kind": "status-update", "status": {"state": "completed"}}},
+        ],
+    ),
     "envelope": (ENVELOPE, [{"data": "Hi "}, {"data": "there"}, {"data": None, "last": True}]),
 }
 # Fields that no event of the streams needs, and those whose place only an empty value may take.
@@ -213,6 +256,13 @@ _ITEMS = [
     {"type": "message", "content": [{"type": "output_text", "text": "Hi", "annotations": [{}]}]},
     {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":1}'},
 ]
+_PARTS = [
+    {"text": "a", "metadata": {"a": 1}},
+    {"data": {"a": [1]}},
+    {"raw": "YQ==", "mediaType": "a/b", "filename": "f"},
+    {"kind": "file", "file": {"uri": "https://a", "mimeType": "a/b", "name": "f"}},
+]
+_ARTIFACT = {"artifactId": "b", "name": "n", "parts": _PARTS}
 # More of each format, for values in any target.
 _MORE: dict[str, list[Any]] = {
     "openai": [
@@ -292,6 +342,16 @@ _MORE: dict[str, list[Any]] = {
         {"type": "custom", "kind": "a.b", "providerMetadata": {"a": {"b": 1}}},
         {"type": "message-metadata", "messageMetadata": {"usage": {"inputTokens": 1}, "a": 1}},
         {"type": "reset-step"},
+    ],
+    "a2a": [
+        {"result": {"task": {"id": "t", "status": {"state": "working"}, "artifacts": [_ARTIFACT]}}},
+        {"result": {"statusUpdate": {"status": {"state": "a", "message": {"parts": _PARTS}}}}},
+        {"result": {"artifactUpdate": {"artifact": _ARTIFACT, "lastChunk": True}}},
+    ],
+    "a2a-0.3": [
+        {"result": {"kind": "task", "id": "t", "artifacts": [_ARTIFACT]}},
+        {"result": {"kind": "status-update", "status": {"message": {"parts": _PARTS}}}},
+        {"result": {"kind": "message", "messageId": "m", "parts": _PARTS}},
     ],
     "envelope": [],
 }  # fmt: skip

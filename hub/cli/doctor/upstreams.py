@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
 from hub.cli.doctor.probe import CheckResult, fail, ok, warn
+from hub.errors import UpstreamError
 from hub.settings import mask_url
 from hub.settings.models import AGENT_KINDS, Upstream
+from hub.upstreams.a2a import A2aUpstream
+from hub.upstreams.a2a_card import NO_CARD_STATUSES, card_urls, read_card
 from hub.upstreams.error_reports import extract_error_text, secret_values
 from hub.upstreams.http_endpoint import join_url
 from hub.upstreams.http_errors import describe_connection_error
@@ -89,6 +93,7 @@ class _Check:
         self._check = f"upstream {name}"
         self._variable = f"HUB_UPSTREAMS__{name.upper()}"
         self._url = mask_url(upstream.base_url)
+        self._url_advice = f"check {self._variable}__BASE_URL"
 
     async def run(self) -> CheckResult:
         """Return the result."""
@@ -102,6 +107,8 @@ class _Check:
             return self._unreachable(type(error).__name__)
 
     async def _run(self) -> CheckResult:
+        if self._upstream.kind == A2aUpstream.kind:
+            return await self._check_agent()
         if self._upstream.kind in ("envelope", *AGENT_KINDS):
             reply = await self._request("OPTIONS", self._dialect.path)
             if reply.status in (401, 403) or reply.status >= 500:
@@ -116,6 +123,24 @@ class _Check:
                 return self._judge_error(reply)
         return self._judge_model(names)
 
+    async def _check_agent(self) -> CheckResult:
+        """Return whether there is a card of an agent, and how the agent is called."""
+        base_url = self._upstream.base_url
+        for url in card_urls(base_url):
+            reply = await self._request("GET", url=url)
+            if reply.status not in {HTTPStatus.OK, *NO_CARD_STATUSES}:
+                return self._judge_error(reply)
+            try:
+                interface = read_card(msgspec.json.encode(reply.value), base_url)
+            except UpstreamError as error:
+                return fail(self._check, f"{self._url}: {error}", self._url_advice)
+            if interface is not None:
+                binding = {"jsonrpc": "JSON-RPC", "http": "HTTP+JSON"}[interface.binding]
+                called = f"A2A {interface.version} over {binding}"
+                return ok(self._check, f"{self._url} has an agent card: {called}")
+        message = f"{self._url} has no agent card, so it must itself be the endpoint of an agent"
+        return warn(self._check, message, self._url_advice)
+
     async def _list_models(self) -> tuple[_Reply | None, list[str] | None]:
         """Return the names of the models; a response that is an error; or neither."""
         models = _MODEL_LISTS.get(self._upstream.kind)
@@ -129,7 +154,10 @@ class _Check:
             return reply, None
         return reply, [str(each.get(models.name)) for each in items if isinstance(each, dict)]
 
-    async def _request(self, method: str, path: str, body: bytes | None = None) -> _Reply:
+    async def _request(
+        self, method: str, path: str = "", body: bytes | None = None, *, url: str | None = None
+    ) -> _Reply:
+        """Send a request. url: None means the path below the base URL."""
         headers = {
             "Accept": self._dialect.framing.accept,
             **({"Content-Type": "application/json"} if body else {}),
@@ -137,7 +165,7 @@ class _Check:
         }
         async with self._session.request(
             method,
-            join_url(self._upstream.base_url, path),
+            url or join_url(self._upstream.base_url, path),
             data=body,
             headers=headers,
             allow_redirects=False,
@@ -191,4 +219,4 @@ class _Check:
 
     def _unreachable(self, reason: str) -> CheckResult:
         message = f"{self._url} does not respond: {reason}"
-        return fail(self._check, message, f"check {self._variable}__BASE_URL")
+        return fail(self._check, message, self._url_advice)

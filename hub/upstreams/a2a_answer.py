@@ -1,0 +1,210 @@
+"""One answer of an agent: a message is sent, and its task is followed to the end.
+
+    stream     the message is sent, and the agent streams what becomes of it
+    send, get  an agent without streaming: the message is sent, and the task is read at intervals
+    subscribe  the stream of a task that runs: after a broken connection, and by the worker that
+               takes over. Its first event is the whole task
+
+Rules:
+1. Once the agent can have begun a task, no failure of a connection sends the message again.
+2. An event can be both in the first event of `subscribe` and behind it. So a task that was
+   subscribed to is read once more at its end.
+3. The text so far is what matters, not who read it: a task with text that the answer has already
+   yields only the rest (a2a_task.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
+from hub.core.parts import Finished, Part
+from hub.errors import UpstreamError
+from hub.upstreams.a2a_card import AgentInterface
+from hub.upstreams.a2a_request import Operation
+from hub.upstreams.a2a_task import NOTHING_SHOWN, SavedTask, TaskProgress
+
+_MAX_FAILURES: Final = 8  # of connections in a row, without news of the task
+_MIN_DELAY_SECONDS: Final = 0.25
+_MAX_DELAY_SECONDS: Final = 5.0
+_FAILURES: Final = {
+    "failed": ("the agent's task failed", True),
+    "rejected": ("the agent rejected the task", False),
+    "canceled": ("the agent canceled the task", True),
+    "auth-required": ("the agent needs an authorisation", False),
+    "input-required": ("the agent asks for input, which only a question in a chat can have", False),
+}
+"""What a state becomes, and whether the question may be asked again."""
+_UNCERTAIN: Final = frozenset({"upstream_truncated", "upstream_timeout"})
+_UNCERTAIN_STATUSES: Final = frozenset({500, 502, 504})
+"""Failures after which the agent can have begun a task whose id is not known."""
+_log = structlog.get_logger(__name__)
+
+
+class AgentCalls(Protocol):
+    """Calls one agent for one answer.
+
+    in_chat: whether a later question can go to the same task. poll_seconds: the interval at which a
+    task is read. idle_seconds: how long a task may have no news.
+    """
+
+    in_chat: bool
+    interface: AgentInterface
+    progress: TaskProgress
+    poll_seconds: float
+    idle_seconds: float
+
+    def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
+        """Call the agent, and yield what is new. Raise UpstreamError."""
+        ...
+
+
+def read_saved(checkpoint: Checkpoint | None) -> SavedTask | None:
+    """Return what the worker before has saved, None if there is nothing to continue."""
+    if checkpoint is None:
+        return None
+    try:
+        return msgspec.json.decode(checkpoint.value, type=SavedTask)
+    except msgspec.DecodeError:
+        return None
+
+
+def restore(checkpoint: Checkpoint | None) -> tuple[TaskProgress, bool]:
+    """Return the progress of an answer, and whether the parts so far remain.
+
+    They do not if there is no task to follow, or if the text is another one than was noted.
+    """
+    saved = read_saved(checkpoint)
+    if checkpoint is None or saved is None or not (saved.task or saved.is_answered):
+        return TaskProgress(), checkpoint is None
+    text = "".join(part["text"] for part in checkpoint.folded if part["type"] == "text")
+    if len(text) == sum(chars for _, chars in saved.texts):
+        return TaskProgress(saved, text), True
+    return TaskProgress(SavedTask(task=saved.task, context=saved.context)), False
+
+
+class TaskAnswer:
+    """Follows one task. calls: to its agent."""
+
+    def __init__(self, calls: AgentCalls) -> None:
+        self._calls = calls
+        self._progress = calls.progress
+        interface = calls.interface
+        self._can_subscribe = interface.can_stream and interface.version == "1.0"
+        self._has_subscribed = False
+        self._failures = 0
+        self._news_at = asyncio.get_running_loop().time()
+
+    async def read(
+        self, *, keeps_parts: bool = True
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        """Yield the parts of the answer, each batch with a resume point behind it.
+
+        keeps_parts: whether those of the worker before remain. Raise UpstreamError.
+        """
+        if not keeps_parts:
+            yield [Restart()]
+        operation: Operation | None = self._first_operation()
+        while operation is not None:
+            news = self._progress.news
+            try:
+                async with aclosing(self._calls.call(operation)) as batches:
+                    async for parts in batches:
+                        if not _is_end(parts):
+                            yield self._take(parts)
+            except UpstreamError as error:
+                operation = await self._after_failure(operation, error, news)
+            else:
+                operation = await self._after_end(operation)
+        yield [Finished("stop")]
+
+    def _take(self, parts: Sequence[Part]) -> Sequence[StreamOutput]:
+        self._news_at = asyncio.get_running_loop().time()
+        point = ResumePoint(msgspec.to_builtins(self._progress.save()))
+        return [*(part for part in parts if part != NOTHING_SHOWN), point]
+
+    def _first_operation(self) -> Operation | None:
+        if self._progress.is_answered:
+            return None
+        if self._progress.task is not None:
+            return self._follow()
+        return "stream" if self._calls.interface.can_stream else "send"
+
+    def _follow(self) -> Operation:
+        self._has_subscribed = self._has_subscribed or self._can_subscribe
+        return "subscribe" if self._can_subscribe else "get"
+
+    async def _after_end(self, operation: Operation) -> Operation | None:
+        """Return the next operation, None at the end of the answer. Raise UpstreamError."""
+        progress = self._progress
+        if progress.task is None and not progress.is_answered:
+            message = "the agent answered with neither a task nor a message"
+            raise UpstreamError("upstream_protocol", message, retryable=False)
+        if progress.is_answered or (progress.state == "input-required" and self._calls.in_chat):
+            return None  # the next question of the chat is the input
+        if progress.state in _FAILURES:
+            raise _build_failure(progress)
+        if progress.state == "completed":
+            needs_check, self._has_subscribed = self._has_subscribed, False
+            return "get" if needs_check else None
+        if operation in ("send", "get"):
+            self._check_news()
+            await asyncio.sleep(self._calls.poll_seconds)
+        return "get"
+
+    async def _after_failure(
+        self, operation: Operation, error: UpstreamError, news: int
+    ) -> Operation | None:
+        """Return the operation after a failed one. Raise UpstreamError."""
+        progress = self._progress
+        if progress.is_settled:
+            return await self._after_end(operation)
+        is_reported = error.code == "upstream_error" or not error.retryable
+        if progress.task is None:
+            error.is_final = error.code in _UNCERTAIN or error.status in _UNCERTAIN_STATUSES
+            raise error
+        if is_reported and operation != "subscribe":
+            raise error
+        if is_reported:  # the task has ended, or the agent cannot let anybody subscribe
+            self._can_subscribe = self._has_subscribed = False
+            return "get"
+        self._failures = 1 if progress.news > news else self._failures + 1
+        if self._failures > _MAX_FAILURES:
+            raise error
+        self._check_news()
+        _log.info("upstream.task_resumed", task=progress.task, code=error.code)
+        if self._failures > 1:
+            delay = _MIN_DELAY_SECONDS * 2.0 ** (self._failures - 2)
+            await asyncio.sleep(min(_MAX_DELAY_SECONDS, delay))
+        return self._follow()
+
+    def _check_news(self) -> None:
+        """Raise UpstreamError for a task that has had no news for too long."""
+        limit = self._calls.idle_seconds
+        if limit != math.inf and asyncio.get_running_loop().time() - self._news_at > limit:
+            message = "the agent's task had no news for too long"
+            raise UpstreamError("upstream_timeout", message, retryable=True)
+
+
+def _is_end(parts: Sequence[Part]) -> bool:
+    """Whether these are the end of a response, which is not that of the answer."""
+    return all(isinstance(part, Finished) for part in parts)
+
+
+def _build_failure(progress: TaskProgress) -> UpstreamError:
+    message, is_retryable = _FAILURES[progress.state]
+    words = " ".join(progress.words.split())[:300]
+    return UpstreamError(
+        "upstream_error",
+        f"{message}: {words}" if words else message,
+        retryable=is_retryable,
+        rejects_request=True,  # the agent has done its work: it is not asked again, nor another one
+        reported_code=progress.state,
+    )
