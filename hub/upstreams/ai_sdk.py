@@ -1,7 +1,8 @@
 """The AI SDK: an endpoint that answers with a UI message stream, as `useChat` reads it.
 
 Source: ai-sdk.dev, "Stream protocols", and ui-message-chunks.ts of the package `ai` (versions 5 to
-7). An answer is complete at `finish`; `[DONE]` alone does not complete it. The request is built in
+7). An answer is complete at `finish`, or at `[DONE]`: the SDK sends that when a stream has ended by
+itself, and a route that writes its own parts sends no `finish`. The request is built in
 ai_sdk_request.py.
 
 A server does not say which tool calls it leaves to the client: they are those without a result at
@@ -111,6 +112,11 @@ class _ChunkReader:
         self.done = False
 
     def read(self, event: ServerSentEvent) -> Iterator[Part]:
+        if event.data.strip() == "[DONE]":
+            yield from self._retracted.flush()
+            yield from self._finish("" if self.finish_reason is None else self.finish_reason)
+            self.done = True
+            return
         chunk = _decode_chunk(event.data)
         kind = chunk.type or event.name
         match kind:
@@ -238,15 +244,18 @@ class _ChunkReader:
     def _read_end(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
         if kind == "finish":
             yield from self._read_metadata(chunk.message_metadata)
-            yield from self._calls.leave_to_client()
-            reason = normalise_finish_reason(chunk.finish_reason or "") or "stop"
-            if reason == "tool_calls" and not self._calls.are_for_client:
-                reason = "stop"  # the server has run them all, and then ended
-            self.finish_reason = latest_reason(self.finish_reason, reason)
+            yield from self._finish(normalise_finish_reason(chunk.finish_reason or ""))
         else:
             words = read_text(chunk.error_text if kind == "error" else chunk.reason)
             message = words or ("the server aborted the answer" if kind == "abort" else "")
             raise UpstreamStreamError(msgspec.json.encode({"message": message}))
+
+    def _finish(self, reason: str) -> Iterator[Part]:
+        """Yield what is certain at the end. reason: why it came, empty if nothing said so."""
+        yield from self._calls.leave_to_client()
+        if reason in ("", "tool_calls") and not self._calls.are_for_client:
+            reason = "stop"  # the server has run all tools, and then ended
+        self.finish_reason = latest_reason(self.finish_reason, reason or "stop")
 
 
 def _require_text(delta: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.interop.agent_servers import AGENT_SERVERS, AgentServer
 from tests.interop.clients import ANSWER_CLIENTS, CLIENTS, AnswerClient, Client
 from tests.interop.turn_clients import TURN_CLIENTS, TurnClient
 from tests.languages.clients import ALL_CLIENTS as LANGUAGE_CLIENTS
@@ -58,6 +59,18 @@ with OpenAI's Responses API that encrypts its reasoning.
 """
 
 
+_AGENTS = """
+## Agent servers behind the hub
+The hub asks each server as an [upstream](../guides/upstreams.md#an-agent-with-ag-ui-or-a-server-of-the-ai-sdk).
+Answers with reasoning, tools that the server runs, tools of the client, pictures, failures and
+several turns arrive as the server sends them; a second reader joins a running answer, and a stop
+closes the connection to the server.
+
+| server | version | `kind` |
+|---|---|---|
+"""
+
+
 _LANGUAGES = """
 ## Clients in other languages
 `scripts/test languages` runs the programs of these pages. Each client for event streams receives
@@ -77,7 +90,9 @@ def page() -> str:
     answers = "".join(map(_answer_row, ANSWER_CLIENTS))
     turns = "".join(map(_turn_rows, TURN_CLIENTS))
     languages = "".join(map(_language_row, LANGUAGE_CLIENTS))
-    tables = (_HEAD, rows, _ANSWERS, answers, _TURNS, turns, _LANGUAGES, languages)
+    agents = "".join(map(_agent_row, AGENT_SERVERS))
+    tables = (_HEAD, rows, _ANSWERS, answers, _TURNS, turns, _AGENTS, agents)
+    tables += (_LANGUAGES, languages)
     return "".join(tables)
 
 
@@ -104,6 +119,10 @@ def _answer_row(client: AnswerClient) -> str:
         *(client.after_break, client.stop, client.notes),
     )
     return "| " + " | ".join(cells) + " |\n"
+
+
+def _agent_row(server: AgentServer) -> str:
+    return f"| {server.name} | {server.version()} | `{server.kind}` |\n"
 
 
 def _language_row(client: LanguageClient) -> str:
