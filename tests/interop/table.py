@@ -61,7 +61,8 @@ with OpenAI's Responses API that encrypts its reasoning.
 
 _AGENTS = """
 ## Agent servers behind the hub
-The hub asks each server as an [upstream](../guides/upstreams.md#an-agent-with-ag-ui-or-a-server-of-the-ai-sdk).
+The hub asks each server as an
+[upstream](../guides/upstreams.md#an-agent-with-ag-ui-or-a-server-of-the-ai-sdk).
 Answers with reasoning, tools that the server runs, tools of the client, pictures, failures and
 several turns arrive as the server sends them; a second reader joins a running answer, and a stop
 closes the connection to the server.
@@ -91,8 +92,7 @@ def page() -> str:
     turns = "".join(map(_turn_rows, TURN_CLIENTS))
     languages = "".join(map(_language_row, LANGUAGE_CLIENTS))
     agents = "".join(map(_agent_row, AGENT_SERVERS))
-    tables = (_HEAD, rows, _ANSWERS, answers, _TURNS, turns, _AGENTS, agents)
-    tables += (_LANGUAGES, languages)
+    tables = (_HEAD, rows, _ANSWERS, answers, _TURNS, turns, _AGENTS, agents, _LANGUAGES, languages)
     return "".join(tables)
 
 

@@ -6,7 +6,7 @@ import {
   convertToModelMessages,
   createUIMessageStream,
   jsonSchema,
-  pipeUIMessageStreamToResponse,
+  pipeUIMessageStreamToResponse as sendStream,
   simulateReadableStream,
   stepCountIs,
   streamText,
@@ -154,13 +154,13 @@ const routes = {
 };
 
 const server = createServer(async (request, response) => {
-  const gone = new AbortController();
-  response.on("close", () => response.writableFinished || gone.abort());
+  const closed = new AbortController();
+  response.on("close", () => response.writableFinished || closed.abort());
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const body = JSON.parse(Buffer.concat(chunks).toString());
   const route = routes[request.url.replace("/api/", "")];
   if (!route) return response.writeHead(404).end();
-  return pipeUIMessageStreamToResponse({ response, stream: await route(body, gone.signal) });
+  return sendStream({ response, stream: await route(body, closed.signal) });
 });
 server.listen(0, "127.0.0.1", () => console.log(server.address().port));
