@@ -93,6 +93,36 @@ def test_upstreams_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             },
             "upstreams.a.stream = false does not fit the kind envelope",
         ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__BACKGROUND": "true",
+            },
+            'upstreams.a.background is for kind = "openai-responses" with stream = true only',
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__KIND": "ollama",
+                "HUB_UPSTREAMS__A__CONTINUE_WITH": "prefix",
+            },
+            'upstreams.a.continue_with = "prefix" is for kind = "openai" or "anthropic" only',
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__KIND": "anthropic",
+                "HUB_UPSTREAMS__A__CONTINUE_WITH": "final_message",
+            },
+            'continue_with = "final_message" is for kind = "openai" only',
+        ),
+        (
+            {
+                "HUB_UPSTREAMS__A__BASE_URL": "http://x",
+                "HUB_UPSTREAMS__A__CONTINUE_MODELS": '["m"]',
+            },
+            "upstreams.a.continue_models needs continue_with",
+        ),
         ({"HUB_UPSTREAMS__A__KIND": "function"}, 'a.target is wrong: kind = "function" needs it'),
         (
             {"HUB_UPSTREAMS__A__KIND": "function", "HUB_UPSTREAMS__A__TARGET": "answers"},

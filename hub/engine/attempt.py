@@ -205,6 +205,7 @@ class Attempt:
         try:
             self._build_parts(parts, max_runs, publications)
         except PartsTooLarge as error:
+            self._count_usage(parts)  # also of the parts behind the one that is too large
             problem = error
         if publications:
             try:
@@ -225,10 +226,8 @@ class Attempt:
         publications: list[Publication],
     ) -> None:
         """Append the publications. Raise PartsTooLarge; those before it are appended."""
-        for part in output:
-            if isinstance(part, Usage):
-                self._usage = {**(self._usage or {}), **part.tokens}
         for parts, command in split_at_commands(output):
+            self._count_usage(parts)
             for part in coalesce(self._call_numbers.number(parts), max_runs=max_runs):
                 match part:
                     case Usage():
@@ -247,6 +246,11 @@ class Attempt:
             elif command is not None:
                 publications += self._events.command(command, self.usage)
         publications += self._events.flush()
+
+    def _count_usage(self, output: Sequence[StreamOutput]) -> None:
+        for part in output:
+            if isinstance(part, Usage):
+                self._usage = {**(self._usage or {}), **part.tokens}
 
     async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult:
         """Publish the end event; fields: those of this kind of end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from typing import Final
 
@@ -24,6 +25,7 @@ _QUEUE_SETTINGS: Final = frozenset(
     {"kind", "retries", "max_running", "max_queued", "queue", "default_model", "models", "base_url"}
 )
 _ALWAYS_STREAMED: Final = ("dashscope", "envelope", *AGENT_KINDS)  # kinds without whole answers
+_CONTINUING_KINDS: Final = {"prefix": ("openai", "anthropic"), "final_message": ("openai",)}
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -119,6 +121,7 @@ def _check_upstreams(settings: Settings) -> None:
                     f"upstreams.{name}.fallbacks names {fallback!r}, which is a "
                     f"{settings.upstreams[fallback].kind}; a fallback must be an LLM endpoint"
                 )
+        _check_continuation(name, upstream)
         if upstream.is_function:
             _check_settings(name, upstream, _FUNCTION_SETTINGS)
         if upstream.is_queue:
@@ -128,6 +131,22 @@ def _check_upstreams(settings: Settings) -> None:
         for setting in _ONLY_OF_FUNCTIONS:
             if setting in upstream.model_fields_set and not upstream.is_function:
                 raise OperatorError(f'upstreams.{name}.{setting} is for kind = "function" only')
+
+
+def _check_continuation(name: str, upstream: Upstream) -> None:
+    """Check that the kind of an upstream can continue an answer in the way that is set."""
+    if upstream.background and (upstream.kind != "openai-responses" or not upstream.stream):
+        raise OperatorError(
+            f'upstreams.{name}.background is for kind = "openai-responses" with stream = true only'
+        )
+    kinds = _CONTINUING_KINDS.get(upstream.continue_with or "", ())
+    if upstream.continue_with is not None and upstream.kind not in kinds:
+        raise OperatorError(
+            f'upstreams.{name}.continue_with = "{upstream.continue_with}" is for kind = '
+            f"{' or '.join(json.dumps(kind) for kind in kinds)} only"
+        )
+    if upstream.continue_models and upstream.continue_with is None:
+        raise OperatorError(f"upstreams.{name}.continue_models needs continue_with")
 
 
 def _check_settings(name: str, upstream: Upstream, known: frozenset[str]) -> None:

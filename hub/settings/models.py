@@ -350,6 +350,9 @@ class Upstream(Section):
     rename: dict[str, str] = {}
     roles: dict[str, str] = {}
     stream: bool = True
+    background: bool = False
+    continue_with: Literal["prefix", "final_message"] | None = None
+    continue_models: tuple[str, ...] = ()
     envelope: Envelope = Envelope()
     connect_seconds: PositiveFloat | None = 10.0
     first_byte_seconds: PositiveFloat | None = 120.0

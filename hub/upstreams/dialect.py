@@ -22,12 +22,13 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request for one generation.
 
     body: the JSON of a POST, or the query parameters of a GET. headers: those of the wire format;
-    the headers of the endpoint are added to them.
+    the headers of the endpoint are added to them. below: what follows the path of the wire format.
     """
 
     body: Mapping[str, Any]
     method: Literal["POST", "GET"] = "POST"
     headers: Mapping[str, str] = {}
+    below: str = ""
 
 
 class AuthHeader(msgspec.Struct, frozen=True):

@@ -127,6 +127,33 @@ async def stream_response(
             response.close()  # a complete response has returned to the pool; others are cut off
 
 
+async def send_notice(
+    session: aiohttp.ClientSession,
+    url: str,
+    request: UpstreamRequest,
+    *,
+    headers: Mapping[str, str],
+    timeout_seconds: float,
+    proxy: str | None,
+    verify_tls: bool,
+) -> int:
+    """Send a request whose body nobody reads, and return the status of the response.
+
+    Raise aiohttp.ClientError or TimeoutError.
+    """
+    async with session.request(
+        request.method,
+        url,
+        data=msgspec.json.encode(request.body) if request.body else None,
+        headers={**_HEADERS, **request.headers, **headers},
+        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        allow_redirects=False,
+        proxy=proxy,
+        ssl=verify_tls,
+    ) as response:
+        return response.status
+
+
 def _build_query(body: Mapping[str, Any]) -> Mapping[str, str]:
     return {
         name: value if isinstance(value, str) else msgspec.json.encode(value).decode()

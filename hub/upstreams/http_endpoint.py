@@ -6,7 +6,7 @@ refused a field that the hub itself chose.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -19,11 +19,12 @@ from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.errors import UpstreamError
 from hub.upstreams.context_token import ContextSigner
-from hub.upstreams.dialect import Dialect
+from hub.upstreams.dialect import Dialect, UpstreamRequest
 from hub.upstreams.error_reports import secret_values
-from hub.upstreams.http_client import UpstreamTimeouts, stream_response
+from hub.upstreams.http_client import UpstreamTimeouts, send_notice, stream_response
 from hub.upstreams.request_rules import RequestRules, find_refused_field
 
+BuildRequest = Callable[[GenerationRequest, GenerationContext | None], UpstreamRequest]
 _MAX_REPETITIONS: Final = 2
 _MAX_MODELS: Final = 256  # whose refused fields are remembered
 _log = structlog.get_logger(__name__)
@@ -61,28 +62,24 @@ class HttpEndpoint:
         self.secrets = secret_values(options.headers, options.base_url)
 
     async def send(
-        self, request: GenerationRequest, context: GenerationContext | None = None
+        self,
+        request: GenerationRequest,
+        context: GenerationContext | None = None,
+        *,
+        build: BuildRequest | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the chunks of the response. context: as in ports.Upstream. Raise UpstreamError."""
+        """Yield the chunks of the response. Raise UpstreamError.
+
+        context: as in ports.upstreams. build: converts the request; None means as the dialect does.
+        """
         options = self._options
         request = options.rules.apply_roles(request)
         rules = self._rules_by_model.get(request.model, options.rules)
-        built = self._dialect.build_request(request, context)
+        built = (build or self._dialect.build_request)(request, context)
         for repetition in range(_MAX_REPETITIONS + 1):
             sent = rules.apply(built)
-            chunks = stream_response(
-                self._session,
-                self._url,
-                sent,
-                headers=self._build_headers(context),
-                framing=self._dialect.framing,
-                secrets=self.secrets,
-                timeouts=options.timeouts,
-                proxy=options.proxy,
-                verify_tls=options.verify_tls,
-            )
             try:
-                async with aclosing(chunks):
+                async with aclosing(self.open(sent, context)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 return
@@ -91,6 +88,53 @@ class HttpEndpoint:
                 if refused is None or repetition == _MAX_REPETITIONS:
                     raise
                 rules = self._remember(request, rules.merge(refused), error)
+
+    def open(
+        self,
+        sent: UpstreamRequest,
+        context: GenerationContext | None,
+        *,
+        total_seconds: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Return the chunks of the response to a request, which is sent as it is.
+
+        total_seconds: until the end of the response; None means as the options say.
+        """
+        options, timeouts = self._options, self._options.timeouts
+        if total_seconds is not None:
+            timeouts = msgspec.structs.replace(timeouts, total_seconds=total_seconds)
+        return stream_response(
+            self._session,
+            add_path(self._url, sent.below),
+            sent,
+            headers=self._build_headers(context),
+            framing=self._dialect.framing,
+            secrets=self.secrets,
+            timeouts=timeouts,
+            proxy=options.proxy,
+            verify_tls=options.verify_tls,
+        )
+
+    async def notify(self, sent: UpstreamRequest, timeout_seconds: float) -> int:
+        """Send a request, and return the status of its response.
+
+        Raise aiohttp.ClientError, TimeoutError.
+        """
+        options = self._options
+        return await send_notice(
+            self._session,
+            add_path(self._url, sent.below),
+            sent,
+            headers=options.headers,
+            timeout_seconds=timeout_seconds,
+            proxy=options.proxy,
+            verify_tls=options.verify_tls,
+        )
+
+    @property
+    def total_seconds(self) -> float | None:
+        """How long an answer may take; None means any time."""
+        return self._options.timeouts.total_seconds
 
     def _build_headers(self, context: GenerationContext | None) -> Mapping[str, str]:
         options = self._options
@@ -129,3 +173,11 @@ def join_url(base_url: str, path: str) -> str:
     full_path = prefix if below.path and prefix.endswith(below.path) else prefix + below.path
     query = "&".join(filter(None, (base.query, below.query)))
     return urlunsplit((base.scheme, base.netloc, full_path, query, ""))
+
+
+def add_path(url: str, below: str) -> str:
+    """Return the URL with more behind its path; its query is kept."""
+    if not below:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path + below))

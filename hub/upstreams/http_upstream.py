@@ -21,7 +21,7 @@ from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Usage
 from hub.errors import UpstreamError
-from hub.upstreams.dialect import Dialect
+from hub.upstreams.dialect import Dialect, ResponseReader
 from hub.upstreams.http_endpoint import EndpointOptions, HttpEndpoint
 from hub.upstreams.stream_reader import StreamReader
 
@@ -49,7 +49,7 @@ class HttpUpstream:
         on_odd_fields: Callable[[int], None] = lambda count: None,
         finish_grace_seconds: float = FINISH_GRACE_SECONDS,
     ) -> None:
-        self._endpoint = HttpEndpoint(session, dialect, options)
+        self.endpoint = HttpEndpoint(session, dialect, options)
         self._dialect = dialect
         self._idle_seconds = options.timeouts.idle_seconds or math.inf
         self._max_event_bytes = max_event_bytes
@@ -59,38 +59,70 @@ class HttpUpstream:
     async def stream(
         self, request: GenerationRequest, context: GenerationContext | None = None
     ) -> AsyncGenerator[Sequence[Part], None]:
-        """See ports.Upstream.stream."""
-        chunks = self._endpoint.send(request, context)
-        reader = StreamReader(self._dialect, self._max_event_bytes, self._endpoint.secrets, request)
+        """See ports.upstreams.Upstream.stream."""
+        reader = self.new_reader(request)
+        chunks = self.endpoint.send(request, context)
+        async with aclosing(self.read_answer(chunks, reader, request.upstream)) as parts_read:
+            async for parts in parts_read:
+                yield parts
+
+    async def read_answer(
+        self, chunks: AsyncGenerator[bytes, None], reader: StreamReader, upstream: str
+    ) -> AsyncGenerator[Sequence[Part], None]:
+        """Yield all parts of an answer that comes in one response. Raise UpstreamError."""
+        try:
+            async with aclosing(self.read(chunks, reader, upstream)) as parts_read:
+                async for parts in parts_read:
+                    if parts:
+                        yield parts
+        finally:
+            self.report_odd_fields(reader, upstream)
+        yield reader.finish()
+
+    def new_reader(
+        self, request: GenerationRequest, response: ResponseReader | None = None
+    ) -> StreamReader:
+        """Return the reader of an answer. response: that of the dialect; None means a new one."""
+        secrets = self.endpoint.secrets
+        return StreamReader(
+            self._dialect, self._max_event_bytes, secrets, request, response=response
+        )
+
+    async def read(
+        self, chunks: AsyncGenerator[bytes, None], reader: StreamReader, upstream: str
+    ) -> AsyncGenerator[Sequence[Part], None]:
+        """Yield the parts of each chunk of one response, also if there are none.
+
+        Raise UpstreamError for what goes wrong before the answer is finished.
+        """
         try:
             async with (
                 aclosing(chunks),
-                aclosing(self._read(chunks, reader, request.upstream)) as parts_read,
+                aclosing(self._read(chunks, reader, upstream)) as parts_read,
             ):
                 async for parts in parts_read:
                     yield parts
         except UpstreamError as error:
             if not reader.finished:  # a finished answer is complete, whatever happens after it
                 raise
-            _log.debug("upstream.failed_after_finish", upstream=request.upstream, code=error.code)
-        finally:
-            if reader.odd_fields:
-                fields = reader.odd_fields
-                self._on_odd_fields(sum(fields.values()))
-                _log.warning("upstream.odd_fields", upstream=request.upstream, fields=fields)
-        yield reader.finish()
+            _log.debug("upstream.failed_after_finish", upstream=upstream, code=error.code)
+
+    def report_odd_fields(self, reader: StreamReader, upstream: str) -> None:
+        """Report the fields of an answer that had an odd type, if there were any."""
+        if fields := reader.odd_fields:
+            self._on_odd_fields(sum(fields.values()))
+            _log.warning("upstream.odd_fields", upstream=upstream, fields=fields)
 
     async def _read(
         self, chunks: AsyncGenerator[bytes, None], reader: StreamReader, upstream: str
     ) -> AsyncGenerator[Sequence[Part], None]:
-        """Yield the parts of the chunks until the answer is complete. Raise UpstreamError."""
+        """Yield the parts of each chunk until the answer is complete. Raise UpstreamError."""
         loop = asyncio.get_running_loop()
         events, read_at = 0, loop.time()
         finish_deadline: float | None = None
         while chunk := await _next_chunk(chunks, finish_deadline):
             parts = reader.feed(chunk)
-            if parts:
-                yield parts
+            yield parts
             if reader.failure is not None:
                 raise reader.failure
             if reader.done:

@@ -42,7 +42,7 @@ _ADDED: Final = ("output_item.added",)
 _READ_ITEMS: Final = ("message", "reasoning", "function_call", "custom_tool_call")
 
 
-class _StreamEvent(msgspec.Struct, gc=False):
+class StreamEvent(msgspec.Struct, gc=False):
     type: str | None = None
     delta: ContentText | dict[str, Any] = None
     output_index: int | None = None
@@ -56,11 +56,12 @@ class _StreamEvent(msgspec.Struct, gc=False):
     annotation: dict[str, Any] | None = None
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+    sequence_number: int | None = None
     object: str | None = None  # these two: of a response that is not streamed
     status: str | None = None
 
 
-_decode_event = msgspec.json.Decoder(_StreamEvent).decode
+decode_event = msgspec.json.Decoder(StreamEvent).decode
 
 
 class OpenAiResponses:
@@ -88,17 +89,17 @@ class OpenAiResponses:
             },
         )
 
-    def new_reader(self, request: GenerationRequest | None = None) -> _ResponseReader:
-        return _ResponseReader()
+    def new_reader(self, request: GenerationRequest | None = None) -> ResponsesReader:
+        return ResponsesReader()
 
 
-class _ResponseReader:
+class ResponsesReader:
     """Implements ResponseReader for streaming events of the Responses API.
 
     What only `.done` events or the last event have is read from them.
     """
 
-    event_type: ClassVar[Any] = _StreamEvent
+    event_type: ClassVar[Any] = StreamEvent
     text_events: ClassVar[frozenset[str] | None] = frozenset(
         {"response.output_item.done", "response.completed", "response.incomplete"}
     )
@@ -122,9 +123,12 @@ class _ResponseReader:
         self.done = False
 
     def read(self, event: ServerSentEvent) -> Iterator[Part]:
-        data = _decode_event(event.data)
+        yield from self.read_data(event, decode_event(event.data))
+
+    def read_data(self, event: ServerSentEvent, data: StreamEvent) -> Iterator[Part]:
+        """Yield the parts of an event. data: its data, decoded. Raise as `read` does."""
         if data.type is None and data.object == "response":
-            data = _StreamEvent(data.status, response=msgspec.json.decode(event.data))
+            data = StreamEvent(data.status, response=msgspec.json.decode(event.data))
         if data.item is None:
             output_index = self._positions.find(data.output_index, data.item_id)
         else:
@@ -151,14 +155,14 @@ class _ResponseReader:
             case kind:
                 yield from self._read_text_event(kind, key, data)
 
-    def _kept_id(self, data: _StreamEvent, output_index: int) -> str | None:
+    def _kept_id(self, data: StreamEvent, output_index: int) -> str | None:
         """Return the id of the item that an event belongs to if the hub only passes it on."""
         if data.item is not None and data.item.get("type") not in _READ_ITEMS:
             self._kept_ids.add(item_id := str(data.item.get("id") or output_index))
             return item_id
         return data.item_id if data.item_id in self._kept_ids else None
 
-    def _read_call_event(self, kind: str, output_index: int, data: _StreamEvent) -> Iterator[Part]:
+    def _read_call_event(self, kind: str, output_index: int, data: StreamEvent) -> Iterator[Part]:
         match kind:
             case "output_item.added" if (data.item or {}).get("type") == "function_call":
                 yield from self._begin_call(output_index, data.item or {})
@@ -177,7 +181,7 @@ class _ResponseReader:
                 pass
 
     def _read_text_event(
-        self, kind: str, key: tuple[int, int], data: _StreamEvent
+        self, kind: str, key: tuple[int, int], data: StreamEvent
     ) -> Iterator[Part]:
         match kind:
             case "output_text.delta" | "refusal.delta":

@@ -11,10 +11,31 @@ class ReceivedText:
 
     def __init__(self) -> None:
         self._texts: dict[tuple[int, int], list[str]] = {}
+        self._lengths: dict[tuple[int, int], int] = {}
+
+    @property
+    def newest(self) -> tuple[int, int] | None:
+        """The key of the part that began last."""
+        return next(reversed(self._texts), None)
+
+    def continue_part(self, key: tuple[int, int], length: int) -> None:
+        """Go on with a part of which another reader has read so many characters."""
+        self._texts[key] = []
+        self._lengths[key] = length
+
+    @property
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """The keys of the parts, in the order in which they began."""
+        return tuple(self._texts)
+
+    def length(self, key: tuple[int, int]) -> int:
+        """Return the number of characters of one part."""
+        return self._lengths.get(key, 0)
 
     def add(self, key: tuple[int, int], text: str) -> None:
         """Add the text of a delta. key: the position of the item, and of the part in it."""
         self._texts.setdefault(key, []).append(text)
+        self._lengths[key] = self._lengths.get(key, 0) + len(text)
 
     def add_missing(self, key: tuple[int, int], text: str) -> str:
         """Return what is missing of the whole text of one part of the output."""

@@ -16,6 +16,12 @@ selects one fault:
     garbage:N     the stream has meaningless bytes after N tokens
     line:BYTES    one line of so many bytes that does not end
     endless       the answer is repeated forever
+    forget        an answer in background mode is not found again
+    no-prefill    400 to a request whose last message is the beginning of the answer
+
+A last message of the assistant is continued where its vendors do so: in Anthropic's format, and
+with `prefix` or `continue_final_message` in OpenAI's. In background mode of the Responses API,
+`cut:N` closes each connection after N events, and the answer goes on (simulated_background.py).
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +37,7 @@ from aiohttp import web
 
 from hub.errors import OperatorError
 from hub.upstreams.simulated_answers import choose_answer, split_tokens
+from hub.upstreams.simulated_background import BackgroundAnswers
 from hub.upstreams.simulated_formats import (
     CHUNK,
     MODEL,
@@ -48,7 +56,7 @@ from hub.upstreams.simulated_formats import (
 )
 
 _HEADERS: Final = {"X-Simulated": "true", "Cache-Control": "no-store"}
-_PLAIN_FAULTS: Final = ("refuse", "hang", "endless")
+_PLAIN_FAULTS: Final = ("refuse", "hang", "endless", "forget", "no-prefill")
 _NUMBERED_FAULTS: Final = (
     *("flaky", "busy", "status", "stall", "cut", "truncate", "error", "garbage", "line"),
 )
@@ -100,6 +108,8 @@ class _Body(msgspec.Struct):
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
+    background: bool | None = None
+    continue_final_message: bool | None = None
 
     def conversation(self) -> list[dict[str, Any]]:
         """Return the messages; empty when the request has none."""
@@ -109,6 +119,15 @@ class _Body(msgspec.Struct):
         if isinstance(messages, dict):
             messages = messages.get("messages") or []
         return [message for message in messages if isinstance(message, dict)]
+
+    def split_prefix(self, form: Format | None) -> tuple[str, str]:
+        """Return the prompt, and the beginning of the answer that the request has."""
+        conversation = self.conversation()
+        last = conversation[-1] if conversation else {}
+        is_marked = bool(last.get("prefix") or self.continue_final_message)
+        if last.get("role") != "assistant" or not (is_marked or isinstance(form, AnthropicFormat)):
+            return _last_prompt(conversation), ""
+        return _last_prompt(conversation[:-1]), _last_prompt(conversation)
 
 
 class _AnswerBroken(Exception):
@@ -125,6 +144,11 @@ class SimulatedUpstream:
         self._started = 0  # answers that were started
         self._running = 0  # answers that run now
         self._cut = 0  # answers whose client disconnected
+        self._continued = 0  # answers whose request had their beginning
+        self._background = BackgroundAnswers(
+            events_per_connection=self._fault_number if self._fault == "cut" else None,
+            is_forgetful=self._fault == "forget",
+        )
 
     def app(self) -> web.Application:
         """Return the application.
@@ -133,10 +157,13 @@ class SimulatedUpstream:
         """
         app = web.Application()
         app.on_response_prepare.append(_add_headers)
+        app.on_cleanup.append(self._close)
         app.add_routes(
             [
                 web.post("/v1/chat/completions", self.complete),
                 *(web.post(path, self.answer) for path in _FORMATS),
+                web.get("/v1/responses/{id}", self._background.attach),
+                web.post("/v1/responses/{id}/cancel", self._background.cancel),
                 web.get("/envelope", self.answer),
                 web.get("/words", self.answer),
                 web.get("/v1/models", self.models),
@@ -156,8 +183,13 @@ class SimulatedUpstream:
         return _json({"status": "ok"})
 
     async def stats(self, request: web.Request) -> web.Response:
-        """Return how many answers were started, run now, and lost their client."""
-        return _json({"started": self._started, "running": self._running, "cut": self._cut})
+        """Return how many answers were started, run now, lost their client, and so on."""
+        counts = {"started": self._started, "running": self._running, "cut": self._cut}
+        more = {"continued": self._continued, "cancelled": self._background.cancelled}
+        return _json({**counts, **more})
+
+    async def _close(self, app: web.Application) -> None:
+        await self._background.close()
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Answer a chat completions request, as a stream or as one JSON object."""
@@ -197,7 +229,15 @@ class SimulatedUpstream:
             return _error(429, "the simulated LLM is busy (fault busy)", retry_after=1)
         if self._fault == "status":
             return _error(self._fault_number, "the simulated LLM fails (fault status)")
+        prefix = body.split_prefix(form)[1]
+        if prefix and self._fault == "no-prefill":
+            return _error(400, "This model does not support assistant message prefill.")
+        if prefix != prefix.rstrip() and isinstance(form, AnthropicFormat):
+            return _error(400, "final assistant content cannot end with trailing whitespace")
         self._started += 1
+        self._continued += bool(prefix)
+        if body.background and isinstance(form, ResponsesFormat):
+            return await self._background.begin(request, partial(self._generate, body))
         self._running += 1
         try:
             if self._fault == "hang":
@@ -208,6 +248,17 @@ class SimulatedUpstream:
         except (asyncio.CancelledError, ConnectionError):  # ConnectionError without cancellation
             self._cut += 1
             raise
+        finally:
+            self._running -= 1
+
+    async def _generate(self, body: _Body, form: Format) -> AsyncIterator[bytes]:
+        """Yield the events of an answer in background mode."""
+        self._running += 1
+        try:
+            async for events in self._events(body, form):
+                yield events
+        except _AnswerBroken:
+            pass
         finally:
             self._running -= 1
 
@@ -227,13 +278,14 @@ class SimulatedUpstream:
         return response
 
     async def _events(self, body: _Body, form: Format) -> AsyncIterator[bytes]:
-        tokens = split_tokens(choose_answer(_last_prompt(body.conversation())))
+        prompt, prefix = body.split_prefix(form)
+        tokens = split_tokens(choose_answer(prompt).removeprefix(prefix))
         yield form.start()
         await asyncio.sleep(self._simulation.first_token_seconds)
         due = time.monotonic()
         while True:
             for number, token in enumerate(tokens):
-                async for event in self._apply_fault(number, form):
+                async for event in self._apply_fault(number, form, body):
                     yield event
                 yield form.token(token)
                 due += 1 / self._simulation.tokens_per_second
@@ -243,7 +295,7 @@ class SimulatedUpstream:
                 break
         yield form.end(_count_usage(body.conversation(), len(tokens)))
 
-    async def _apply_fault(self, number: int, form: Format) -> AsyncIterator[bytes]:
+    async def _apply_fault(self, number: int, form: Format, body: _Body) -> AsyncIterator[bytes]:
         """Yield what the fault inserts before a token; raise _AnswerBroken if nothing follows."""
         if self._fault == "line" and number == 0:
             block = b"x" * 65536
@@ -253,7 +305,9 @@ class SimulatedUpstream:
         if number != self._fault_number:
             return
         match self._fault:
-            case "cut" | "truncate":
+            case "cut" if not body.background:
+                raise _AnswerBroken
+            case "truncate":
                 raise _AnswerBroken
             case "stall":
                 await asyncio.Event().wait()

@@ -78,29 +78,70 @@ class XinferenceFormat(OpenAiFormat):
 
 
 class ResponsesFormat:
-    """OpenAI's Responses API."""
+    """OpenAI's Responses API: one message with one text.
+
+    response_id: that of the response. sequence_number: that of the first event.
+    """
 
     content_type = SSE
 
-    def __init__(self) -> None:
-        self._sequence_number = -1
+    def __init__(self, response_id: str = "resp_simulated", sequence_number: int = 0) -> None:
+        self._response_id = response_id
+        self._sequence_number = sequence_number
+        self._text = ""
 
     def start(self) -> bytes:
-        return self._event("response.created", response={"id": "resp_simulated"})
+        response = self._response("in_progress")
+        item = {"id": "msg_simulated", "type": "message", "role": "assistant"}
+        return (
+            self._event("response.created", response=response)
+            + self._event("response.in_progress", response=response)
+            + self._event(
+                "response.output_item.added",
+                output_index=0,
+                item={**item, "status": "in_progress", "content": []},
+            )
+            + self._text_event("response.content_part.added", part=_text_part(""))
+        )
 
     def token(self, text: str) -> bytes:
-        return self._event("response.output_text.delta", output_index=0, delta=text)
+        self._text += text
+        return self._text_event("response.output_text.delta", delta=text)
 
     def end(self, usage: Mapping[str, int]) -> bytes:
-        converted = _input_output_usage(usage)
-        return self._event("response.completed", response={"id": "r", "usage": converted})
+        head = {"id": "msg_simulated", "type": "message", "role": "assistant"}
+        item = {**head, "status": "completed", "content": [_text_part(self._text)]}
+        response = self._response("completed", output=[item], usage=_input_output_usage(usage))
+        return (
+            self._text_event("response.output_text.done", text=self._text)
+            + self._text_event("response.content_part.done", part=_text_part(self._text))
+            + self._event("response.output_item.done", output_index=0, item=item)
+            + self._event("response.completed", response=response)
+        )
 
     def error(self, message: str) -> bytes:
         return self._event("error", message=message)
 
+    def cancelled(self) -> bytes:
+        """Return the last event of an answer that was cancelled."""
+        return self._event("response.cancelled", response=self._response("cancelled"))
+
+    def _response(self, status: str, **more: Any) -> Mapping[str, Any]:
+        head = {"id": self._response_id, "object": "response", "model": MODEL, "status": status}
+        return {**head, "output": [], "usage": None, **more}
+
+    def _text_event(self, kind: str, **fields: Any) -> bytes:
+        indexes = {"item_id": "msg_simulated", "output_index": 0, "content_index": 0}
+        return self._event(kind, **indexes, **fields)
+
     def _event(self, kind: str, **fields: Any) -> bytes:
+        event = {"type": kind, "sequence_number": self._sequence_number, **fields}
         self._sequence_number += 1
-        return sse({"type": kind, "sequence_number": self._sequence_number, **fields}, kind)
+        return sse(event, kind)
+
+
+def _text_part(text: str) -> Mapping[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": []}
 
 
 class AnthropicFormat:

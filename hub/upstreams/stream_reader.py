@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +42,7 @@ from hub.core.usage import read_usage
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import (
     Dialect,
+    ResponseReader,
     UnreadableEvent,
     UpstreamStreamError,
     is_empty_end,
@@ -68,9 +70,10 @@ def _is_json(data: str) -> bool:
 
 
 class StreamReader:
-    """Reads one response. `Finished` comes last, after the usage.
+    """Reads one answer. `Finished` comes last, after the usage.
 
-    secrets: texts that no error may contain. request: what it is the response to.
+    secrets: texts that no error may contain. request: what it is the response to. response: None
+    means a new reader of the dialect.
     """
 
     def __init__(
@@ -79,9 +82,12 @@ class StreamReader:
         max_event_bytes: int,
         secrets: Collection[str],
         request: GenerationRequest | None = None,
+        *,
+        response: ResponseReader | None = None,
     ) -> None:
-        self._decoder = dialect.framing.decoder(max_event_bytes)
-        self._response = dialect.new_reader(request)
+        self._new_decoder = partial(dialect.framing.decoder, max_event_bytes)
+        self._decoder = self._new_decoder()
+        self._response = dialect.new_reader(request) if response is None else response
         self._tool_calls = ToolCallAssembler(has_whole_names=self._response.has_whole_tool_names)
         self._has_types = self._response.event_type is not Any
         self._starts_of_json = ("{", "[") if self._has_types else ("{", "[", '"')
@@ -115,6 +121,15 @@ class StreamReader:
         It is unknown while no part of the answer came in an event without a finish.
         """
         return self._is_sure
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether a half of a split character waits for the other half."""
+        return self._joiner is not None and self._joiner.is_holding
+
+    def reconnect(self) -> None:
+        """Go on with another response. An event that was cut in the middle is forgotten."""
+        self._decoder = self._new_decoder()
 
     def feed(self, chunk: bytes) -> list[Part]:
         """Return the parts of this chunk. An error behind them is kept in `failure`."""

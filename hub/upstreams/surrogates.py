@@ -63,6 +63,11 @@ class SurrogateJoiner:
         # arguments of the tool calls by their index.
         self._held: dict[str | int, str] = {}
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether a first half waits for its second one."""
+        return any(self._held.values())
+
     def join(self, parts: Sequence[Part]) -> list[Part]:
         """Return the parts with whole characters, and hold a first half at the end of a text."""
         return [self._join_part(part) for part in parts]

@@ -30,8 +30,17 @@ from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.http_endpoint import EndpointOptions
 from hub.upstreams.http_upstream import HttpUpstream
 from hub.upstreams.ollama import OllamaChat
+from hub.upstreams.openai_background import BackgroundResponses
 from hub.upstreams.openai_chat import OpenAiChat
 from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.prefix import (
+    AnthropicPrefix,
+    FinalMessage,
+    MarkedPrefix,
+    PrefixForm,
+    PrefixUpstream,
+)
+from hub.upstreams.reattaching import ReattachingUpstream
 from hub.upstreams.request_rules import RequestRules
 
 DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
@@ -106,6 +115,7 @@ def _build_endpoint(
     session: aiohttp.ClientSession,
     on_odd_fields: Callable[[int], None],
 ) -> Upstream:
+    """Build an endpoint, and what continues its answers if the settings say that it can."""
     if settings.kind == A2aUpstream.kind:
         return A2aUpstream(
             name,
@@ -116,13 +126,26 @@ def _build_endpoint(
             on_odd_fields=on_odd_fields,
         )
     dialect = build_dialect(settings)
-    return HttpUpstream(
+    http = HttpUpstream(
         session,
         dialect,
         _build_options(name, settings, dialect.auth_header),
         max_event_bytes=settings.max_event_bytes,
         on_odd_fields=on_odd_fields,
     )
+    if settings.background and isinstance(dialect, OpenAiResponses):
+        return ReattachingUpstream(http, BackgroundResponses(dialect))
+    if settings.continue_with is not None:
+        form = _PREFIX_FORMS[dialect.kind, settings.continue_with]
+        return PrefixUpstream(http, dialect.build_request, form, models=settings.continue_models)
+    return http
+
+
+_PREFIX_FORMS: Final[Mapping[tuple[str, str], PrefixForm]] = {
+    ("anthropic", "prefix"): AnthropicPrefix(),
+    ("openai", "prefix"): MarkedPrefix(),
+    ("openai", "final_message"): FinalMessage(),
+}
 
 
 def _build_options(

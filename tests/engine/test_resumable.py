@@ -114,6 +114,7 @@ class World:
             guards={} if guard is None else {"main": guard},
         )  # fmt: skip
         self.stop = StopSignal()
+        self.request = REQUEST
         self.stop_after = b"nothing"  # a stop is requested behind an event with this
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
@@ -137,7 +138,7 @@ class World:
 
     async def run(self) -> None:
         """Run one worker after the other until the answer has ended."""
-        await self.backend.generations.create(Generation(ID, "alice", REQUEST), None)
+        await self.backend.generations.create(Generation(ID, "alice", self.request), None)
         while True:
             self._left = self.crashes.pop(0) if self.crashes else None
             try:
