@@ -20,8 +20,9 @@ async def check(window: Window) -> Verdict | None:
         return End("off_topic", "This assistant does not talk about that.", text="")
 
     def mask(match: re.Match[str]) -> str:
-        # The rest of an address may follow: the next window begins with these characters.
-        may_go_on = match.end() == len(window.text) and not window.is_closed
+        # More of it may follow: the next window begins with these characters.
+        rest = window.text[match.end() :].strip(" .")
+        may_go_on = not rest and not window.is_closed
         return match[0] if may_go_on else "[contact]"
 
     return Replace(CONTACT.sub(mask, window.text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.cases.fanout import fanout, growth
+from bench.cases.guards import guards
 from bench.cases.producers import producers
 from bench.cases.publish import publish
 from bench.cases.relay import relay
@@ -22,5 +23,6 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "publish": publish,
     "relay": relay,
     "producers": producers,
+    "guards": guards,
     "start": start,
 }

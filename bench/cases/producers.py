@@ -60,11 +60,11 @@ def producers(generations: int = 40, parts_per_second: int = 100, seconds: int =
     ):
         servers.wait_for_port(port)
         time.sleep(3)
-        load = _Load(generations, parts, parts_per_second)
-        return [_measure(target, worker, name, load) for name in _PRODUCERS]
+        load = Load(generations, parts, parts_per_second)
+        return [measure(target, worker, name, load) for name in _PRODUCERS]
 
 
-class _Load(NamedTuple):
+class Load(NamedTuple):
     """generations: at a time, each of another user. parts: of one. rate: parts per second."""
 
     generations: int
@@ -72,13 +72,23 @@ class _Load(NamedTuple):
     rate: int
 
 
-def _measure(target: Target, worker: subprocess.Popen[bytes], name: str, load: _Load) -> Row:
-    """Let one upstream answer all users, and return what its parts cost."""
+def measure(
+    target: Target,
+    worker: subprocess.Popen[bytes],
+    name: str,
+    load: Load,
+    *,
+    column: str = "producer",
+) -> Row:
+    """Let one upstream answer all users, and return what its parts cost.
+
+    name: that of the upstream, which is in the column of this name.
+    """
     seconds = load.parts / load.rate
     metadata = {"parts": load.parts, "rate": load.rate}
     with (
         hold_connections(target, load.generations) as generator,
-        profile(worker.pid, f"producers-{name}", int(seconds)),
+        profile(worker.pid, f"{column}-{name}", int(seconds)),
     ):
         before = _cpu_seconds(worker.pid)
         for user in range(load.generations):
@@ -88,7 +98,7 @@ def _measure(target: Target, worker: subprocess.Popen[bytes], name: str, load: _
         generator.terminate()
         result = read_result(generator)
     return {
-        "producer": name,
+        column: name,
         "generations": result["conns"],
         "parts": result["stamps"],
         "missing": load.generations * load.parts - result["stamps"],

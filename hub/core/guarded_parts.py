@@ -104,7 +104,6 @@ class GuardedParts:
         self._check: _Check | None = None
         self._finished: Finished | None = None
         self._is_finished = False
-        self._is_resumable = False  # whether the upstream has yielded resume points
         self._is_last_checked = "text" not in checks
         self.is_ended = False  # by the guard
 
@@ -217,7 +216,6 @@ class GuardedParts:
             case ResumePoint() if self._is_finished:
                 pass  # it would be stored before the end
             case _:
-                self._is_resumable = self._is_resumable or isinstance(part, ResumePoint)
                 self._queue.append(part)
                 self._waiting_chars += _ITEM_CHARS
 
@@ -352,8 +350,7 @@ class GuardedParts:
             self._remove(lambda chunk: id(chunk) in void)
         else:
             self._queue.appendleft(_Chunk("text", text, None, prefix=""))
-        if self._is_resumable:
-            self._queue.insert(1, ResumePoint(None))
+        self._queue.insert(1, ResumePoint(None))
         self._set_queue(self._queue)
         self._cleared["text"] = self._seen["text"] = len(text)
 

@@ -255,7 +255,7 @@ def test_other_parts_keep_their_order(answer: list[StreamOutput], moments: Rando
     schedule = Schedule(GuardedParts(KINDS, hold_back=3), moments)
     choices = ["pass", "replace", "retract"]
     schedule.run(answer, lambda window: decide(window, moments.choice(choices)))
-    of_text = (Text, Reasoning, Replace, Usage, Finished)
+    of_text = (Text, Reasoning, Replace, Usage, Finished, ResumePoint)
     kept = [part for part in schedule.published if not isinstance(part, of_text)]
     assert kept == [part for part in answer if not isinstance(part, of_text)]
 
@@ -411,9 +411,9 @@ def test_no_resume_point_inside_a_text_that_was_changed() -> None:
 
 
 def test_retracted_text_is_in_no_checkpoint() -> None:
-    """A checkpoint with text that is retracted is discarded."""
+    """A checkpoint with text that is retracted is discarded, also that of a function."""
     guarded = GuardedParts(KINDS, hold_back=0)
-    guarded.add([Text("bad"), ResumePoint(1)])
+    guarded.add([Text("bad"), Save(b"1")])  # type: ignore[arg-type]
     check_all(guarded)
     guarded.add([Text("."), Reasoning("r")])
     guarded.next_window()
