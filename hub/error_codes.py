@@ -115,6 +115,14 @@ INVALID_IDEMPOTENCY_KEY: Final = ErrorCode(
     "The key is empty, too long, or contains a line break.",
     "Use a short key that names what happened, for example `order-981-shipped`.",
 )
+INPUT_INVALID: Final = ErrorCode(
+    "input_invalid",
+    400,
+    "The value is not one that the answer asks for",
+    "The value is not among the `options` of the request, or does not match its `schema`. `path` "
+    "names the place in the value, and `detail` the rule. Nothing was stored.",
+    "Correct the value, and send it again before `expires_at`.",
+)
 USER_REQUIRED: Final = ErrorCode(
     "user_required",
     400,
@@ -378,7 +386,8 @@ GENERATION_FORBIDDEN: Final = ErrorCode(
     "generation_forbidden",
     403,
     "The answer belongs to another user",
-    "Users can read and stop their own answers, and read those of the topics that they may follow.",
+    "Users can read and stop their own answers, and read those of the topics that they may follow. "
+    "They can give a value to an answer of another user only if it names them as approvers.",
     "Use the token of the user who asked. Backends read answers on the internal listener.",
 )
 SCOPE_REQUIRED: Final = ErrorCode(
@@ -448,6 +457,13 @@ GENERATION_NOT_FOUND: Final = ErrorCode(
     "The id is wrong, or the answer is no longer stored: `generations.ttl_seconds` (an hour) "
     "after its last change.",
     "Store finished answers in your application, or raise the setting.",
+)
+INPUT_UNKNOWN: Final = ErrorCode(
+    "input_unknown",
+    404,
+    "The answer has not asked for this input",
+    "The key in the path is not that of a `generation.input_requested` of the answer.",
+    "Send the key as the event has it in `input`, percent-encoded.",
 )
 RESPONSE_NOT_FOUND: Final = ErrorCode(
     "response_not_found",
@@ -539,9 +555,25 @@ ENDED: Final = ErrorCode(
     409,
     "The answer has ended",
     "An external producer began, or posted to, an answer that has ended: it was stopped, its end "
-    "was posted, or it became too large. Or a user sent a message to one that has ended or is "
-    "about to stop. The problem's `generation` is its id.",
+    "was posted, or it became too large. Or a user sent a message or a value to one that has ended "
+    "or is about to stop. The problem's `generation` is its id.",
     "Read the answer with `GET /generations/{id}`. Use a new `id` for another answer.",
+)
+INPUT_ANSWERED: Final = ErrorCode(
+    "input_answered",
+    409,
+    "Another value counts",
+    "The input has a value, because somebody was faster: another tab, another device, or an "
+    "approver. The problem's `value` is the one that counts, and `by` the user who has given it.",
+    "Show that value. It cannot be changed.",
+)
+INPUT_EXPIRED: Final = ErrorCode(
+    "input_expired",
+    409,
+    "The time for this value is over",
+    "Nobody had given the value by `expires_at`.",
+    "Read the answer with `GET /generations/{id}`: it has gone on without the value, or has "
+    "failed.",
 )
 LEASE_LOST: Final = ErrorCode(
     "lease_lost",
@@ -906,6 +938,16 @@ PRODUCER_TIMEOUT: Final = ErrorCode(
     "Raise the limit, or let the function do less. [Your own code as the "
     "answer](../guides/functions.md) describes both settings.",
 )
+INPUT_TIMEOUT: Final = ErrorCode(
+    "input_timeout",
+    504,
+    "Nobody gave a value in time",
+    "The application asked for a value (`generation.input_requested`), nobody gave it by "
+    "`expires_at`, and the function does not go on without it.",
+    "Ask again. Give people more time with `timeout_seconds`, or name `approvers`. [Your own code "
+    "as the answer](../guides/functions.md) describes both.",
+    "if somebody can answer",
+)
 PRODUCER_LOST: Final = ErrorCode(
     "producer_lost",
     502,
@@ -966,6 +1008,7 @@ FAILURE_CODES: Final = {
         QUEUE_TIMEOUT,
         PRODUCER_ERROR,
         PRODUCER_TIMEOUT,
+        INPUT_TIMEOUT,
         PRODUCER_LOST,
         GUARD_FAILED,
         GENERATION_LOST,

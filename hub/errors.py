@@ -23,6 +23,9 @@ Every error that a client can receive has a `code`; hub/error_codes.py lists the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hub import error_codes
 from hub.error_codes import ErrorCode
 
@@ -47,6 +50,11 @@ class CallerError(HubError):
         self.detail = detail
         self.code = (code or self._default_code(path)).name
         self.path = path
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Further fields of the problem document."""
+        return {}
 
     def _default_code(self, path: str | None) -> ErrorCode:
         return error_codes.code_for_status(self.status)
@@ -104,6 +112,23 @@ class SequenceGap(Conflict):
     def __init__(self, detail: str, *, expected: int) -> None:
         super().__init__(detail, code=error_codes.SEQUENCE_GAP)
         self.expected = expected
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        return {"expected": self.expected}
+
+
+class InputConflict(Conflict):
+    """Another value of an input counts. value, by: that value, and the user who has given it."""
+
+    def __init__(self, detail: str, *, code: ErrorCode, value: Any, by: str) -> None:
+        super().__init__(detail, code=code)
+        self.value = value
+        self.by = by
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        return {"value": self.value, "by": self.by}
 
 
 class PreconditionFailed(CallerError):

@@ -6,6 +6,7 @@ hub/http/errors.py turns these into HTTP responses, hub/grpc/statuses.py into gR
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -20,7 +21,6 @@ from hub.errors import (
     DependencyError,
     GenerationStillRunning,
     HubError,
-    SequenceGap,
     TooManyRequests,
 )
 
@@ -31,8 +31,9 @@ _EXAMPLE: Final = ERROR_CODES["token_expired"]
 class Problem(msgspec.Struct, frozen=True):
     """An error as RFC 9457 describes it. `code` is stable, and `type` is the address of its
     description. `detail` is one sentence that says what is wrong. `path` names the invalid field,
-    if there is one, `generation` the answer that stands in the way of the request, and `expected`
-    the number of the next part of an external producer.
+    if there is one, `generation` the answer that stands in the way of the request, `expected` the
+    number of the next part of an external producer, and `value` and `by` the value of an input that
+    counts, and the user who has given it.
     """
 
     type: Annotated[str, Meta(description="The description of the code", examples=[_EXAMPLE.uri])]
@@ -51,6 +52,8 @@ class Problem(msgspec.Struct, frozen=True):
     path: str | UnsetType = UNSET
     generation: str | UnsetType = UNSET
     expected: int | UnsetType = UNSET
+    value: Any = UNSET
+    by: str | UnsetType = UNSET
 
 
 class ErrorDescription(msgspec.Struct, frozen=True):
@@ -58,7 +61,7 @@ class ErrorDescription(msgspec.Struct, frozen=True):
 
     status: the HTTP status. code: the name of an ErrorCode. path: the invalid field.
     retry_after_seconds: when the same request may succeed; None if the client must not simply
-    repeat it. generation, expected: as in Problem.
+    repeat it. generation: as in Problem. extra: the fields that follow it there.
     """
 
     status: int
@@ -67,7 +70,7 @@ class ErrorDescription(msgspec.Struct, frozen=True):
     path: str | None = None
     retry_after_seconds: int | None = None
     generation: str | None = None
-    expected: int | None = None
+    extra: Mapping[str, Any] = {}
 
 
 def describe_error(error: HubError) -> ErrorDescription:
@@ -78,9 +81,8 @@ def describe_error(error: HubError) -> ErrorDescription:
     if isinstance(error, CallerError):
         retry = error.retry_after_seconds if isinstance(error, TooManyRequests) else None
         generation = error.generation if isinstance(error, Conflict) else None
-        expected = error.expected if isinstance(error, SequenceGap) else None
         return ErrorDescription(
-            error.status, error.code, error.detail, error.path, retry, generation, expected
+            error.status, error.code, error.detail, error.path, retry, generation, error.extra
         )
     if isinstance(error, BrokerUnavailable):
         return ErrorDescription(503, error.code, error.public_detail, None, _RETRY_AFTER_SECONDS)
@@ -96,12 +98,12 @@ def problem_document(
     code: str | None = None,
     generation: str | None = None,
     *,
-    expected: int | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a Problem as plain values.
 
     path: the invalid field. code: the name of an ErrorCode; by default the one of the status.
-    generation, expected: as in Problem.
+    generation: as in Problem. extra: the fields that follow it there.
     """
     known = ERROR_CODES[code] if code is not None else code_for_status(status)
     title = HTTPStatus(status).phrase
@@ -113,7 +115,7 @@ def problem_document(
         known.name,
         path or UNSET,
         generation or UNSET,
-        UNSET if expected is None else expected,
+        **(extra or {}),
     )
     plain: dict[str, Any] = msgspec.to_builtins(document)
     return plain
@@ -128,5 +130,5 @@ def problem_from_error(error: HubError) -> dict[str, Any]:
         description.path,
         description.code,
         description.generation,
-        expected=description.expected,
+        extra=description.extra,
     )

@@ -15,7 +15,7 @@ from hub.compat.answer_state import AnswerState, GenerationEvent, decode_event, 
 from hub.compat.append_only import AlreadySentTextChanged
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.core.part_events import PART, to_events
+from hub.core.part_events import DELTA, PART, to_events
 from hub.error_codes import ANSWER_REWRITTEN, GENERATION_STOPPED
 
 REWRITTEN_CODE: Final = ANSWER_REWRITTEN.name
@@ -196,7 +196,7 @@ class AnswerEncoderBase(ABC):
             if name == PART:
                 self.answer.feed_part(fields)
                 yield from self._encode_part(fields)
-            else:
+            elif name == DELTA:
                 event = GenerationEvent(**fields)
                 self.answer.feed(name, event)
                 yield from self._encode_event(name, event)

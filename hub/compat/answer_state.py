@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from hub.core.event import encode_json
 from hub.core.generation import Generation
-from hub.core.part_events import PART, to_events
+from hub.core.part_events import DELTA, PART, to_events
 from hub.core.response_items import EVENT_DATA, MESSAGE_DATA
 from hub.core.tool_calls import MAX_TOOL_CALLS
 
@@ -153,7 +153,7 @@ class AnswerState:
             for name, fields in to_events(event.snapshot["parts"]):
                 if name == PART:
                     self.feed_part(fields)
-                else:
+                elif name == DELTA:
                     self.feed(name, GenerationEvent(**fields))
             self.are_calls_cut = (calls, items) != (self.tool_calls, self.kept_items)
         self._count = event.parts

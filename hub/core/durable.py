@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from hub.core.inputs import InputRequest, StoredInput
 from hub.core.parts import Part
 
 
@@ -53,7 +54,18 @@ class ResumePoint(msgspec.Struct, frozen=True):
     value: Any
 
 
-Command = Store | Save | Restart
+class AskInput(_Command, frozen=True):
+    """Ask for an input.
+
+    save: a checkpoint that is saved behind the request, and the attempt ends there: the value lets
+    the next one begin. None goes on.
+    """
+
+    request: InputRequest
+    save: Save | None = None
+
+
+Command = Store | Save | Restart | AskInput
 PartOrCommand = Part | Command
 """What a function yields."""
 StreamOutput = PartOrCommand | ResumePoint
@@ -77,10 +89,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DurableState(msgspec.Struct, frozen=True):
-    """values: JSON by name. checkpoint: the newest one, None without one."""
+    """values: JSON by name. checkpoint: the newest one, None without one. inputs: by key."""
 
     values: Mapping[str, bytes] = {}
     checkpoint: Checkpoint | None = None
+    inputs: Mapping[str, StoredInput] = {}
 
 
 def split_at_commands(
@@ -92,7 +105,7 @@ def split_at_commands(
     """
     parts: list[Part] = []
     for each in output:
-        if isinstance(each, Store | Save | Restart | ResumePoint):
+        if isinstance(each, Store | Save | Restart | AskInput | ResumePoint):
             yield parts, each
             parts = []
         else:
@@ -103,4 +116,4 @@ def split_at_commands(
 
 def has_commands(output: Iterable[StreamOutput]) -> bool:
     """Return whether any of these is a command, whose producer waits for it."""
-    return any(isinstance(each, Store | Save | Restart) for each in output)
+    return any(isinstance(each, Store | Save | Restart | AskInput) for each in output)

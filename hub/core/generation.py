@@ -1,8 +1,11 @@
 """Generations: the states, the record and the request of one LLM answer.
 
     queued ──> running ──> done | stopped | failed
-       │          └─> stopping ──> stopped | done | failed
-       └────────────────┘└───────> stopped | failed
+       │        │    └─> stopping ──> stopped | done | failed
+       │        │            └─────> stopped | failed
+       │        ├─> waiting ──> running      for an input, while the producer goes on
+       │        └─> suspended ──> queued     for an input, and no producer runs
+       └──> stopped | failed; each of them ──> stopping
 
 Rules:
 1. A generation ends once; nothing is written after its end.
@@ -28,6 +31,7 @@ from hub.core.channel import PARTITIONS, Channel, channel_for
 from hub.core.cursor import Position
 from hub.core.external_producer import ExternalState, ExternalUpdate
 from hub.core.folded_parts import FoldedParts, visible_parts
+from hub.core.inputs import AnsweredInput, RequestedInput, StoredInput, lay_over
 from hub.core.journal_entries import fold_journal
 from hub.core.steering import SteeringMessage
 
@@ -41,6 +45,8 @@ class Status(enum.Enum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
+    SUSPENDED = "suspended"
     STOPPING = "stopping"
     DONE = "done"
     STOPPED = "stopped"
@@ -118,7 +124,9 @@ class Generation(msgspec.Struct, frozen=True):
     empty until then. writer: the writer of the newest attempt, empty before the first one. waits:
     whether it may not begin before others of its chat have ended (OnBusy). external: the newest
     attempt of an external producer, None if there has been none. steerable: whether its producer
-    takes messages while it runs; steering: those so far.
+    takes messages while it runs; steering: those so far. inputs: by key. suspended: the key of the
+    input for which no attempt runs: the newest one has ended, and the next one has not begun.
+    suspensions: how many attempts have ended so.
     """
 
     id: str
@@ -138,6 +146,14 @@ class Generation(msgspec.Struct, frozen=True):
     external: ExternalState | None = None
     steerable: bool = False
     steering: Sequence[SteeringMessage] = ()
+    inputs: Mapping[str, StoredInput] = {}
+    suspended: str | None = None
+    suspensions: int = 0
+
+    @property
+    def losses(self) -> int:
+        """The number of attempts that were lost, if the newest one is or was suspended."""
+        return self.attempt - self.suspensions
 
     @property
     def version(self) -> str:
@@ -166,7 +182,7 @@ class Generation(msgspec.Struct, frozen=True):
 
     def fold(self) -> FoldedParts:
         """Return the text and all parts so far. Each call reads the whole journal."""
-        folded = fold_journal(self.journal)
+        folded = lay_over(fold_journal(self.journal), self.inputs.values())
         folded.apply(f"generation.{self.status.value}", {})
         return folded
 
@@ -181,45 +197,47 @@ class UpdateKind(enum.Enum):
     COMPACT = "compact"
     RESTART = "restart"
     STOP = "stop"
+    INPUT = "input"
     END = "end"
 
 
 _ENDS: Final = frozenset({Status.DONE, Status.STOPPED, Status.FAILED})
 
+
+def _while_producing(status: Status) -> Mapping[UpdateKind, frozenset[Status]]:
+    """Return the transitions of a status in which an attempt may run."""
+    same = frozenset({status})
+    kinds = (UpdateKind.DELTA, UpdateKind.REPLACE, UpdateKind.STORE, UpdateKind.COMPACT)
+    is_stopping = status is Status.STOPPING
+    started = same if is_stopping else frozenset({Status.RUNNING})
+    return {
+        **dict.fromkeys([*kinds, UpdateKind.RESTART, UpdateKind.INPUT], same),
+        UpdateKind.BEGIN: started,
+        UpdateKind.STOP: frozenset({Status.STOPPING}),
+        UpdateKind.END: _ENDS,
+    }
+
+
 TRANSITIONS: Final[Mapping[Status, Mapping[UpdateKind, frozenset[Status]]]] = {
     Status.QUEUED: {
         UpdateKind.BEGIN: frozenset({Status.RUNNING}),
+        UpdateKind.INPUT: frozenset({Status.QUEUED}),
         UpdateKind.STOP: frozenset({Status.STOPPING}),
         UpdateKind.END: frozenset({Status.STOPPED, Status.FAILED}),
     },
-    Status.RUNNING: {
-        UpdateKind.BEGIN: frozenset({Status.RUNNING}),
-        UpdateKind.DELTA: frozenset({Status.RUNNING}),
-        UpdateKind.REPLACE: frozenset({Status.RUNNING}),
-        UpdateKind.STORE: frozenset({Status.RUNNING}),
-        UpdateKind.COMPACT: frozenset({Status.RUNNING}),
-        UpdateKind.RESTART: frozenset({Status.RUNNING}),
-        UpdateKind.STOP: frozenset({Status.STOPPING}),
-        UpdateKind.END: _ENDS,
-    },
-    Status.STOPPING: {
-        UpdateKind.BEGIN: frozenset({Status.STOPPING}),
-        UpdateKind.DELTA: frozenset({Status.STOPPING}),
-        UpdateKind.REPLACE: frozenset({Status.STOPPING}),
-        UpdateKind.STORE: frozenset({Status.STOPPING}),
-        UpdateKind.COMPACT: frozenset({Status.STOPPING}),
-        UpdateKind.RESTART: frozenset({Status.STOPPING}),
-        UpdateKind.STOP: frozenset({Status.STOPPING}),
-        UpdateKind.END: _ENDS,
-    },
+    Status.RUNNING: _while_producing(Status.RUNNING),
+    Status.WAITING: _while_producing(Status.WAITING),
+    Status.SUSPENDED: _while_producing(Status.SUSPENDED),
+    Status.STOPPING: _while_producing(Status.STOPPING),
     Status.DONE: {},
     Status.STOPPED: {},
     Status.FAILED: {},
 }
 """The statuses to which each update leads, by current status.
 
-lua/publish.lua and lua/request_stop.lua implement the table in Redis. A stop request cannot undo an
-end: the first end remains.
+An input that is asked for or answered changes it further (`_after_input`). lua/publish.lua,
+lua/inputs.lua and lua/request_stop.lua implement this in Redis. A stop request cannot undo an end:
+the first end remains.
 """
 
 
@@ -233,7 +251,8 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     DELTA, STORE and END append `entries` to the journal; BEGIN, REPLACE, RESTART and COMPACT make
     them the whole of it. RESTART sets the number of deltas to 0. BEGIN and END set `status`.
 
-    STORE and COMPACT have no event: nothing is published.
+    STORE and COMPACT have no event: nothing is published. INPUT comes from a node and answers an
+    input: any attempt and writer may be the newest, and nothing is appended to the journal.
 
     journal_bytes: the length of the journal before the update; None means any. A BEGIN is refused
     if it differs, because the journal has changed since it was read. A STORE is a duplicate if the
@@ -241,7 +260,8 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     deltas or its own entries are there, otherwise it has a hole before it.
 
     writer: a random name. Two workers can begin an attempt of the same number when a fail-over has
-    lost the first of these two steps. external: see external_producer.py; None for a worker.
+    lost the first of these two steps. external: see external_producer.py; None for a worker. input:
+    what is asked for with the update, or answered by it (inputs.py).
     """
 
     generation: str
@@ -253,6 +273,7 @@ class GenerationUpdate(msgspec.Struct, frozen=True):
     writer: str = ""
     journal_bytes: int | None = None
     external: ExternalUpdate | None = None
+    input: RequestedInput | AnsweredInput | None = None
 
 
 class Refusal(enum.Enum):
@@ -262,6 +283,7 @@ class Refusal(enum.Enum):
     STALE = "stale"
     DUPLICATE = "duplicate"
     GAP = "gap"
+    EXPIRED = "expired"
 
 
 def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> Generation | Refusal:
@@ -273,12 +295,12 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
     refusal = _check(record, update)
     if refusal is not None:
         return refusal
-    allowed = TRANSITIONS[record.status][update.kind]
+    allowed = _transitions(record)[update.kind]
     changes: dict[str, Any] = {}
     match update.kind:
         case UpdateKind.BEGIN:
             changes = {"attempt": update.attempt, "writer": update.writer, "deltas": update.index}
-            record = msgspec.structs.replace(record, external=None)
+            record = msgspec.structs.replace(record, external=None, suspended=None)
         case UpdateKind.DELTA | UpdateKind.REPLACE:
             changes = {"deltas": update.index + 1}
         case UpdateKind.RESTART:
@@ -291,7 +313,7 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
             changes = {"end": msgspec.json.decode(data)}
         case _:
             pass
-    return msgspec.structs.replace(
+    updated = msgspec.structs.replace(
         record,
         status=update.status if update.status in allowed else next(iter(allowed)),
         journal=update.entries if update.kind in ANEW else record.journal + update.entries,
@@ -300,6 +322,36 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
         else update.external.apply(record.external),
         **changes,
     )
+    return _after_input(updated, update.input)
+
+
+def _after_input(record: Generation, update: RequestedInput | AnsweredInput | None) -> Generation:
+    """Return the record after an input was asked for or answered."""
+    inputs, status, more = dict(record.inputs), record.status, {}
+    match update:
+        case RequestedInput(request, suspends):
+            known = inputs.get(request.input)
+            requested = StoredInput(request, record.attempt) if known is None else known
+            inputs[request.input] = msgspec.structs.replace(requested, attempt=record.attempt)
+            if suspends:
+                more = {"suspended": request.input, "suspensions": record.suspensions + 1}
+                status = Status.SUSPENDED if requested.answer is None else Status.QUEUED
+            elif requested.answer is None:
+                status = Status.WAITING
+        case AnsweredInput(key, answer):
+            inputs[key] = msgspec.structs.replace(inputs[key], answer=answer)
+            if status is Status.SUSPENDED and key == record.suspended and not answer.is_expired:
+                status = Status.QUEUED
+            is_open = (
+                each.attempt == record.attempt and each.answer is None for each in inputs.values()
+            )
+            if status is Status.WAITING and not any(is_open):
+                status = Status.RUNNING
+        case None:
+            return record
+    if record.status is Status.STOPPING:
+        status = Status.STOPPING
+    return msgspec.structs.replace(record, inputs=inputs, status=status, **more)
 
 
 WITHOUT_EVENT: Final = (UpdateKind.STORE, UpdateKind.COMPACT)
@@ -311,11 +363,23 @@ ANEW: Final = (UpdateKind.BEGIN, UpdateKind.REPLACE, UpdateKind.RESTART, UpdateK
 _NUMBERED: Final = (UpdateKind.DELTA, UpdateKind.REPLACE, UpdateKind.RESTART)
 
 
+def _transitions(record: Generation) -> Mapping[UpdateKind, frozenset[Status]]:
+    """Return the transitions of a record: one that is queued again has had an attempt."""
+    if record.status is Status.QUEUED and record.suspended is not None:
+        return _while_producing(Status.QUEUED)
+    return TRANSITIONS[record.status]
+
+
 def _check(record: Generation, update: GenerationUpdate) -> Refusal | None:
     """Return why an update is refused, None if it is not."""
-    transitions, kind = TRANSITIONS[record.status], update.kind
+    transitions, kind = _transitions(record), update.kind
     if not transitions:
         return Refusal.ENDED
+    if isinstance(update.input, AnsweredInput):
+        requested = record.inputs.get(update.input.key)
+        if requested is None:
+            return Refusal.STALE
+        return None if requested.answer is None else Refusal.DUPLICATE
     begins = kind is UpdateKind.BEGIN
     missing_bytes = 0  # of the journal that the update follows
     if update.journal_bytes is not None:

@@ -8,6 +8,7 @@ a kind; only text at the very beginning has neither.
     a<index>:    text of the arguments of a tool call
     d, p         the JSON of a `generation.delta`, of a `generation.part`
     e            the text of a `generation.replaced`
+    i            the JSON of a `generation.input_requested`
     s            the JSON of all folded parts: the parts before it do not count
     v            the JSON of a value that the producer has stored: {name, value}
     c            the JSON of a checkpoint: {value, parts, usage, steering}; null discards the last
@@ -24,6 +25,7 @@ import msgspec
 
 from hub.core.durable import Checkpoint, DurableState
 from hub.core.folded_parts import FoldedParts
+from hub.core.inputs import INPUT_REQUESTED
 from hub.core.part_events import DELTA, PART, REPLACED, PartEvent
 
 MARK: Final = b"\xff"
@@ -63,6 +65,8 @@ def encode_event(event: PartEvent) -> tuple[bytes, bytes]:
         return b"d", msgspec.json.encode(fields)
     if name == REPLACED:
         return b"e", fields["text"].encode()
+    if name == INPUT_REQUESTED:
+        return b"i", msgspec.json.encode(fields)
     return b"p", msgspec.json.encode(fields)
 
 
@@ -146,6 +150,8 @@ def _decode(entries: Sequence[bytes]) -> Iterator[PartEvent]:
                 yield PART, msgspec.json.decode(content)
             case b"e":
                 yield REPLACED, {"text": content.decode()}
+            case b"i":
+                yield INPUT_REQUESTED, msgspec.json.decode(content)
             case b"s":
                 yield "generation.snapshot", {"parts": msgspec.json.decode(content)}
             case _:

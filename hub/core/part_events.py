@@ -1,8 +1,9 @@
 """Parts as events: the name and the fields of the event that publishes each part.
 
 Text, reasoning and tool calls are `generation.delta`, a rewritten text is `generation.replaced`,
-and every other part is `generation.part` with its `type`. An event has the fields `generation` and
-`i` besides; whoever publishes it adds them.
+and every other part is `generation.part` with its `type`. The request of an input is
+`generation.input_requested`. An event has the fields `generation` and `i` besides; whoever
+publishes it adds them. What becomes of an input has no `i` (`is_numbered`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hub.core.inputs import INPUT_EXPIRED, INPUT_RECEIVED, INPUT_REQUESTED
 from hub.core.parts import (
     Annotations,
     Part,
@@ -54,7 +56,7 @@ def to_event(part: Part) -> PartEvent:
 
 
 def to_events(parts: Iterable[Mapping[str, Any]]) -> Iterator[PartEvent]:
-    """Yield events that fold to these folded parts."""
+    """Yield events that fold to these folded parts, but for those that the end closes."""
     for part in parts:
         match part["type"]:
             case "text":
@@ -72,8 +74,25 @@ def to_events(parts: Iterable[Mapping[str, Any]]) -> Iterator[PartEvent]:
                 yield PART, {"type": "step_start", "name": part["name"]}
                 if part["state"] == "done":
                     yield PART, {"type": "step_end", "name": part["name"]}
+            case "input":
+                yield from _input_events(part)
             case _:
                 yield PART, dict(part)
+
+
+def is_numbered(name: str) -> bool:
+    """Return whether an event is a part, which has an `i`."""
+    return name not in (INPUT_RECEIVED, INPUT_EXPIRED)
+
+
+def _input_events(part: Mapping[str, Any]) -> Iterator[PartEvent]:
+    not_requested = ("type", "state", "value", "by")
+    yield INPUT_REQUESTED, {name: part[name] for name in part if name not in not_requested}
+    key = {"input": part["input"]}
+    if part["state"] == "received":
+        yield INPUT_RECEIVED, {**key, "value": part["value"], "by": part["by"]}
+    elif part["state"] == "expired":
+        yield INPUT_EXPIRED, key
 
 
 def _call_events(part: Mapping[str, Any]) -> Iterator[PartEvent]:

@@ -16,6 +16,7 @@ import msgspec
 
 from hub.core.durable import Checkpoint, DurableState
 from hub.core.folded_parts import FoldedParts
+from hub.core.inputs import INPUT_REQUESTED
 from hub.core.journal_entries import (
     GROWING,
     MARK,
@@ -200,7 +201,11 @@ class PartsJournal:
 
     def _check_part(self, name: str, part_bytes: int) -> None:
         limits = self.limits
-        if limits is not None and name == PART and part_bytes > limits.max_part_bytes:
+        if (
+            limits is not None
+            and name in (PART, INPUT_REQUESTED)
+            and part_bytes > limits.max_part_bytes
+        ):
             raise PartsTooLarge(
                 f"a part of the answer exceeds the limit of {limits.max_part_bytes} bytes "
                 "(generations.max_part_bytes)"

@@ -157,6 +157,39 @@ class GenerationPart(Struct, frozen=True):
     media_type: str | UnsetType = UNSET
 
 
+class GenerationInputRequested(Struct, frozen=True):
+    """The answer waits for a value (`POST /generations/{id}/inputs/{input}`). i counts on from the
+    deltas. expires_at: Unix seconds. tool_call: the id of the tool call that the value approves.
+    user: who asked; only in the channel of an approver, where there is no i.
+    """
+
+    generation: str
+    input: str
+    prompt: str
+    options: list[str] | None
+    schema: Any
+    expires_at: float
+    tool_call: str | None
+    i: int | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+
+
+class GenerationInputReceived(Struct, frozen=True):
+    """Somebody has given the value of an input. by: the user."""
+
+    generation: str
+    input: str
+    value: Any
+    by: str
+
+
+class GenerationInputExpired(Struct, frozen=True):
+    """Nobody has given the value of an input in time."""
+
+    generation: str
+    input: str
+
+
 class GenerationReplaced(Struct, frozen=True):
     """The upstream has rewritten its answer; text is the whole text."""
 
@@ -242,6 +275,9 @@ GENERATION_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "generation.snapshot": GenerationSnapshot,
     "generation.delta": GenerationDelta,
     "generation.part": GenerationPart,
+    "generation.input_requested": GenerationInputRequested,
+    "generation.input_received": GenerationInputReceived,
+    "generation.input_expired": GenerationInputExpired,
     "generation.replaced": GenerationReplaced,
     "generation.steered": GenerationSteered,
     "generation.done": GenerationDone,

@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.durable import (
+    AskInput,
     Checkpoint,
     Command,
     DurableState,
@@ -38,9 +39,16 @@ from hub.core.generation import (
     Status,
     UpdateKind,
 )
+from hub.core.inputs import (
+    INPUT_REQUESTED,
+    InputRequest,
+    RequestedInput,
+    StoredInput,
+    fold_inputs,
+)
 from hub.core.journal_entries import read_durable_state
-from hub.core.part_events import PartEvent, to_events
-from hub.core.parts_journal import PartsJournal, PartsLimits
+from hub.core.part_events import PartEvent, is_numbered, to_events
+from hub.core.parts_journal import PartsJournal, PartsLimits, PartsTooLarge
 from hub.ports.events import Publication
 
 STARTED: Final = "generation.started"
@@ -77,6 +85,7 @@ class AttemptEvents:
         self._is_awaited = False  # whether the producer waits until they are stored
         self._restarts = 0
         self._next_writer = next_writer
+        self._inputs: dict[str, StoredInput] = dict(record.inputs)
 
     @classmethod
     def resume(cls, record: Generation, limits: PartsLimits) -> AttemptEvents:
@@ -115,7 +124,9 @@ class AttemptEvents:
         journal of the record has changed since it was read.
         """
         self.number = record.attempt
-        state = self.state = read_durable_state(record.journal)
+        state = read_durable_state(record.journal)
+        state = self.state = msgspec.structs.replace(state, inputs=record.inputs)
+        self._inputs = dict(record.inputs)
         read_bytes = len(record.journal)
         checkpoint = state.checkpoint
         if checkpoint is None:
@@ -161,6 +172,8 @@ class AttemptEvents:
             case Save(value, steering):
                 entry = self._journal.save(bytes(value), self.deltas, usage, steering=steering)
                 self._append(entry)
+            case AskInput(request, save):
+                return [self._ask(request, save, usage)]
             case Restart():
                 return self._restart()
         self._is_awaited = True
@@ -231,7 +244,8 @@ class AttemptEvents:
         fields = beginning_fields(self._record, self.number)
         if checkpoint is not None:
             folded = self._journal.folded
-            snapshot = {"text": folded.text, "parts": visible_parts(folded.parts)}
+            parts = fold_inputs(visible_parts(folded.parts), self._inputs)
+            snapshot = {"text": folded.text, "parts": parts}
             fields |= {"parts": self.deltas, "snapshot": snapshot}
         update = self._update(UpdateKind.BEGIN, read_bytes=read_bytes)
         return self._build(name, fields, update, key="begin")
@@ -249,6 +263,50 @@ class AttemptEvents:
         fields = beginning_fields(self._record, self.number)
         return [self._build(RESTARTED, fields, update, key=f"restart{self._restarts}")]
 
+    def _ask(
+        self,
+        request: InputRequest,
+        save: Save | None = None,
+        usage: Mapping[str, Any] | None = None,
+    ) -> Publication:
+        """Return the event that asks for an input, or an update if readers see it already.
+
+        A known key keeps its request. save: a checkpoint that is saved with it, and the attempt
+        ends. Raise PartsTooLarge; then nothing is stored.
+        """
+        known = self._inputs.setdefault(request.input, StoredInput(request, self.number))
+        request = known.request
+        is_new = not self._journal.folded.has_input(request.input)
+        before, fields = self._unpublished, request.fields
+        if is_new:
+            self._append(self._journal.append((INPUT_REQUESTED, fields)))
+        if save is not None:
+            try:
+                saved = self._journal.save(
+                    bytes(save.value), self.deltas + is_new, usage, steering=save.steering
+                )
+            except PartsTooLarge:
+                self._unpublished = before
+                raise
+            self._append(saved)
+        kind = UpdateKind.DELTA if is_new else UpdateKind.STORE
+        if self._journal.is_due:
+            kind = UpdateKind.REPLACE if is_new else UpdateKind.COMPACT
+            self._unpublished = self._journal.compact()
+        update = msgspec.structs.replace(
+            self._update(kind), input=RequestedInput(request, suspends=save is not None)
+        )
+        if not is_new:
+            return Publication(channel=self._record.channel, name="", data=b"", update=update)
+        publication = self._build(INPUT_REQUESTED, {"i": self.deltas, **fields}, update)
+        self.deltas += 1
+        return publication
+
+    def _ask_again(self, part: Mapping[str, Any]) -> Publication:
+        """Return the event of an input that was asked for before. part: its fields."""
+        known = self._inputs.get(part["input"])
+        return self._ask(msgspec.convert(part, InputRequest) if known is None else known.request)
+
     def _publish_again(
         self, parts: Sequence[Mapping[str, Any]], checkpoint: Checkpoint | None = None
     ) -> list[Publication]:
@@ -257,7 +315,11 @@ class AttemptEvents:
         The limit does not apply: the journal of folded parts can be longer than that of the events.
         """
         self._journal.limits = None
-        publications = [self.part(event) for event in to_events(parts)]
+        publications = [
+            self._ask_again(event[1]) if event[0] == INPUT_REQUESTED else self.part(event)
+            for event in to_events(parts)
+            if is_numbered(event[0])
+        ]
         if checkpoint is not None:
             entry = self._journal.save(
                 checkpoint.value, self.deltas, checkpoint.usage, steering=checkpoint.steering

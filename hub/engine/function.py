@@ -6,7 +6,6 @@ yields; what becomes of them, stops and leases are the relay's.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
@@ -16,10 +15,14 @@ import structlog
 
 from hub.core.durable import DurableState, PartOrCommand
 from hub.core.generation import Generation
+from hub.core.inputs import answered_values, fold_inputs
 from hub.core.parts import Finished
 from hub.core.steering import SteeringMessage
 from hub.engine.function_answers import FunctionRequest
+from hub.engine.function_inputs import RunInputs
 from hub.engine.function_run import ProcessRun
+from hub.engine.pending_inputs import PendingInputs
+from hub.engine.run_timer import RunTimer
 from hub.engine.steering_feed import SteeringFeed, SteeringFollower
 from hub.errors import UpstreamError
 from hub.producer.failures import UpstreamReport
@@ -53,6 +56,7 @@ class ApplicationFunction:
         self,
         name: str,
         pool: FunctionRuns,
+        pending_inputs: PendingInputs,
         *,
         retries: int | None = None,
         timeout_seconds: float | None = None,
@@ -61,6 +65,7 @@ class ApplicationFunction:
     ) -> None:
         self._name = name
         self._pool = pool
+        self._pending_inputs = pending_inputs
         self._retries = retries
         self._timeout_seconds = timeout_seconds
         self._shows_errors = shows_errors
@@ -85,12 +90,14 @@ class ApplicationFunction:
         seconds = self.timeout_seconds
         with self._follow(record.id) as follower:
             run = await self._start_run(record, attempt, state, follower)
-            deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+            timer = RunTimer(seconds)
+            inputs = RunInputs(record, self._pending_inputs, run, timer)
+            run.on_input_close = inputs.on_close
             try:
                 end: End | None = None
                 while end is None:
                     try:
-                        async with asyncio.timeout_at(deadline):
+                        async with timer.limit():
                             output = await run.read()
                     except TimeoutError:
                         message = f"the answer took longer than {seconds:g} seconds"
@@ -100,7 +107,9 @@ class ApplicationFunction:
                         yield [*output.parts, _FINISHED]
                     elif output.parts:
                         yield output.parts
+                        inputs.wait_for(output.parts)  # they are published
             finally:
+                inputs.close()
                 run.close()
         if end.code:
             raise self._failure(record, end)
@@ -155,7 +164,7 @@ def build_context(
     taken = state.checkpoint.steering if state.checkpoint else 0
     if state.checkpoint is not None:
         value, previous = state.checkpoint.value, state.checkpoint.folded
-        checkpoint = RunCheckpoint(msgspec.Raw(value), [dict(part) for part in previous])
+        checkpoint = RunCheckpoint(msgspec.Raw(value), fold_inputs(previous, state.inputs))
     return RunContext(
         user=record.user,
         generation=record.id,
@@ -170,4 +179,8 @@ def build_context(
         checkpoint=checkpoint,
         steering=[*steering[taken:]],
         steering_taken=taken,
+        inputs={
+            key: msgspec.Raw(msgspec.json.encode(value))
+            for key, value in answered_values(state.inputs).items()
+        },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,7 +13,8 @@ from hub.core.steering import SteeringMessage
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function_answers import FunctionRequest, RunAnswers
 from hub.errors import ProducerLost
-from hub.producer.protocol import Output, Pull, Steered, ToChild
+from hub.producer.inputs import InputValue
+from hub.producer.protocol import InputAnswered, Output, Pull, Steered, ToChild
 
 
 class RunProcess(Protocol):
@@ -27,7 +28,10 @@ class RunProcess(Protocol):
 
 
 class ProcessRun:
-    """One run. user: who asked the function. answers: those of upstreams that it reads."""
+    """One run. user: who asked the function. answers: those of upstreams that it reads.
+
+    on_input_close: called with the key of an input for which the run waits no longer.
+    """
 
     def __init__(
         self, number: int, request: FunctionRequest, process: RunProcess, askable: AskableUpstreams
@@ -40,6 +44,7 @@ class ProcessRun:
         self._received: Output | None = None  # what has not been read
         self._is_pulled = False  # whether the child still owes an Output
         self._has_usage = False  # whether the usage has grown since the last read
+        self.on_input_close: Callable[[str], None] = lambda key: None
 
     async def read(self) -> Output:
         """Return the parts since the last read, or the next ones. Raise ProducerLost.
@@ -69,6 +74,11 @@ class ProcessRun:
         """Send the run messages of the user."""
         if not self._process.is_lost:
             self._process.send(Steered(self.number, [*messages]))
+
+    def send_input(self, key: str, answer: InputValue) -> None:
+        """Send the run what has become of an input."""
+        if not self._process.is_lost:
+            self._process.send(InputAnswered(self.number, key, answer))
 
     def on_output(self, output: Output) -> None:
         """Take the parts that the child sent."""

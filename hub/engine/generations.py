@@ -23,7 +23,7 @@ from hub.core.generation import (
     StopResult,
     new_generation_id,
 )
-from hub.core.part_events import to_events
+from hub.core.part_events import is_numbered, to_events
 from hub.engine.attempt_events import beginning_fields
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generation_log import LogTrimmed, ends_after, read_events
@@ -343,8 +343,13 @@ def _build_events(record: Generation) -> list[tuple[str, bytes]]:
         events.append(("generation.started", beginning_fields(record, record.attempt)))
     parts = [*to_events(record.parts)]
     # The last one has the number that it has for other readers.
-    for i, (name, fields) in enumerate(parts, max(0, record.deltas - len(parts))):
-        events.append((name, {"i": i, **fields}))
+    i = max(0, record.deltas - sum(is_numbered(name) for name, _ in parts))
+    for name, fields in parts:
+        if is_numbered(name):
+            events.append((name, {"i": i, **fields}))
+            i += 1
+        else:
+            events.append((name, fields))
     if record.status.ended:
         events.append((f"generation.{record.status.value}", record.end))
     return [(name, encode_json({"generation": record.id, **fields})) for name, fields in events]

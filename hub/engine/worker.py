@@ -100,7 +100,7 @@ class Worker:
             task.add_done_callback(self._on_task_done)
 
     async def run_notices(self) -> None:
-        """Pass stop requests and messages on to the jobs of this worker, until cancelled."""
+        """Pass stop requests, values and messages on to the jobs, until cancelled."""
         async for generation in self._queue.notices():
             self._on_notice(generation)
             await self._signal_stop(generation)

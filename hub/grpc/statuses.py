@@ -130,7 +130,7 @@ async def _abort(context: Context, code: StatusCode, error: ErrorDescription) ->
 
 def _describe_fields(error: ErrorDescription) -> dict[str, str]:
     """Return the code of an error and those of its fields that gRPC has no details for."""
-    fields = {"code": error.code, "generation": error.generation, "expected": error.expected}
+    fields = {"code": error.code, "generation": error.generation, **error.extra}
     return {name: str(value) for name, value in fields.items() if value is not None}
 
 

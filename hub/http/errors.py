@@ -87,7 +87,7 @@ class ErrorMiddleware:
                 code=description.code,
                 path=description.path,
                 generation=description.generation,
-                expected=description.expected,
+                extra=description.extra,
                 headers=_headers(description),
             )
         except ConnectionError:
@@ -112,7 +112,7 @@ class ErrorMiddleware:
         code: str | None = None,
         path: str | None = None,
         generation: str | None = None,
-        expected: int | None = None,
+        extra: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> web.Response:
         for each in self._formats:
@@ -126,7 +126,7 @@ class ErrorMiddleware:
             code=code,
             path=path,
             generation=generation,
-            expected=expected,
+            extra=extra,
             headers=headers,
         )
 
@@ -138,15 +138,15 @@ def problem_response(
     code: str | None = None,
     path: str | None = None,
     generation: str | None = None,
-    expected: int | None = None,
+    extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return a problem document as a response.
 
     code: the name of an ErrorCode; by default the one of the status. path: the invalid field.
-    generation, expected: as in Problem.
+    generation: as in Problem. extra: the fields that follow it there.
     """
-    document = problem_document(status, detail, path, code, generation, expected=expected)
+    document = problem_document(status, detail, path, code, generation, extra=extra)
     return _error_response(status, document, PROBLEM_TYPE, headers)
 
 

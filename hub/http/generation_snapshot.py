@@ -15,7 +15,9 @@ from hub.core.generation import Generation, Message
 from hub.core.system_events import Seconds
 from hub.ports.generations import GenerationSummary
 
-StatusName = Literal["queued", "running", "stopping", "done", "stopped", "failed"]
+StatusName = Literal[
+    "queued", "running", "waiting", "suspended", "stopping", "done", "stopped", "failed"
+]
 
 
 class _Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,15 +45,29 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
 
 class GenerationResponse(_Description, frozen=True, kw_only=True):
     """A snapshot of a generation. In a topic, only the user who asked gets `messages` and
-    `metadata`. From `finish_reason` to `seconds`, the fields describe its end: those that apply are
-    present once it has ended.
+    `metadata`. `inputs` is present on the internal listener. From `finish_reason` to `seconds`, the
+    fields describe its end: those that apply are present once it has ended.
     """
 
     user: str
     text: str
     parts: list[dict[str, Any]]
+    inputs: list[KeptInput] | UnsetType = UNSET
     messages: list[Message] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class KeptInput(msgspec.Struct, frozen=True):
+    """An input of a generation. `digest` is that of what was shown to `by` (prompt, options and
+    schema), and `at` the time of the answer in Unix seconds.
+    """
+
+    input: str
+    state: Literal["waiting", "received", "expired"]
+    approvers: list[str]
+    by: str | UnsetType = UNSET
+    at: float | UnsetType = UNSET
+    digest: str | UnsetType = UNSET
 
 
 class ListedGeneration(_Description, frozen=True, kw_only=True):
@@ -83,6 +99,7 @@ def describe_generation(
         "deltas": record.deltas,
         "model": request.model,
         "upstream": request.upstream,
+        **({"inputs": _describe_inputs(record)} if has_hidden_parts else {}),
         **(conversation if has_request else {}),
         **_optional_fields(request.chat, request.topic, record.end),
     }
@@ -101,6 +118,20 @@ def describe_summary(summary: GenerationSummary) -> dict[str, Any]:
         "metadata": summary.metadata,
         **_optional_fields(summary.chat, summary.topic, summary.end),
     }
+
+
+def _describe_inputs(record: Generation) -> list[KeptInput]:
+    kept = []
+    for key, stored in record.inputs.items():
+        approvers, answer = stored.request.approvers, stored.answer
+        if answer is None:
+            kept.append(KeptInput(key, "waiting", approvers))
+        elif answer.is_expired:
+            kept.append(KeptInput(key, "expired", approvers, at=answer.at))
+        else:
+            by = answer.fields["by"]
+            kept.append(KeptInput(key, "received", approvers, by, answer.at, answer.digest))
+    return kept
 
 
 def _optional_fields(chat: str | None, topic: str | None, end: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ PUBLISH_IDEMPOTENCY_KEY: Final = Parameter(
 )
 LOCATED: Final = {"Location": "The URL of the generation"}
 GENERATION: Final = Parameter("path", "id", str, "The generation id")
+INPUT: Final = Parameter("path", "input", str, "The key of the input")
 LEASE: Final = Parameter(
     "header", LEASE_HEADER, str, "The lease of the attempt, a secret", required=True
 )

@@ -66,7 +66,7 @@ class Outcome(enum.Enum):
 
     WRITTEN = "written"
     DUPLICATE = "duplicate"
-    """The idempotency key was used before, or the delta exists already."""
+    """The idempotency key was used before, the delta exists already, or the input was answered."""
     CONFLICT = "conflict"
     """Refused, because the idempotency key was used before with another event."""
     STALE = "stale"
@@ -76,6 +76,8 @@ class Outcome(enum.Enum):
     """Refused, because the record lacks deltas that come before this update."""
     ENDED = "ended"
     """Refused, because the generation has ended."""
+    EXPIRED = "expired"
+    """Refused, because the time for this input is over."""
     NO_RECORD = "gone"
     """Refused, because the record has expired or never existed."""
 

@@ -12,6 +12,7 @@ from hub.core.cursor import Position
 from hub.core.event import digest
 from hub.core.external_producer import LeaseState
 from hub.core.generation import Generation, GenerationRequest, OnBusy, Status, StopResult
+from hub.core.inputs import StoredInput
 from hub.core.steering import MAX_STEERING_BYTES, MAX_STEERING_MESSAGES, SteeringMessage
 from hub.error_codes import (
     CHAT_BUSY,
@@ -71,6 +72,16 @@ class GenerationFilter(msgspec.Struct, frozen=True, kw_only=True):
     chat: str | None = None
     status: Status | None = None
     before: str | None = None
+
+
+class FoundInput(msgspec.Struct, frozen=True, kw_only=True):
+    """An input of a generation. user, status: those of the generation. stored: None if its producer
+    has not asked for it.
+    """
+
+    user: str
+    status: Status
+    stored: StoredInput | None
 
 
 class OpenGeneration(NamedTuple):
@@ -210,6 +221,13 @@ class GenerationStore(Protocol):
 
     async def find(self, generation: str) -> Generation | None:
         """Return the record with the parts so far; None when there is no such record."""
+        ...
+
+    async def find_input(self, generation: str, key: str) -> FoundInput | None:
+        """Return an input without the parts of its generation; None without a record.
+
+        It is answered by an update of the record (core/inputs.py).
+        """
         ...
 
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:

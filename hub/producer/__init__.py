@@ -31,7 +31,7 @@ from hub.core.parts import (
 from hub.core.steering import SteeringMessage
 from hub.producer.answer import Answer, SyncAnswer
 from hub.producer.app import App
-from hub.producer.failures import Failed, Stopped, UpstreamFailed, UpstreamReport
+from hub.producer.failures import Failed, InputTimeout, Stopped, UpstreamFailed, UpstreamReport
 from hub.producer.run import Run, SyncRun
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Data",
     "Failed",
     "File",
+    "InputTimeout",
     "Part",
     "Reasoning",
     "ReasoningDetails",

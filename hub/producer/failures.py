@@ -54,6 +54,16 @@ class UpstreamFailed(Failed):
         self.report = report or UpstreamReport()
 
 
+class InputTimeout(Failed):
+    """Nobody has answered an input in time (`run.input`).
+
+    A function that does not catch it fails with the code `input_timeout`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("input_timeout", message, retryable=True)
+
+
 class Stopped(BaseException):
     """The answer was stopped, or its time is over. Synchronous functions get it at their next
     `yield` or call of a method of the run.

@@ -19,6 +19,7 @@ from hub.core.steering import SteeringMessage
 from hub.core.verdicts import CheckedKind, Verdict
 from hub.producer.answer import AnswerEnd, AskRequest
 from hub.producer.failures import UpstreamReport
+from hub.producer.inputs import InputValue
 from hub.producer.run import Notification, RunContext
 
 
@@ -97,6 +98,14 @@ class Steered(_Message, frozen=True):
 
     run: int
     messages: list[SteeringMessage]
+
+
+class InputAnswered(_Message, frozen=True):
+    """What has become of an input that the run has asked for (AskInput)."""
+
+    run: int
+    key: str
+    answer: InputValue
 
 
 # From the child process.
@@ -187,6 +196,13 @@ class Checked(_Message, frozen=True):
     traceback: str = ""
 
 
+class InputClose(_Message, frozen=True):
+    """The run waits for an input no longer."""
+
+    run: int
+    key: str
+
+
 class Ended(_Message, frozen=True):
     """A cancelled run has ended: its function does nothing more. detail: what it raised."""
 
@@ -200,7 +216,19 @@ class Overdue(_Message, frozen=True):
     run: int
 
 
-ToChild = Start | StartGuard | Pull | Check | Cancel | Published | Answered | Steered
+ToChild = (
+    Start | StartGuard | Pull | Check | Cancel | Published | Answered | InputAnswered | Steered
+)
 ToWorker = (
-    Loaded | NotLoaded | Output | Checked | Publish | Ask | AskMore | AskClose | Ended | Overdue
+    Loaded
+    | NotLoaded
+    | Output
+    | Checked
+    | Publish
+    | Ask
+    | AskMore
+    | AskClose
+    | InputClose
+    | Ended
+    | Overdue
 )

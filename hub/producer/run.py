@@ -19,6 +19,8 @@ from hub.producer.answer import (
     build_request,
     encode_value,
 )
+from hub.producer.inputs import InputCalls, InputServices
+from hub.producer.inputs import build_request as build_input_request
 from hub.producer.steering import ReceivedMessages
 from hub.producer.steps import CommandBuffer, DurableCalls, call, decode, wait_for
 
@@ -33,8 +35,9 @@ class RunCheckpoint(msgspec.Struct, frozen=True):
 class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is for. The fields mean the same as in Run.
 
-    results: those of the steps of earlier attempts, JSON by name. steering: the messages of the
-    user that the function has not taken; steering_taken: the number of those that it has.
+    results: those of the steps of earlier attempts, JSON by name. inputs: the values of inputs that
+    are known, JSON by key. steering: the messages of the user that the function has not taken;
+    steering_taken: the number of those that it has.
     """
 
     user: str
@@ -50,6 +53,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: RunCheckpoint | None = None
     steering: list[SteeringMessage] = []
     steering_taken: int = 0
+    inputs: dict[str, msgspec.Raw] = {}
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +66,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: float | None = None
 
 
-class RunServices(Protocol):
+class RunServices(InputServices, Protocol):
     """What a run asks of its worker."""
 
     async def publish(self, notification: Notification) -> None:
@@ -81,7 +85,8 @@ class _BaseRun:
     this answer, from 1. chat: the id of the user's conversation, None outside of one. messages: the
     conversation, each message in the form of OpenAI's chat completions. model, params, metadata:
     those of the request. state: the value of the app's lifespan, None without one. deadline: the
-    time at which the run is cancelled, in Unix seconds; None without a limit.
+    time at which the run is cancelled, in Unix seconds; None without a limit. The time for which it
+    waits for input does not count.
 
     If an earlier attempt has saved a checkpoint, this one continues there. checkpoint: its value.
     previous: the parts up to it, folded, which remain (docs/reference/events.md,
@@ -98,7 +103,7 @@ class _BaseRun:
         self.params = context.params
         self.metadata = context.metadata
         self.state = state
-        self.deadline = deadline
+        self._deadline = deadline
         saved = context.checkpoint
         self.checkpoint: Any = None if saved is None else decode(saved.value)
         self.previous: list[dict[str, Any]] = [] if saved is None else saved.previous
@@ -117,7 +122,7 @@ class _BaseRun:
 
 
 class Run(_BaseRun):
-    """A run of an asynchronous function."""
+    """A run of an asynchronous function. inputs: the values of inputs so far, by key."""
 
     def __init__(
         self,
@@ -131,6 +136,15 @@ class Run(_BaseRun):
         self._services = services
         self._durable = DurableCalls(context.results, self.previous, output)
         self._received = ReceivedMessages(context.steering, context.steering_taken)
+        self._inputs = InputCalls(context.inputs, output, services)
+
+    @property
+    def deadline(self) -> float | None:
+        return None if self._deadline is None else self._deadline + self._inputs.waited_seconds
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return self._inputs.values
 
     async def step(
         self,
@@ -155,6 +169,40 @@ class Run(_BaseRun):
         if stored is not None:
             return stored[0]
         return await self._durable.finish(name, await call(fn, args, kwargs), visible=visible)
+
+    async def input(
+        self,
+        key: str,
+        prompt: str,
+        *,
+        options: Sequence[str] | None = None,
+        schema: Any = None,
+        timeout_seconds: float = 3600.0,
+        approvers: Sequence[str] | None = None,
+        tool_call: str | None = None,
+    ) -> Any:
+        """Ask the user for a value, and return it: JSON.
+
+        key: a name of your own, 1 to 256 characters, once in each answer; an attempt that follows
+        a lost one gets the value without asking again. prompt: what is asked. options: the texts
+        from which the value is chosen. schema: a JSON Schema of the value, which refers only to
+        itself. timeout_seconds: how long a value is waited for; it does not count as running time.
+        approvers: users who may answer beside the user; they get the request in their own channels.
+        tool_call: the id of the tool call that the value approves.
+        Raise InputTimeout if nobody answers in time, TypeError and ValueError for a wrong request
+        and for a key that this run has used before.
+        """
+        return await self._inputs.ask(
+            build_input_request(
+                key,
+                prompt,
+                options=options,
+                schema=schema,
+                timeout_seconds=timeout_seconds,
+                approvers=approvers,
+                tool_call=tool_call,
+            )
+        )
 
     async def save(self, value: Any) -> None:
         """Publish the parts yielded so far, and save a checkpoint behind them.
@@ -236,7 +284,10 @@ class Run(_BaseRun):
 
 
 class SyncRun(_BaseRun):
-    """A run of a synchronous function, which runs in a thread: its methods block."""
+    """A run of a synchronous function, which runs in a thread: its methods block.
+
+    inputs: as in Run.
+    """
 
     def __init__(
         self,
@@ -249,6 +300,18 @@ class SyncRun(_BaseRun):
         self._run = run
         self._call = call  # runs a coroutine on the event loop and returns its result
         self._post = post  # calls a function on the event loop, and does not wait
+
+    @property
+    def deadline(self) -> float | None:
+        return self._run.deadline
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return self._run.inputs
+
+    def input(self, key: str, prompt: str, **options: Any) -> Any:
+        """See Run.input. Raise Stopped when the run was stopped."""
+        return self._call(self._run.input(key, prompt, **options))
 
     def ask(
         self,

@@ -7,11 +7,14 @@ import itertools
 from collections.abc import Callable
 
 from hub.producer.answer import AskRequest
+from hub.producer.inputs import InputValue
 from hub.producer.protocol import (
     Answered,
     Ask,
     AskClose,
     AskMore,
+    InputAnswered,
+    InputClose,
     Publish,
     Published,
     ToWorker,
@@ -30,6 +33,7 @@ class WorkerServices:
         self._calls = itertools.count()
         self._replies: dict[int, asyncio.Future[Published]] = {}  # by number of the call
         self._answers: dict[int, RemoteAnswer] = {}  # the same; those that are read
+        self._inputs: dict[str, asyncio.Future[InputValue]] = {}  # by key
         self._is_over = False
 
     async def publish(self, notification: Notification) -> None:
@@ -67,9 +71,26 @@ class WorkerServices:
         if self._answers.pop(call, None) is not None and not is_complete:
             self._send(AskClose(self._number, call))
 
-    def on_message(self, message: Published | Answered) -> None:
+    def open_input(self, key: str) -> asyncio.Future[InputValue]:
+        """See InputServices.open_input."""
+        self.check_running()
+        received = self._inputs[key] = asyncio.get_running_loop().create_future()
+        return received
+
+    def close_input(self, key: str) -> None:
+        """See InputServices.close_input."""
+        received = self._inputs.pop(key, None)
+        is_answered = received is None or (received.done() and not received.cancelled())
+        if not is_answered and not self._is_over:
+            self._send(InputClose(self._number, key))
+
+    def on_message(self, message: Published | Answered | InputAnswered) -> None:
         """Take what the worker sent for this run."""
-        if isinstance(message, Answered):
+        if isinstance(message, InputAnswered):
+            received = self._inputs.get(message.key)
+            if received is not None and not received.done():
+                received.set_result(message.answer)
+        elif isinstance(message, Answered):
             if (answer := self._answers.get(message.call)) is not None:
                 answer.on_parts(message)
         elif (reply := self._replies.get(message.call)) is not None and not reply.done():
@@ -81,6 +102,8 @@ class WorkerServices:
         answers, self._answers = self._answers, {}
         for answer in answers.values():
             answer.cancel()
+        for received in self._inputs.values():
+            received.cancel()
 
     def check_running(self) -> None:
         """Raise ValueError after the end of the run."""

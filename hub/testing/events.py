@@ -12,6 +12,7 @@ from hub.core.channel import Channel
 from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
 from hub.core.generation import WITHOUT_EVENT, GenerationUpdate
+from hub.core.inputs import InputAnswer
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
     FROM_START,
@@ -22,7 +23,9 @@ from hub.ports.events import (
     publication_digest,
 )
 
-ApplyUpdate = Callable[[GenerationUpdate, bytes], tuple[Outcome | None, str | None]]
+ApplyUpdate = Callable[
+    [GenerationUpdate, bytes], tuple[Outcome | None, str | None, InputAnswer | None]
+]
 
 
 class MemorySubscriptions:
@@ -186,9 +189,11 @@ class MemoryEventLog:
             if digest != first_digest:
                 return Published(Outcome.CONFLICT, None)
             return Published(Outcome.DUPLICATE, position, None, self._replicas_of(publication))
-        stop_requested_by = None
+        stop_requested_by, answer = None, None
         if publication.update is not None:
-            refusal, stop_requested_by = self._apply_update(publication.update, publication.data)
+            refusal, stop_requested_by, answer = self._apply_update(
+                publication.update, publication.data
+            )
             if refusal is not None:
                 return Published(refusal, None, stop_requested_by)
             if publication.update.kind in WITHOUT_EVENT:
@@ -206,6 +211,11 @@ class MemoryEventLog:
         if publication.idempotency_key:
             self._by_key[key] = position, digest
         written.append(msgspec.structs.replace(event, trace=publication.trace))
+        if answer is not None:
+            log.offset += 1
+            event = Event(publication.channel, answer.event, answer.data, log.head)
+            log.entries.append((event, None))
+            written.append(event)
         replicas = self._replicas_of(publication)
         return Published(Outcome.WRITTEN, position, stop_requested_by, replicas)
 

@@ -22,6 +22,7 @@ from hub.core.generation import (
     UpdateKind,
     apply_update,
 )
+from hub.core.inputs import AnsweredInput, InputAnswer, RequestedInput
 from hub.core.steering import (
     MAX_STEERING_BYTES,
     MAX_STEERING_MESSAGES,
@@ -34,6 +35,7 @@ from hub.ports.generations import (
     MAX_LISTED_PER_USER,
     MAX_OPEN_PER_CHAT,
     CreatedGeneration,
+    FoundInput,
     GenerationFilter,
     GenerationSummary,
     OpenGeneration,
@@ -228,6 +230,13 @@ class MemoryGenerationStore:
             age_seconds=self._now() - record.requested_at,
         )
 
+    async def find_input(self, generation: str, key: str) -> FoundInput | None:
+        record = await self.find(generation)
+        if record is None:
+            return None
+        stored = record.inputs.get(key)
+        return FoundInput(user=record.user, status=record.status, stored=stored)
+
     async def snapshot(self, generation: Generation) -> tuple[Generation, Position] | None:
         record = await self.find(generation.id)
         return (record, self._head_of(record.channel)) if record else None
@@ -238,6 +247,9 @@ class MemoryGenerationStore:
 
     async def discard(self, generation: Generation, idempotency_key: str | None) -> None:
         self._check_available()
+        record = self.records.get(generation.id)
+        if record is not None and (record.status is not Status.QUEUED or record.attempt):
+            return
         channel = generation.channel
         of_chat = self._by_chat.get((channel, generation.request.chat or ""), [])
         if generation.id in of_chat:
@@ -312,26 +324,42 @@ class MemoryGenerationStore:
             if not record.status.ended
         ]
 
-    def apply(self, update: GenerationUpdate, data: bytes) -> tuple[Outcome | None, str | None]:
+    def apply(
+        self, update: GenerationUpdate, data: bytes
+    ) -> tuple[Outcome | None, str | None, InputAnswer | None]:
         """Apply the update that comes with an event.
 
-        Return the outcome of a refusal, or None; and who requested that the generation stops.
+        Return the outcome of a refusal, or None; who requested that the generation stops; and what
+        is published after the event: the answer of an input that is asked for again.
         """
         record = self.records.get(update.generation)
         if record is None:
-            return Outcome.NO_RECORD, None
+            return Outcome.NO_RECORD, None, None
         if update.kind is UpdateKind.BEGIN and record.waits and not record.status.ended:
             if self._open_before(record):
-                return Outcome.STALE, record.stop_requested_by
+                return Outcome.STALE, record.stop_requested_by, None
             record = msgspec.structs.replace(record, waits=False)
+        if isinstance(update.input, AnsweredInput):
+            if self._is_too_late(record, update.input):
+                return Outcome.EXPIRED, record.stop_requested_by, None
+            answer = msgspec.structs.replace(update.input.answer, at=self._now())
+            update = msgspec.structs.replace(update, input=AnsweredInput(update.input.key, answer))
         updated = apply_update(self._with_lease(record), update, data)
         if isinstance(updated, Refusal):
-            return Outcome(updated.value), record.stop_requested_by
+            return Outcome(updated.value), record.stop_requested_by, None
         external = update.external
         if external is not None and external.lease_seconds is not None:
             self._lease_ends[record.id] = self._now() + external.lease_seconds
         self.records[update.generation] = updated
-        return None, record.stop_requested_by
+        requested = update.input.request.input if isinstance(update.input, RequestedInput) else ""
+        known = updated.inputs.get(requested)
+        return None, record.stop_requested_by, None if known is None else known.answer
+
+    def _is_too_late(self, record: Generation, update: AnsweredInput) -> bool:
+        requested = record.inputs.get(update.key)
+        if record.status.ended or requested is None or requested.answer is not None:
+            return False  # another refusal
+        return not update.answer.is_expired and self._now() >= requested.request.expires_at
 
     def _with_lease(self, record: Generation) -> Generation:
         """Return the record with the state of its external producer's lease at this moment."""

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.channel import partition_of, user_channel
-from hub.core.durable import DurableState, PartOrCommand, has_commands
+from hub.core.durable import AskInput, DurableState, PartOrCommand, has_commands
 from hub.core.event import encode_json
 from hub.core.generation import (
     Generation,
@@ -30,6 +30,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.generation_context import GenerationContext
+from hub.core.inputs import InputRequest
 from hub.core.parts import Finished, Part, Text
 from hub.core.parts_journal import PartsLimits
 from hub.core.upstream_models import UpstreamModels
@@ -37,11 +38,14 @@ from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
+from hub.engine.input_events import expired, publish_answer
+from hub.engine.inputs import Inputs
+from hub.engine.pending_inputs import PendingInputs
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.steering_feed import SteeringFeed
 from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
-from hub.errors import ProducerLost
+from hub.errors import CallerError, ProducerLost
 from hub.ports.events import FROM_START
 from hub.ports.queue import Lease
 from hub.producer.app import Producer, producer_of
@@ -54,6 +58,8 @@ from hub.producer.protocol import (
     AskMore,
     End,
     FunctionOptions,
+    InputAnswered,
+    InputClose,
     Output,
     Publish,
     Published,
@@ -106,6 +112,7 @@ async def run_producer(
     prompt: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     ask: FakeAnswer = "",
+    inputs: Mapping[str, Any] | None = None,
     stop_after: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
@@ -115,16 +122,19 @@ async def run_producer(
 ) -> ProducerResult:
     """Run a function until its answer has ended.
 
-    prompt, or messages: what the user asks. ask: what each upstream answers. stop_after: the answer
-    is stopped when a reader has that many parts. steering: messages that the user sends while it
-    runs: each one when the function has yielded that many parts in its first attempt. The others
-    are those of the request.
+    prompt, or messages: what the user asks. ask: what each upstream answers. inputs: the values
+    that the user gives when the function asks for them, by key; an input that has none expires at
+    once. stop_after: the answer is stopped when a reader has that many parts. steering: messages
+    that the user sends while it runs: each one when the function has yielded that many parts in its
+    first attempt. The others are those of the request.
+    Raise CallerError for a value that the request of its input does not allow.
     """
     return await _build_answer(
         function,
         prompt=prompt,
         messages=messages,
         ask=ask,
+        inputs=inputs,
         stop_after=stop_after,
         metadata=metadata,
         params=params,
@@ -140,7 +150,8 @@ async def crash_at_every_part(
     """Run a function once for each of its parts, and lose its process there.
 
     The first answer is lost before any part is published, the next one after the first part, and
-    the last one before its end. The attempt that follows has what is stored by then. retries: those
+    the last one before its end. One that asks for input is also lost before
+    and after the value. The attempt that follows has what is stored by then. retries: those
     of the function, whatever it declares; with 0, the answers fail. options: those of
     run_producer. Return what became of each answer.
     A function that is lost gets CancelledError where it waits, or Stopped: a real crash runs no
@@ -249,6 +260,7 @@ class _TestedAnswer:
         ask: FakeAnswer,
         *,
         retries: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
         stop_after: int | None = None,
         crash_at: int | None = None,
         steering: Mapping[int, str] | None = None,
@@ -269,6 +281,7 @@ class _TestedAnswer:
         self._stop = StopSignal()
         self._state: Any = None
         self._processes: list[_InProcess] = []
+        self._crash_points = 0  # that the first attempt has passed
         self.has_crashed = False
         self.notifications: list[tuple[str, Any]] = []
         self.options = {
@@ -278,8 +291,18 @@ class _TestedAnswer:
                 timeout_seconds=self._producer.timeout_seconds,
             )
         }
+        self._values = inputs or {}
+        self._refusal: CallerError | None = None  # of a value
+        events, store = self._backend.events, self._backend.generations
+        self._pending_inputs = PendingInputs(events, store, check_seconds=1.0)
+        self._inputs = Inputs(events, store, self._backend.queue)
         self._function = ApplicationFunction(
-            _UPSTREAM, self, retries=retries, shows_errors=True, steering=self._feed
+            _UPSTREAM,
+            self,
+            self._pending_inputs,
+            retries=retries,
+            shows_errors=True,
+            steering=self._feed,
         )
 
     # ports.functions.Function
@@ -297,16 +320,19 @@ class _TestedAnswer:
         try:
             async for parts in stream:
                 for part in parts:
-                    if attempt == 1 and published == self._crash_at:
-                        self.has_crashed = True
-                        self._processes[-1].lose()
-                        raise ProducerLost
+                    self._crash_if_due(attempt)
                     yield [part]
-                    published += not has_commands([part])
+                    is_seen = isinstance(part, AskInput) or not has_commands([part])
+                    self._crash_points += is_seen
+                    published += is_seen
                     if attempt == 1:
                         await self._steer(published)
                     if published == self._stop_after:
                         self._stop.set(self._user)
+                    if isinstance(part, AskInput):
+                        self._crash_if_due(attempt)
+                        await self._give(record, part.request)
+                        self._crash_points += 1
         finally:
             await stream.aclose()
 
@@ -317,6 +343,27 @@ class _TestedAnswer:
             message = encode_json({"role": "user", "content": text})
             await self._backend.generations.steer(self._record, message, self._user, None)
             await self._feed.read(self._record.id)
+
+    def _crash_if_due(self, attempt: int) -> None:
+        """Lose the function if this is the moment. Raise ProducerLost."""
+        if attempt == 1 and self._crash_points == self._crash_at:
+            self.has_crashed = True
+            self._processes[-1].lose()
+            raise ProducerLost
+
+    async def _give(self, record: Generation, request: InputRequest) -> None:
+        """Give the value of an input as its user does."""
+        key = request.input
+        if key in self._values:
+            try:
+                await self._inputs.answer(record.id, key, self._values[key], self._user)
+            except CallerError as error:
+                self._refusal = error
+                self._stop.set(self._user)
+        else:
+            end = expired(record.id, key)
+            await publish_answer(self._backend.events, record, request, end)
+        self._pending_inputs.notify(record.id)
 
     # FunctionRuns
 
@@ -356,6 +403,8 @@ class _TestedAnswer:
             functions={_UPSTREAM: self},
         )
         await relay.run(Lease(id_, self._user, _UPSTREAM, "1"), self._stop)
+        if self._refusal is not None:
+            raise self._refusal
         record = await backend.generations.find(id_)
         assert record is not None
         channel = user_channel(self._user)
@@ -450,6 +499,8 @@ class _InProcess:
                 self.send(Published(0, call))
             case Ask() | AskMore() | AskClose():
                 self._run.answers.on_message(message)
+            case InputClose(key=key):
+                self._run.on_input_close(key)
 
     # function_run.RunProcess
 
@@ -466,7 +517,7 @@ class _InProcess:
             case Steered(messages=messages):
                 if self._call is not None:
                     self._call.steer(messages)
-            case Published() | Answered():
+            case Published() | Answered() | InputAnswered():
                 self._services.on_message(message)
 
     def cancel(self, run: ProcessRun) -> None:

@@ -17,6 +17,7 @@ class TracedGenerationStore:
     def __init__(self, store: GenerationStore) -> None:
         self.find = store.find
         self.snapshot = store.snapshot
+        self.find_input = store.find_input
         self.newest_of_chat = store.newest_of_chat
         self.next_of_chat = store.next_of_chat
         self.list_of_user = store.list_of_user

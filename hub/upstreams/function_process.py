@@ -42,6 +42,7 @@ from hub.producer.protocol import (
     Checked,
     Ended,
     FunctionOptions,
+    InputClose,
     Loaded,
     NotLoaded,
     Output,
@@ -247,6 +248,9 @@ class FunctionProcess:
                 self._background.run("publish of a function", self._publish_for(message))
             case Ask() | AskMore() | AskClose():
                 self._on_ask(message)
+            case InputClose(run=number, key=key):
+                if (run := self._runs.get(number)) is not None:
+                    run.on_input_close(key)
             case Ended(run=number, detail=detail):
                 self._cancelled.discard(number)
                 if detail:

@@ -27,6 +27,7 @@ from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
+from hub.http.inputs import InputRoutes
 from hub.http.jobs import JobRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
@@ -71,6 +72,9 @@ def public_application(
         GenerationRoutes(generations, generation_streams, user_authenticator, requests),
         OwnGenerationRoutes(generations, generation_streams, user_authenticator),
         SteeringRoutes(generations, user_authenticator),
+        InputRoutes(
+            node.inputs, user_authenticator, max_body_bytes=settings.generations.max_part_bytes
+        ),
         *compat_routes(
             CompatRequests(
                 generations,

@@ -11,6 +11,7 @@ from functools import partial
 from hub.core.channel import user_channel
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
+from hub.engine.pending_inputs import PendingInputs
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.engine.steering_feed import SteeringFeed
 from hub.errors import OperatorError
@@ -28,6 +29,7 @@ async def open_functions(
     settings: Settings,
     backend: Backend,
     askable: AskableUpstreams,
+    pending_inputs: PendingInputs,
     steering: SteeringFeed,
     pools: list[FunctionPool],
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
@@ -35,8 +37,9 @@ async def open_functions(
 
     Functions with `isolation = "run"` have processes of their own.
 
-    askable: the upstreams that they may ask. steering: the messages of users. pools: those of the
-    processes are added.
+    askable: the upstreams that they may ask. pending_inputs: waits for what they ask people for.
+    steering: the messages of users. pools: those of the processes are
+    added.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
     upstreams = {
@@ -78,7 +81,7 @@ async def open_functions(
                 )
                 pools.append(await opened.enter_async_context(pool))
                 _check_options(group, pool.options)
-                functions |= _build_functions(settings, group, pool, steering)
+                functions |= _build_functions(settings, group, pool, pending_inputs, steering)
         yield functions
 
 
@@ -118,12 +121,14 @@ def _build_functions(
     settings: Settings,
     upstreams: Mapping[str, UpstreamSettings],
     pool: FunctionPool,
+    pending_inputs: PendingInputs,
     steering: SteeringFeed,
 ) -> dict[str, ApplicationFunction]:
     return {
         name: ApplicationFunction(
             name,
             pool,
+            pending_inputs,
             retries=each.retries if "retries" in each.model_fields_set else None,
             timeout_seconds=each.total_seconds,
             shows_errors=settings.producers.show_errors,

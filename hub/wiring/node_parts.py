@@ -16,6 +16,7 @@ from hub.engine.external_producers import ExternalProducers
 from hub.engine.gap_check import GapCheck
 from hub.engine.generations import Generations
 from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.inputs import Inputs
 from hub.engine.job_claims import ClaimLimits, Claims
 from hub.engine.latency_probe import LatencyProbe
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
@@ -56,6 +57,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     publisher: Publisher
     rate_limits: PublishRateLimits
     generations: Generations
+    inputs: Inputs
     producers: ExternalProducers
     claims: Claims
     reconciler: Reconciler
@@ -133,6 +135,7 @@ def build_node_parts(
             jobs=jobs,
             steerable=steerable_upstreams(settings),
         ),
+        inputs=Inputs(backend.events, store, backend.queue),
         producers=producers,
         claims=Claims(
             backend.claims,

@@ -25,6 +25,7 @@ from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
 from hub.http.generations import GenerationRoutes
+from hub.http.inputs import InputRoutes
 from hub.http.jobs import JobRoutes
 from hub.http.openapi.document import build_document
 from hub.http.openapi.routes import OpenApiRoutes
@@ -61,6 +62,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         GenerationRoutes,
         OwnGenerationRoutes,
         SteeringRoutes,
+        InputRoutes,
         TicketRoutes,
         *DIALECTS,
         JsClientRoutes,

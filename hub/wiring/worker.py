@@ -10,6 +10,7 @@ import structlog
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
+from hub.engine.pending_inputs import PendingInputs
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.steering_feed import SteeringFeed
 from hub.engine.tasks import Supervisor, SystemClock
@@ -70,9 +71,14 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         interval_seconds = settings.worker.lease_seconds / 3
         steering = SteeringFeed(backend.generations, clock, interval_seconds=interval_seconds)
         askable = AskableUpstreams(endpoints, build_upstream_models(settings))
+        pending_inputs = PendingInputs(
+            backend.events,
+            backend.generations,
+            check_seconds=settings.worker.lease_seconds / 3,
+        )
         pools: list[FunctionPool] = []
         functions = await opened.enter_async_context(
-            open_functions(settings, backend, askable, steering, pools)
+            open_functions(settings, backend, askable, pending_inputs, steering, pools)
         )
         guards = await opened.enter_async_context(
             open_guards(
@@ -97,6 +103,10 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         async def on_relayed(result: GenerationResult) -> None:
             await on_result(result)
             await jobs.add_next(result.generation)
+
+        def on_notice(generation: str) -> None:
+            steering.on_notice(generation)
+            pending_inputs.notify(generation)
 
         worker = Worker(
             backend.queue,
@@ -125,7 +135,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
             on_result=on_relayed,
-            on_notice=steering.on_notice,
+            on_notice=on_notice,
         )
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:

@@ -17,6 +17,7 @@ from hub.ports.backend import Backend
 from hub.testing.contracts import (
     BackendOptions,
     ChatsContract,
+    InputsContract,
     OpenBackend,
     QueueContract,
     SteeringContract,
@@ -85,6 +86,11 @@ class TestSteering(SteeringContract):
 
 @on_cluster
 class TestChats(ChatsContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestInputs(InputsContract):
     """On a Cluster."""
 
 

@@ -16,6 +16,7 @@ from hub.testing.contracts import (
     CommandsContract,
     EventsContract,
     GenerationsContract,
+    InputsContract,
     OpenBackend,
     QueueContract,
     SteeringContract,
@@ -86,6 +87,11 @@ class TestGenerations(GenerationsContract):
 
 
 @everywhere
+class TestInputs(InputsContract):
+    """Every kind."""
+
+
+@without_fakeredis
 class TestQueue(QueueContract):
     """Every kind."""
 

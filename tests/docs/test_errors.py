@@ -18,7 +18,7 @@ import pytest
 from hub import error_codes
 from hub.api.problems import problem_from_error
 from hub.core.channel import check_user_id
-from hub.error_codes import ERROR_CODES, FAILURE_CODES, ErrorCode
+from hub.error_codes import ERROR_CODES, FAILURE_CODES, INPUT_TIMEOUT, ErrorCode
 from hub.errors import BadRequest, ProducerLost
 from hub.wiring.route_table import LISTENERS
 from tests.described import described_operations
@@ -160,7 +160,7 @@ def test_every_failure_is_listed() -> None:
         for argument in call.args[:1]
         if isinstance(argument, ast.Constant)
     }
-    assert used | {ProducerLost().code} == set(FAILURE_CODES)
+    assert used | {ProducerLost().code, INPUT_TIMEOUT.name} == set(FAILURE_CODES)
 
 
 def test_example_of_an_error_is_what_the_hub_sends() -> None:

@@ -50,7 +50,8 @@ class Attempt:
         record = apply_update(self.records[-1], publication.update, publication.data)
         assert isinstance(record, Generation)
         self.records.append(record)
-        self.events.append((publication.name, json.loads(publication.data)))
+        # One that compacts the journal has no event.
+        self.events.append((publication.name, json.loads(publication.data or b"{}")))
 
 
 def fold(

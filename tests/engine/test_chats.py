@@ -119,7 +119,7 @@ async def opened_world(kind: str, open_redis: Any) -> AsyncIterator[World]:
         world = World(backends)
         for n, worker in enumerate(world.workers):
             tasks.start(f"fetch {n}", worker.run_fetch)
-            tasks.start(f"stops {n}", worker.run_notices)
+            tasks.start(f"notices {n}", worker.run_notices)
         yield world
 
 

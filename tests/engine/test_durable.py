@@ -14,21 +14,31 @@ from hypothesis import strategies as st
 
 from hub.core import parts_journal
 from hub.core.call_numbers import CallNumbers
-from hub.core.durable import Restart, ResumePoint, Save, Store
+from hub.core.durable import AskInput, Restart, ResumePoint, Save, Store
 from hub.core.folded_parts import FoldedParts, visible_parts
 from hub.core.generation import (
     Generation,
     GenerationRequest,
+    GenerationUpdate,
     Refusal,
     Status,
     UpdateKind,
     apply_update,
+)
+from hub.core.inputs import (
+    INPUT_EXPIRED,
+    INPUT_RECEIVED,
+    AnsweredInput,
+    InputRequest,
+    RequestedInput,
+    fold_inputs,
 )
 from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import to_event
 from hub.core.parts import Data, Part, Text, ToolCall, ToolCallDelta
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
+from hub.engine.input_events import expired, received
 from hub.ports.events import Publication
 from tests.parts import PARTS
 
@@ -36,6 +46,14 @@ LIMITS = PartsLimits(max_part_bytes=10_000, max_record_bytes=1_000_000)
 RECORD = Generation("g00aaaaaaaaaaaaaaaa", "alice", GenerationRequest([], "u", "m"))
 VALUES = st.sampled_from([b"null", b"0", '"\u00e9\u2028"'.encode(), b'{"a":[1,{"b":2}]}'])
 CRASH, LOSS = "crash", "loss"
+KEYS = st.sampled_from(["a", "b", "c"])
+
+
+def ask(key: str, checkpoint: msgspec.Raw | None = None) -> AskInput:
+    save = None if checkpoint is None else Save(checkpoint)
+    return AskInput(InputRequest(input=key, prompt="?", expires_at=1.0), save)
+
+
 STEPS: st.SearchStrategy[Any] = st.one_of(
     *[PARTS] * 8,
     st.builds(Store, st.sampled_from(["a", "b"]), VALUES.map(msgspec.Raw)),
@@ -43,6 +61,8 @@ STEPS: st.SearchStrategy[Any] = st.one_of(
     st.just(Restart()),
     st.tuples(PARTS, st.sampled_from([None, 0, {"n": [1]}]).map(ResumePoint)),
     st.sampled_from([None, 0]).map(ResumePoint),
+    st.builds(ask, KEYS, VALUES.map(msgspec.Raw) | st.none()),
+    st.tuples(st.sampled_from([INPUT_RECEIVED, INPUT_EXPIRED]), KEYS),
     st.just(CRASH),
     st.just(LOSS),
 )
@@ -79,6 +99,28 @@ class Answer:
                 (publication.name, json.loads(publication.data)) if publication.name else ("", {})
             )
             self.events.append(event)
+            requested = publication.update.input
+            if publication.name and isinstance(requested, RequestedInput):
+                known = record.inputs[requested.request.input].answer
+                if known is not None:  # the store publishes it again
+                    self.records.append(record)
+                    self.events.append((known.event, known.fields))
+
+    def answer(self, event: str, key: str) -> None:
+        """Do what a node does that has a value for an input, or finds that it has expired."""
+        request = InputRequest(input=key, prompt="?", expires_at=1.0)
+        answer = expired(RECORD.id, key)
+        if event == INPUT_RECEIVED:
+            answer = received(RECORD.id, request, {"b": [1]}, "bob")
+        update = GenerationUpdate(RECORD.id, 0, UpdateKind.INPUT, input=AnsweredInput(key, answer))
+        publication = Publication(
+            channel=self.record.channel, name=answer.event, data=answer.data, update=update
+        )
+        stored = self.record.inputs.get(key)
+        if stored is None or stored.answer is not None:
+            assert isinstance(apply_update(self.record, update, answer.data), Refusal)
+        else:
+            self.publish([publication])
 
     def take(self, step: Any) -> None:
         """Do what one step of the producer does, or lose its worker or the newest writes."""
@@ -86,26 +128,33 @@ class Answer:
             self.crash()
         elif step == LOSS:
             self.publish(self.attempt.begin_again())
-        elif isinstance(step, tuple):
+        elif isinstance(step, tuple) and isinstance(step[1], ResumePoint):
             part, point = step
             self.take_with_point([*self.numbers.number([part])], point)
+        elif isinstance(step, tuple):
+            self.answer(*step)
         elif isinstance(step, ResumePoint):
             self.take_with_point([], step)
-        elif isinstance(step, Store | Save | Restart):
-            if isinstance(step, Store):
-                self.values[step.name] = bytes(step.value)
-            else:
-                self.checkpoint = (
-                    (bytes(step.value), self.parts) if isinstance(step, Save) else None
-                )
-            self.publish(self.attempt.command(step, None))
-            self.publish(self.attempt.flush())
-            if isinstance(step, Restart):
-                self.numbers = CallNumbers()
+        elif isinstance(step, Store | Save | Restart | AskInput):
+            self.carry_out(step)
         else:
             for numbered in self.numbers.number([step]):
                 publication = self.attempt.part(to_event(numbered))
                 self.publish([publication] if publication else [])
+
+    def carry_out(self, command: Store | Save | Restart | AskInput) -> None:
+        self.publish(self.attempt.command(command, None))
+        self.publish(self.attempt.flush())
+        match command:
+            case Store(name, value):
+                self.values[name] = bytes(value)
+            case Save(value):
+                self.checkpoint = bytes(value), self.parts
+            case Restart():
+                self.checkpoint, self.numbers = None, CallNumbers()
+            case AskInput(save=Save(value)):
+                self.checkpoint = bytes(value), self.parts
+                self.crash()
 
     def take_with_point(self, parts: list[Part], point: ResumePoint) -> None:
         """Publish parts with a resume point behind them. One without an event is not stored."""
@@ -150,11 +199,17 @@ def cut(events: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[st
         if name == "generation.restarted":
             kept = []
         elif name == "generation.continued":
-            kept = kept[: data["parts"]]
+            kept = [each for each in kept if each[1].get("i", -1) < data["parts"]]
         elif "i" in data:
-            assert data["i"] == len(kept)
+            assert data["i"] == len(numbered(kept))
+            kept.append((name, data))
+        elif name in (INPUT_RECEIVED, INPUT_EXPIRED):
             kept.append((name, data))
     return kept
+
+
+def numbered(events: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, data) for name, data in events if "i" in data]
 
 
 @pytest.mark.parametrize("max_void_bytes", [0, 20, 64 * 1024])
@@ -172,7 +227,7 @@ def test_record_and_all_readers_agree_at_every_moment(
             answer.take(step)
             assert fold(answer.events) == answer.record.parts
             assert fold(cut(answer.events)) == answer.record.parts
-            assert answer.record.deltas == len(cut(answer.events))
+            assert answer.record.deltas == len(numbered(cut(answer.events)))
             state = read_durable_state(answer.record.journal)
             assert state.values == answer.values
             saved = state.checkpoint and (state.checkpoint.value, state.checkpoint.folded)
@@ -190,8 +245,9 @@ def test_attempt_continues_at_the_checkpoint(before: list[Any], parts: list[Part
         answer.take(step)
     answer.crash()
     remaining = answer.checkpoint[1] if answer.checkpoint else []
-    assert answer.record.parts == visible_parts(remaining)
-    assert answer.record.all_parts == remaining
+    inputs = answer.record.inputs
+    assert answer.record.parts == fold_inputs(visible_parts(remaining), inputs)
+    assert answer.record.all_parts == fold_inputs(remaining, inputs)
     assert answer.attempt.state.values == answer.values
     for part in parts:
         answer.take(part)

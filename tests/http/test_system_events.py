@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,9 +12,10 @@ import msgspec
 import pytest
 
 from hub.core.channel import user_channel
-from hub.core.durable import Checkpoint
+from hub.core.durable import AskInput, Checkpoint
 from hub.core.event import encode_json
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.core.inputs import InputRequest
 from hub.core.journal_entries import encode_checkpoint
 from hub.core.parts import (
     Data,
@@ -30,7 +32,9 @@ from hub.core.parts import (
     Usage,
 )
 from hub.core.parts import Status as StatusPart
+from hub.core.parts_journal import PartsLimits
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
+from hub.engine.attempt_events import AttemptEvents
 from hub.engine.relay import Relay
 from hub.engine.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
@@ -132,6 +136,23 @@ async def start_elsewhere(hub: Hub, entries: bytes = b"") -> str:
     return generation
 
 
+async def ask_for_inputs(hub: Hub) -> None:
+    """Ask for two inputs, of which one is answered by the user, and the other one expires."""
+    generation, clock = await start_elsewhere(hub), time.time()
+    record = await hub.backend.generations.find(generation)
+    assert record is not None
+    limits = PartsLimits(max_part_bytes=1000, max_record_bytes=1000)
+    events = AttemptEvents.resume(record, limits)
+    for key, seconds in (("a", 60.0), ("b", -1.0)):
+        request = InputRequest(input=key, prompt="?", expires_at=clock + seconds)
+        await hub.backend.events.publish(events.command(AskInput(request), None))
+    path = f"/generations/{generation}/inputs"
+    status, _ = await hub.call("POST", f"{path}/a?user=alice", json={"value": 1})
+    assert status == 200
+    status, _ = await hub.call("POST", f"{path}/b?user=alice", json={"value": 1})
+    assert status == 409
+
+
 async def test_every_event_is_as_described(hub: Hub) -> None:
     """Over WebSocket, which shows all events of a user except a snapshot and a token's expiry."""
     url = f"http://127.0.0.1:{hub.port}/ws/connect/alice?cursor=zzzzz-1.&heartbeat_event=true"
@@ -170,6 +191,8 @@ async def test_every_event_is_as_described(hub: Hub) -> None:
         path = f"/generations/{steerable['generation']}/steer?user=alice"
         await hub.call("POST", path, json={"message": "and a hat"})
         await checker.read_until("generation.steered")
+        await ask_for_inputs(hub)
+        await checker.read_until("generation.input_expired")
         await hub.call("DELETE", "/users/alice/connections", internal=True)
         await checker.read_until("hub.bye")
     expected = {*CONTROL_EVENTS, *GENERATION_EVENTS} - {"hub.expiring", "generation.snapshot"}

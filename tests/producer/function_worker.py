@@ -25,6 +25,7 @@ from hub.ports.queue import Lease
 from hub.producer.answer import AnswerSource, AskRequest
 from hub.producer.app import producer_of
 from hub.producer.call import FunctionCall
+from hub.producer.inputs import InputValue
 from hub.producer.output import OutputBuffer
 from hub.producer.protocol import End, Output
 from hub.producer.run import Notification, Run, RunContext
@@ -117,6 +118,12 @@ class _InProcessRun:
         raise NotImplementedError
 
     def open_answer(self, request: AskRequest) -> AnswerSource:
+        raise NotImplementedError
+
+    def open_input(self, key: str) -> asyncio.Future[InputValue]:
+        raise NotImplementedError
+
+    def close_input(self, key: str) -> None:
         raise NotImplementedError
 
     async def _run(self) -> None:

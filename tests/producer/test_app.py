@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from hub.producer import App, Failed, Run
 from hub.producer.answer import AnswerSource, AskRequest
+from hub.producer.inputs import InputValue
 from hub.producer.loading import CannotLoad, load_app, load_producer
 from hub.producer.output import OutputBuffer
 from hub.producer.run import Notification, RunContext
@@ -23,6 +25,12 @@ class NoServices:
         raise NotImplementedError
 
     def open_answer(self, request: AskRequest) -> AnswerSource:
+        raise NotImplementedError
+
+    def open_input(self, key: str) -> asyncio.Future[InputValue]:
+        raise NotImplementedError
+
+    def close_input(self, key: str) -> None:
         raise NotImplementedError
 
 

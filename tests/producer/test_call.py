@@ -34,6 +34,7 @@ from hub.producer import (
 from hub.producer.answer import AnswerSource, AskRequest
 from hub.producer.app import producer_of
 from hub.producer.call import MAX_PARTS_AHEAD, FunctionCall
+from hub.producer.inputs import InputValue
 from hub.producer.output import MAX_BUFFERED_BYTES, InvalidPart, OutputBuffer
 from hub.producer.protocol import End
 from hub.producer.run import Notification, RunContext
@@ -70,6 +71,12 @@ class CallTest:
         self.published.append(notification)
 
     def open_answer(self, request: AskRequest) -> AnswerSource:
+        raise NotImplementedError
+
+    def open_input(self, key: str) -> asyncio.Future[InputValue]:
+        raise NotImplementedError
+
+    def close_input(self, key: str) -> None:
         raise NotImplementedError
 
     def _on_parts(self, parts: list[PartOrCommand], end: End | None) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from hub.core.generation import GenerationRequest
-from hub.errors import UpstreamError
+from hub.errors import BadRequest, UpstreamError
 from hub.producer import (
     App,
     Data,
     Failed,
+    InputTimeout,
     Part,
     Run,
     Source,
@@ -360,3 +361,134 @@ async def test_deadline() -> None:
         await asyncio.Event().wait()
 
     assert (await run_producer(slow)).end["code"] == "producer_timeout"
+
+
+async def refunds(run: Run) -> AsyncIterator[Part | str]:
+    yield "a"
+    decision = await run.input("refund", "Refund 40 €?", options=["approve", "deny"])
+    yield f" {decision} {run.inputs['refund']}"
+
+
+def refunds_in_a_thread(run: SyncRun) -> Iterator[Part | str]:
+    yield "a"
+    decision = run.input("refund", "Refund 40 €?", options=["approve", "deny"])
+    yield f" {decision} {run.inputs['refund']}"
+
+
+async def refunds_after_a_checkpoint(run: Run) -> AsyncIterator[Part | str]:
+    if run.checkpoint is None:
+        yield "a"
+        await run.save(1)
+    decision = await run.input("refund", "Refund 40 €?", options=["approve", "deny"])
+    yield f" {decision} {run.inputs['refund']}"
+
+
+async def refunds_saved_after_the_input(run: Run) -> AsyncIterator[Part | str]:
+    if run.checkpoint is None:
+        yield "a"
+        await run.input("refund", "Refund 40 €?", options=["approve", "deny"])
+        await run.save("saved")
+    decision = await run.step("again", lambda: run.inputs["refund"], visible=False)
+    assert [each["state"] for each in run.previous if each["type"] == "input"] in (
+        [],
+        ["received"],
+    )
+    yield f" {decision} {run.inputs['refund']}"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [refunds, refunds_in_a_thread, refunds_after_a_checkpoint, refunds_saved_after_the_input],
+)
+async def test_input(function: Callable[..., Any]) -> None:
+    """The value is there in each attempt, wherever the first one is lost, and is given once."""
+    async with asyncio.timeout(20):
+        whole = await run_producer(function, inputs={"refund": "approve"})
+        crashed = await crash_at_every_part(function, inputs={"refund": "approve"})
+    assert whole.attempts == 1
+    assert len(crashed) >= 5  # before and after the request, and after the value
+    for each in (whole, *crashed):
+        assert (each.status, each.text) == ("done", "a approve approve")
+        (part,) = [part for part in each.seen if part["type"] == "input"]
+        assert (part["state"], part["value"], part["by"]) == ("received", "approve", "alice")
+        values = [data for name, data in each.events if name == "generation.input_received"]
+        assert {data["value"] for data in values} == {"approve"}
+
+
+async def test_input_without_a_value_expires() -> None:
+    """The function decides what that means; otherwise the answer fails."""
+
+    async def decides(run: Run) -> str:
+        try:
+            return str(await run.input("a", "?"))
+        except InputTimeout:
+            return "nobody"
+
+    assert (await run_producer(decides)).text == "nobody"
+    failed = await run_producer(refunds)
+    assert (failed.status, failed.end["code"], failed.end["retryable"]) == (
+        "failed",
+        "input_timeout",
+        True,
+    )
+    assert failed.seen[-1]["state"] == "expired"
+
+
+@pytest.mark.parametrize("value", ["perhaps", None, ["approve"]])
+async def test_input_with_a_value_that_is_no_option(value: Any) -> None:
+    """The test gets the error that the user would get."""
+    with pytest.raises(BadRequest, match="one of approve, deny"):
+        await run_producer(refunds, inputs={"refund": value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"key": ""}, "key of an input"),
+        ({"key": "a\n"}, "control characters"),
+        ({"prompt": ""}, "prompt"),
+        ({"options": []}, "options"),
+        ({"options": "yes"}, "options"),
+        ({"schema": {"type": "nothing"}}, "JSON Schema"),
+        ({"schema": {"$ref": "https://example.com/schema"}}, "refer only to itself"),
+        ({"schema": [1]}, "JSON Schema"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"timeout_seconds": float("inf")}, "timeout_seconds"),
+        ({"approvers": ["a b"]}, "no user id"),
+    ],
+)
+async def test_wrong_input(arguments: dict[str, Any], problem: str) -> None:
+    """The function gets an error that names the rule, and nothing is published."""
+
+    async def answer(run: Run) -> str:
+        with pytest.raises((ValueError, TypeError), match=problem):
+            await run.input(**{"key": "a", "prompt": "?", **arguments})
+        return "refused"
+
+    result = await run_producer(answer)
+    assert (result.text, len(result.seen)) == ("refused", 1)
+
+
+async def test_input_is_asked_for_once_in_a_run() -> None:
+    """A second request with the same key would hide that two were meant."""
+
+    async def answer(run: Run) -> None:
+        await run.input("a", "?")
+        await run.input("a", "?")
+
+    result = await run_producer(answer, inputs={"a": 1})
+    assert (result.status, result.end["code"]) == ("failed", "producer_error")
+    assert "twice in one run" in result.end["message"]
+
+
+async def test_inputs_at_the_same_time() -> None:
+    """Each task gets its own value."""
+
+    async def answer(run: Run) -> str:
+        values = await asyncio.gather(*(run.input(key, "?") for key in "abc"))
+        return "".join(values)
+
+    inputs = {key: key.upper() for key in "abc"}
+    results = [await run_producer(answer, inputs=inputs)]
+    results += await crash_at_every_part(answer, inputs=inputs)
+    assert {each.text for each in results} == {"ABC"}

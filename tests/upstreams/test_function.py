@@ -23,6 +23,7 @@ from hub.core.parts import Data, Finished, Part, Source, Status, Text
 from hub.core.upstream_models import UpstreamModels
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
+from hub.engine.pending_inputs import PendingInputs
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
@@ -43,10 +44,12 @@ class Functions:
 
     def __init__(self, pool: FunctionPool, published: list[tuple[str, Notification]]) -> None:
         self.pool = pool
+        backend = MemoryBackend()
+        self.pending_inputs = PendingInputs(backend.events, backend.generations, check_seconds=1.0)
         self.published = published
 
     def function(self, name: str, **options: Any) -> ApplicationFunction:
-        return ApplicationFunction(name, self.pool, **options)
+        return ApplicationFunction(name, self.pool, self.pending_inputs, **options)
 
     def stream(
         self,

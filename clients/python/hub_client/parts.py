@@ -11,6 +11,8 @@ Each part is a JSON object with the field `type`:
     status              text: the newest one only
     step                name, state: `running`, `done` or `cancelled`
     data                name, value, id
+    input               input (the key), prompt, options, schema, expires_at, tool_call; state:
+                        `waiting`, `received` with value and by, `expired` or `cancelled`
 
 Rules:
 1. Adjacent texts are one part, and so are adjacent reasoning and adjacent annotations.
@@ -18,7 +20,9 @@ Rules:
 3. A status removes the one before it. Data with the name and the id of earlier data replaces its
    value, and stays where that is.
 4. A rewritten text removes all texts; the new one is where the last of them was.
-5. A snapshot folded with what follows it is the same as everything folded from the start. Results
+5. The request of an input is where it was published first. Its value and its end change only that
+   part, so it does not matter where they come among the other events.
+6. A snapshot folded with what follows it is the same as everything folded from the start. Results
    and data with `visible: false` never change a visible part, so they can be left out at any time
    (`visible_parts`).
 """
@@ -29,6 +33,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 _NOT_OF_A_PART: Final = ("generation", "i")
+_NOT_OF_AN_INPUT: Final = (*_NOT_OF_A_PART, "user")  # approvers get it
 _CALL_FIELDS: Final = frozenset({"index", "id", "type", "function", "run_by"})
 _TEXT_FIELDS: Final = {"text": "text", "reasoning": "text", "tool_call": "arguments"}
 _JOINED_FIELDS: Final[Mapping[str, Sequence[str]]] = {
@@ -100,6 +105,14 @@ class FoldedParts:
                 self._apply_delta(data)
             case "generation.part":
                 self._apply_part({k: data[k] for k in data if k not in _NOT_OF_A_PART})
+            case "generation.input_requested":
+                self._request_input({k: data[k] for k in data if k not in _NOT_OF_AN_INPUT})
+            case "generation.input_received":
+                self._end_input(
+                    data, {"state": "received", "value": data["value"], "by": data["by"]}
+                )
+            case "generation.input_expired":
+                self._end_input(data, {"state": "expired"})
             case "generation.replaced":
                 self._replace_text(data["text"])
             case "generation.snapshot":
@@ -113,12 +126,17 @@ class FoldedParts:
             case "generation.stopped" | "generation.failed":
                 self._close("cancelled")
 
+    def has_input(self, key: str) -> bool:
+        """Return whether an input is among the parts."""
+        return key in self._inputs
+
     def _load(self, parts: Iterable[Mapping[str, Any]]) -> None:
         self._entries = []
         self._calls: dict[int, _Entry] = {}  # the visible tool calls, by their index
         self._targets: dict[object, _Entry] = {}  # the newest entry for a result, by `_call_key`
         self._data: dict[object, _Entry] = {}  # by `_data_key`
         self._running_steps: dict[str, list[_Entry]] = {}  # by name, the newest one last
+        self._inputs: dict[str, _Entry] = {}  # by key
         self._status: _Entry | None = None
         for part in parts:
             self._add(_copy(part))
@@ -156,6 +174,8 @@ class FoldedParts:
                 self._data.setdefault(_data_key(fields), entry)
             case "step" if fields["state"] == "running":
                 self._running_steps.setdefault(fields["name"], []).append(entry)
+            case "input":
+                self._inputs[fields["input"]] = entry
             case "status":
                 self._status = entry
         return entry
@@ -230,6 +250,19 @@ class FoldedParts:
         else:
             earlier.fields["value"] = part["value"]
 
+    def _request_input(self, request: dict[str, Any]) -> None:
+        entry = self._inputs.get(request["input"])
+        if entry is None:
+            self._add({"type": "input", **request, "state": "waiting"})
+        else:
+            entry.fields.update(request)
+
+    def _end_input(self, data: Mapping[str, Any], end: Mapping[str, Any]) -> None:
+        """End the wait for an input. Only its first end counts."""
+        entry = self._inputs.get(data["input"])
+        if entry is not None and entry.fields["state"] == "waiting":
+            entry.fields.update(end)
+
     def _replace_text(self, text: str) -> None:
         indexes = [n for n, entry in enumerate(self._entries) if entry.type == "text"]
         index = indexes[-1] if indexes else len(self._entries)
@@ -253,6 +286,8 @@ class FoldedParts:
             fields = entry.fields
             if entry.type == "step" and fields["state"] == "running":
                 fields["state"] = state
+            if entry.type == "input" and fields["state"] == "waiting":
+                fields["state"] = "cancelled"
             is_open = entry.type == "tool_call" and "result" not in fields
             if is_open and fields["run_by"] == "producer" and state == "cancelled":
                 fields["state"] = state

@@ -31,6 +31,7 @@ from hub.core.cursor import Position, new_epoch
 from hub.core.event import Event
 from hub.core.external_producer import ExternalUpdate
 from hub.core.generation import UpdateKind
+from hub.core.inputs import AnsweredInput, RequestedInput
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
     FROM_START,
@@ -42,7 +43,7 @@ from hub.ports.events import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_PUBLISH_PARTS: Final = ("channel_head", "append", "lease", "chat", "publish")
+_PUBLISH_PARTS: Final = ("channel_head", "append", "lease", "chat", "inputs", "publish")
 _PUBLISH: Final = Script(_PACKAGE, *_PUBLISH_PARTS)
 _PUBLISH_ENDS: Final = Script(_PACKAGE, *_PUBLISH_PARTS, needs_memory=False)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
@@ -376,6 +377,9 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
     if update is not None and update.external is not None:
         flags += "l"
         more_arguments += _encode_external(update.external)
+    if update is not None and update.input is not None:
+        flags += "i"
+        more_arguments += _encode_input(update.input)
     if publication.trace:
         flags += "c"
         more_arguments += (publication.trace,)
@@ -391,6 +395,16 @@ def _encode_external(external: ExternalUpdate) -> tuple[Argument, ...]:
         "" if lease_seconds is None else to_milliseconds(lease_seconds),
         b"" if notes is None else msgspec.json.encode(notes),
     )
+
+
+def _encode_input(update: RequestedInput | AnsweredInput) -> tuple[Argument, ...]:
+    if isinstance(update, AnsweredInput):
+        action = "expire" if update.answer.is_expired else "receive"
+        return action, update.key, update.answer.digest, ""
+    request = update.request
+    action = "suspend" if update.suspends else "ask"
+    expires_ms = round(request.expires_at * 1000)
+    return action, request.input, msgspec.json.encode(request), expires_ms
 
 
 def parse_announcement(channel: Channel, payload: bytes) -> Event:

@@ -39,6 +39,7 @@ from hub.core.generation import (
     StopResult,
     partition_of_generation,
 )
+from hub.core.inputs import InputAnswer, InputRequest, StoredInput
 from hub.core.steering import (
     MAX_STEERING_BYTES,
     MAX_STEERING_MESSAGES,
@@ -50,6 +51,7 @@ from hub.ports.generations import (
     MAX_LISTED_PER_USER,
     MAX_OPEN_PER_CHAT,
     CreatedGeneration,
+    FoundInput,
     GenerationFilter,
     GenerationSummary,
     OpenGeneration,
@@ -108,6 +110,8 @@ _STEERING_REFUSALS: Final[Mapping[bytes, Callable[[str], CallerError]]] = {
 }
 _decode_steering: Final = msgspec.json.Decoder(SteeringMessage).decode
 _MAX_OPEN_PER_PARTITION: Final = 100  # of one check; the others are read in the next ones
+_INPUT: Final = b"input "
+_ANSWER: Final = b"answer "
 _MAX_SUMMARIES: Final = 100  # of one call
 
 
@@ -360,6 +364,9 @@ class RedisGenerationStore:
             external=_parse_external(values, now_ms, clock),
             steerable=b"steerable" in values,
             steering=_parse_steering(values.get(b"steering", b"")),
+            inputs=_parse_inputs(values),
+            suspended=values[b"suspended"].decode() if b"suspended" in values else None,
+            suspensions=int(values.get(b"suspensions", b"0")),
         )
         return record, Position(epoch.decode(), offset)
 
@@ -369,6 +376,22 @@ class RedisGenerationStore:
             return None
         by = await self._client.call_key(keys.partition, "HGET", keys.record, "stop_requested_by")
         return by.decode() if by else None
+
+    async def find_input(self, generation: str, key: str) -> FoundInput | None:
+        keys = generation_keys(generation)
+        if keys is None:
+            return None
+        names = (b"user", b"status", f"input {key}".encode(), f"answer {key}".encode())
+        fields = await self._client.call_key(keys.partition, "HMGET", keys.record, *names)
+        values = dict(zip(names, fields, strict=True))
+        if values[b"status"] is None:
+            return None
+        present = {name: value for name, value in values.items() if value is not None}
+        return FoundInput(
+            user=values[b"user"].decode(),
+            status=Status(values[b"status"].decode()),
+            stored=_parse_inputs(present).get(key),
+        )
 
     async def list_leased(self, limit: int) -> list[str]:
         calls = [
@@ -485,6 +508,34 @@ def _parse_steering(text: bytes) -> tuple[SteeringMessage, ...]:
     """Return the messages of a record; see lua/steering.lua for the field."""
     lines = text.split(b"\n")[1:]
     return tuple(_decode_steering(line.split(b" ", 2)[2]) for line in lines)
+
+
+def _parse_inputs(values: Mapping[bytes, bytes]) -> dict[str, StoredInput]:
+    """Return the inputs of a record by key; see lua/inputs.lua for the fields."""
+    inputs: dict[str, StoredInput] = {}
+    for name, value in values.items():
+        if not name.startswith(_INPUT):
+            continue
+        key = name.removeprefix(_INPUT)
+        _, attempt, request = value.split(b" ", 2)
+        answer = values.get(_ANSWER + key)
+        inputs[key.decode()] = StoredInput(
+            msgspec.json.decode(request, type=InputRequest),
+            int(attempt),
+            None if answer is None else _parse_answer(answer),
+        )
+    return inputs
+
+
+def _parse_answer(text: bytes) -> InputAnswer:
+    about, event, data = text.split(b"\n", 2)
+    at_ms, digest = about.decode().split(" ")
+    return InputAnswer(
+        event=event.decode(),
+        data=data,
+        digest=digest.removeprefix("-"),
+        at=int(at_ms) / 1000,
+    )
 
 
 def _parse_position(text: bytes | None) -> Position | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from hub.testing.contracts.chats import ChatsContract
 from hub.testing.contracts.events import EventsContract
 from hub.testing.contracts.generations import GenerationsContract
+from hub.testing.contracts.inputs import InputsContract
 from hub.testing.contracts.node import BackendOptions, OpenBackend
 from hub.testing.contracts.queue import QueueContract
 from hub.testing.contracts.steering import SteeringContract
@@ -33,6 +34,7 @@ __all__ = [
     "CommandsContract",
     "EventsContract",
     "GenerationsContract",
+    "InputsContract",
     "OpenBackend",
     "QueueContract",
     "SteeringContract",

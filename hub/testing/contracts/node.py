@@ -42,12 +42,13 @@ the test begins. The fixture closes what it opened.
 
 
 class Node:
-    """A backend, and the events that it received."""
+    """A backend, and the events that it received. listens: whether it takes them."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, listens: bool = True) -> None:
         self.backend = backend
         self.received: asyncio.Queue[Event] = asyncio.Queue()
-        backend.subscriptions.listen(self._on_events, lambda: None)
+        if listens:
+            backend.subscriptions.listen(self._on_events, lambda: None)
 
     async def publish(self, data: str = "1", **more: Any) -> tuple[Outcome, Position | None]:
         """Publish one event, to alice's channel if no other is given."""

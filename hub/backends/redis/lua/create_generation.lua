@@ -117,7 +117,7 @@ redis.call('HSET', KEYS[4], 'user', ARGV[6], 'request', ARGV[7],
 redis.call('PEXPIRE', KEYS[4], open_ttl_ms)
 redis.call('SET', KEYS[5], '', 'PX', open_ttl_ms)
 redis.call('ZADD', KEYS[6], now, ARGV[5])
-redis.call('PEXPIRE', KEYS[6], open_ttl_ms)
+extend_ttl(KEYS[6], open_ttl_ms)
 if ARGV[14] ~= '' then
   redis.call('HSET', KEYS[4], 'steerable', ARGV[14])
 end
@@ -136,9 +136,19 @@ if KEYS[8] then
   redis.call('SET', KEYS[8], ARGV[5], 'PX', ARGV[8])
   local newest = redis.call('ZRANGE', KEYS[9], -1, -1, 'WITHSCORES')
   redis.call('ZADD', KEYS[9], (tonumber(newest[2]) or 0) + 1, ARGV[5])
-  redis.call('PEXPIRE', KEYS[9], open_ttl_ms)
+  extend_ttl(KEYS[9], open_ttl_ms)
   if waits then
     redis.call('HSET', KEYS[4], 'waits', KEYS[9])
   end
+end
+local beside = {redis.call('HGET', KEYS[4], 'beside') or nil}
+if ARGV[13] ~= '' then
+  beside[#beside + 1] = KEYS[7]
+end
+if KEYS[8] then
+  beside[#beside + 1], beside[#beside + 2] = KEYS[8], KEYS[9]
+end
+if #beside > 0 then
+  redis.call('HSET', KEYS[4], 'beside', table.concat(beside, '\n'))
 end
 return {ARGV[5], head.epoch, head.offset, 1, waits and 1 or 0, unpack(stopped)}

@@ -4,7 +4,8 @@
 --       5 newest generation of the chat
 -- ARGV  1 run id  2 id of the generation  3 '1' when there is an idempotency key
 --       4 '1' when there is a chat
-if redis.call('HGET', KEYS[1], 'status') ~= 'queued' then
+local record = redis.call('HMGET', KEYS[1], 'status', 'attempt')
+if record[1] ~= 'queued' or record[2] ~= '0' then -- it may be queued again after a suspension
   return ''
 end
 local chat = ARGV[4] == '1' and KEYS[#KEYS]

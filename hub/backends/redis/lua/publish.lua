@@ -11,12 +11,16 @@
 --         x  has its own ttl: one more argument, in ms
 --         s  updates a generation: three more keys: the record, the parts and the open
 --            generations of the partition; seven more arguments:
---            begin, delta, replace, store, compact, restart or end; attempt; status; index of the part;
+--            begin, delta, replace, store, compact, restart, input or end; attempt; status; index of the
+--            part;
 --            entries of the journal of the parts; writer; length of the journal, or ''
 --            an update of the kind store or compact has no event: nothing is published
 --         l  with s, for an external producer (lease.lua): four more arguments: the progress that the
 --            record must have; the progress after it; length of the lease in ms, or '' for an update
 --            of the hub's own, which needs no lease; notes, or '' if they stay as they are
+--         i  with s, for an input (inputs.lua): four more arguments: ask or suspend, with the update of
+--            the producer, or, with the kind input, receive or expire; the key; the request (JSON), or
+--            the digest of the one that is answered; the time in ms until which it may be answered
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -31,12 +35,15 @@
 --    Nothing is written behind a hole: an index above the number of deltas is refused.
 --    Of an external producer, only the holder of a lease that has not ended writes, and every part
 --    is published once: see rule 1 of core/external_producer.py.
+--    An input is answered once. An event that asks for an input which has an answer is followed by the
+--    event of the answer, for the readers for whom everything before has become void.
 -- 4. See append.lua for what a log holds, and how long it lives.
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
-local function update_generation(data, external, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer, journal_bytes)
-  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer', 'waits', 'progress', 'lease')
+-- Third comes the answer of an input that was asked for again.
+local function update_generation(name, data, external, input, record_key, parts_key, open_key, kind, attempt, status, index, entries, writer, journal_bytes)
+  local record = redis.call('HMGET', record_key, 'status', 'attempt', 'deltas', 'stop_requested_by', 'writer', 'waits', 'progress', 'lease', 'keep_until', 'suspended')
   local old_status, newest, deltas = record[1], tonumber(record[2]), tonumber(record[3])
   attempt, index, journal_bytes = tonumber(attempt), tonumber(index), tonumber(journal_bytes)
   if not old_status then
@@ -45,6 +52,9 @@ local function update_generation(data, external, record_key, parts_key, open_key
   local stop_requested_by = record[4] or ''
   if old_status == 'done' or old_status == 'stopped' or old_status == 'failed' then
     return 'ended', stop_requested_by
+  end
+  if kind == 'input' then
+    return answer_input(record_key, input, old_status, record[2], name, data), stop_requested_by
   end
   if kind == 'begin' then
     if newest ~= attempt - 1 or (journal_bytes and redis.call('STRLEN', parts_key) ~= journal_bytes) then
@@ -59,7 +69,7 @@ local function update_generation(data, external, record_key, parts_key, open_key
   elseif newest ~= attempt or (record[5] or '') ~= writer then
     return 'stale', stop_requested_by
   end
-  if old_status == 'queued' and kind ~= 'begin' and kind ~= 'end' then
+  if old_status == 'queued' and not record[10] and kind ~= 'begin' and kind ~= 'end' then
     return 'stale', stop_requested_by
   end
   if external and kind ~= 'begin' then
@@ -100,7 +110,7 @@ local function update_generation(data, external, record_key, parts_key, open_key
       redis.call('HSET', record_key, 'status', status)
     end
     redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', index)
-    redis.call('HDEL', record_key, 'progress', 'notes', 'lease')
+    redis.call('HDEL', record_key, 'progress', 'notes', 'lease', 'suspended', 'open_inputs')
     redis.call('SET', parts_key, entries)
   else
     redis.call('HSET', record_key, 'status', status, 'end', data)
@@ -122,9 +132,16 @@ local function update_generation(data, external, record_key, parts_key, open_key
       renew_lease(record_key, ARGV[1], external.lease_ms)
     end
   end
+  local keep_until, answer = tonumber(record[9] or 0), nil
+  if input then
+    keep_until, answer = ask_input(record_key, open_key, input, string.format('%d', attempt), ttl_ms)
+  end
+  if keep_until > 0 and kind ~= 'end' then
+    ttl_ms = math.max(0, keep_until - now_ms()) + ttl_ms
+  end
   redis.call('PEXPIRE', record_key, ttl_ms)
   redis.call('PEXPIRE', parts_key, ttl_ms)
-  return nil, stop_requested_by
+  return nil, stop_requested_by, answer
 end
 
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
@@ -150,7 +167,7 @@ local function publish()
   local head_key, log_key = next_key(), next_key()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
-  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external
+  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
   local trace = ''
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
@@ -163,6 +180,9 @@ local function publish()
     end
     if string.find(flags, 'l', 2, true) then
       external = {after = next_arg(), progress = next_arg(), lease_ms = next_arg(), notes = next_arg()}
+    end
+    if string.find(flags, 'i', 2, true) then
+      input = {action = next_arg(), key = next_arg(), text = next_arg(), expires_ms = next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
@@ -182,7 +202,7 @@ local function publish()
   end
   if update then
     local refusal
-    refusal, stop_requested_by = update_generation(data, external, unpack(update))
+    refusal, stop_requested_by, answer = update_generation(name, data, external, input, unpack(update))
     if refusal then
       return {refusal, '', 0, stop_requested_by}
     end
@@ -198,6 +218,11 @@ local function publish()
     redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', ARGV[5])
   end
   notify(ARGV[2], log_key, epoch, offset, trace, name, data)
+  if answer then
+    local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
+    local at, number = append(log, head_key, log_key, answer_name, answer_data, retention)
+    notify(ARGV[2], log_key, at, number, '', answer_name, answer_data)
+  end
   return {'written', epoch, tonumber(offset), stop_requested_by}
 end
 

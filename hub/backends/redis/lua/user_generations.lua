@@ -8,5 +8,5 @@ local function add_to_user(key, id, now, max, ttl_ms)
   if excess > 0 then
     redis.call('ZREM', key, unpack(redis.call('ZRANGE', key, 0, excess - 1)))
   end
-  redis.call('PEXPIRE', key, ttl_ms)
+  extend_ttl(key, ttl_ms)
 end

@@ -1,0 +1,90 @@
+"""The events of inputs that concern more than the channel of the answer.
+
+The approvers of an input get its request and its end in their own channels. These events belong to
+other slots than the record, so they come after the step that changes it. Their idempotency keys let
+whoever repeats that step repeat them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hub.core.channel import user_channel
+from hub.core.event import digest, encode_json
+from hub.core.generation import Generation, GenerationUpdate, UpdateKind
+from hub.core.inputs import (
+    INPUT_EXPIRED,
+    INPUT_RECEIVED,
+    INPUT_REQUESTED,
+    AnsweredInput,
+    InputAnswer,
+    InputRequest,
+)
+from hub.ports.events import EventWriter, Outcome, Publication
+
+
+def received(generation: str, request: InputRequest, value: Any, by: str) -> InputAnswer:
+    """Return the value that a user gives, with the digest of what was shown."""
+    shown = {"prompt": request.prompt, "options": request.options, "schema": request.schema}
+    fields = {"generation": generation, "input": request.input, "value": value, "by": by}
+    return InputAnswer(
+        event=INPUT_RECEIVED,
+        data=encode_json(fields),
+        digest=digest(msgspec.json.encode(shown)),
+    )
+
+
+def expired(generation: str, key: str) -> InputAnswer:
+    """Return that nobody has given a value in time."""
+    return InputAnswer(
+        event=INPUT_EXPIRED, data=encode_json({"generation": generation, "input": key})
+    )
+
+
+async def publish_request(events: EventWriter, record: Generation, request: InputRequest) -> None:
+    """Publish the request of an input to its approvers. Raise BrokerUnavailable."""
+    fields = {"generation": record.id, **request.fields, "user": record.user}
+    event = INPUT_REQUESTED, encode_json(fields)
+    await _publish_to_approvers(events, record, request, event, "asked")
+
+
+async def publish_answer(
+    events: EventWriter, record: Generation, request: InputRequest, answer: InputAnswer
+) -> Outcome:
+    """Store and publish what has become of an input, also to its approvers.
+
+    Return whether it counts: WRITTEN, or why it is refused. Raise BrokerUnavailable.
+    """
+    update = GenerationUpdate(
+        record.id, record.attempt, UpdateKind.INPUT, input=AnsweredInput(request.input, answer)
+    )
+    publication = Publication(
+        channel=record.channel, name=answer.event, data=answer.data, update=update
+    )
+    (published,) = await events.publish([publication])
+    if published.outcome is Outcome.WRITTEN:
+        await _publish_to_approvers(events, record, request, (answer.event, answer.data), "ended")
+    return published.outcome
+
+
+async def _publish_to_approvers(
+    events: EventWriter,
+    record: Generation,
+    request: InputRequest,
+    event: tuple[str, bytes],
+    what: str,
+) -> None:
+    publications = [
+        Publication(
+            channel=user_channel(user),
+            name=event[0],
+            data=event[1],
+            idempotency_key=f"{record.id}/input_{what}/{request.input}",
+        )
+        for user in request.approvers
+        if user_channel(user) != record.channel
+    ]
+    if publications:
+        await events.publish(publications)
