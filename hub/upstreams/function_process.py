@@ -248,22 +248,30 @@ class FunctionProcess:
                 self._background.run("publish of a function", self._publish_for(message))
             case Ask() | AskMore() | AskClose():
                 self._on_ask(message)
-            case InputClose(run=number, key=key):
-                if (run := self._runs.get(number)) is not None:
-                    run.on_input_close(key)
-            case Ended(run=number, detail=detail):
-                self._cancelled.discard(number)
-                if detail:
-                    _log.warning("producer.cleanup_failed", pid=self.pid, exception=detail)
-            case Overdue(run=number):
-                if number in self._cancelled:
-                    seconds = self._options.stop_timeout_seconds
-                    _log.warning("producer.not_stopped", pid=self.pid, seconds=seconds)
-                    self.mark_unready()
+            case InputClose():
+                self._on_input_close(message)
+            case Ended() | Overdue():
+                self._on_cancelled(message)
             case Loaded(functions=functions):
                 self._loaded.set_result(functions)
             case NotLoaded(reason=reason):
                 self._loaded.set_exception(CannotLoadFunctions(reason))
+
+    def _on_cancelled(self, message: Ended | Overdue) -> None:
+        """Take what has become of a run that was cancelled."""
+        if isinstance(message, Ended):
+            self._cancelled.discard(message.run)
+            if message.detail:
+                _log.warning("producer.cleanup_failed", pid=self.pid, exception=message.detail)
+        elif message.run in self._cancelled:
+            seconds = self._options.stop_timeout_seconds
+            _log.warning("producer.not_stopped", pid=self.pid, seconds=seconds)
+            self.mark_unready()
+
+    def _on_input_close(self, message: InputClose) -> None:
+        run = self._runs.get(message.run)
+        if run is not None:
+            run.on_input_close(message.key)
 
     def _on_ask(self, message: Ask | AskMore | AskClose) -> None:
         run = self._runs.get(message.run)

@@ -11,9 +11,8 @@ from functools import partial
 from hub.core.channel import user_channel
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
-from hub.engine.pending_inputs import PendingInputs
 from hub.engine.publisher import Publisher, PublishRequest
-from hub.engine.steering_feed import SteeringFeed
+from hub.engine.user_feeds import UserFeeds
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
 from hub.producer.protocol import FunctionOptions
@@ -29,17 +28,15 @@ async def open_functions(
     settings: Settings,
     backend: Backend,
     askable: AskableUpstreams,
-    pending_inputs: PendingInputs,
-    steering: SteeringFeed,
+    feeds: UserFeeds,
     pools: list[FunctionPool],
 ) -> AsyncIterator[Mapping[str, ApplicationFunction]]:
     """Start the processes of the functions whose queues this worker reads; yield them by name.
 
     Functions with `isolation = "run"` have processes of their own.
 
-    askable: the upstreams that they may ask. pending_inputs: waits for what they ask people for.
-    steering: the messages of users. pools: those of the processes are
-    added.
+    askable: the upstreams that they may ask. feeds: what users send to them. pools: those of the
+    processes are added.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
     upstreams = {
@@ -81,7 +78,7 @@ async def open_functions(
                 )
                 pools.append(await opened.enter_async_context(pool))
                 _check_options(group, pool.options)
-                functions |= _build_functions(settings, group, pool, pending_inputs, steering)
+                functions |= _build_functions(settings, group, pool, feeds)
         yield functions
 
 
@@ -121,18 +118,17 @@ def _build_functions(
     settings: Settings,
     upstreams: Mapping[str, UpstreamSettings],
     pool: FunctionPool,
-    pending_inputs: PendingInputs,
-    steering: SteeringFeed,
+    feeds: UserFeeds,
 ) -> dict[str, ApplicationFunction]:
     return {
         name: ApplicationFunction(
             name,
             pool,
-            pending_inputs,
+            feeds.inputs,
             retries=each.retries if "retries" in each.model_fields_set else None,
             timeout_seconds=each.total_seconds,
             shows_errors=settings.producers.show_errors,
-            steering=steering,
+            steering=feeds.steering,
         )
         for name, each in upstreams.items()
     }

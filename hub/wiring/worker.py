@@ -10,11 +10,10 @@ import structlog
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
 from hub.engine.live_metrics import LiveMetrics
-from hub.engine.pending_inputs import PendingInputs
 from hub.engine.relay import Relay, RelayLimits
-from hub.engine.steering_feed import SteeringFeed
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.engine.usage import UsageRecorder
+from hub.engine.user_feeds import UserFeeds
 from hub.engine.worker import Worker
 from hub.engine.worker_metrics import WorkerMetrics
 from hub.http.applications import build_worker
@@ -68,17 +67,16 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             for name, upstream in endpoints.items()
             if settings.upstreams[name].queue in queues
         }
-        interval_seconds = settings.worker.lease_seconds / 3
-        steering = SteeringFeed(backend.generations, clock, interval_seconds=interval_seconds)
-        askable = AskableUpstreams(endpoints, build_upstream_models(settings))
-        pending_inputs = PendingInputs(
+        feeds = UserFeeds.build(
             backend.events,
             backend.generations,
-            check_seconds=settings.worker.lease_seconds / 3,
+            clock,
+            interval_seconds=settings.worker.lease_seconds / 3,
         )
+        askable = AskableUpstreams(endpoints, build_upstream_models(settings))
         pools: list[FunctionPool] = []
         functions = await opened.enter_async_context(
-            open_functions(settings, backend, askable, pending_inputs, steering, pools)
+            open_functions(settings, backend, askable, feeds, pools)
         )
         guards = await opened.enter_async_context(
             open_guards(
@@ -103,10 +101,6 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         async def on_relayed(result: GenerationResult) -> None:
             await on_result(result)
             await jobs.add_next(result.generation)
-
-        def on_notice(generation: str) -> None:
-            steering.on_notice(generation)
-            pending_inputs.notify(generation)
 
         worker = Worker(
             backend.queue,
@@ -135,7 +129,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             concurrency=settings.worker.concurrency,
             lease_seconds=settings.worker.lease_seconds,
             on_result=on_relayed,
-            on_notice=on_notice,
+            on_notice=feeds.on_notice,
         )
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:
@@ -159,7 +153,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("queue", backend.queue.run)
             tasks.start("leases", worker.run_leases)
             tasks.start("notices", worker.run_notices)
-            tasks.start("steering", steering.run)
+            tasks.start("steering", feeds.steering.run)
             tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.run_fetch)

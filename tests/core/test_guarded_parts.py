@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core import verdicts
-from hub.core.durable import Restart, ResumePoint, Save, Store, StreamOutput
+from hub.core.durable import AskInput, Restart, ResumePoint, Save, Store, StreamOutput
 from hub.core.folded_parts import FoldedParts
 from hub.core.guarded_parts import MAX_WAITING_CHARS, GuardedParts
 from hub.core.part_events import to_event
@@ -127,7 +127,7 @@ class Schedule:
 
 
 def apply(folded: FoldedParts, part: StreamOutput) -> None:
-    if not isinstance(part, Usage | Finished | Save | Store | Restart | ResumePoint):
+    if not isinstance(part, Usage | Finished | Save | Store | Restart | AskInput | ResumePoint):
         folded.apply(*to_event(part))
 
 
