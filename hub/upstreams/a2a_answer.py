@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
@@ -51,8 +50,9 @@ _log = structlog.get_logger(__name__)
 class AgentCalls(Protocol):
     """Calls one agent for one answer.
 
-    in_chat: whether a later question can go to the same task. poll_seconds: the interval at which a
-    task is read. idle_seconds: how long a task may have no news.
+    in_chat: whether a later message can go to the same task. poll_seconds: the interval at which a
+    task is read. idle_seconds: how long a task may have no news. total_seconds: how long it may
+    take.
     """
 
     in_chat: bool
@@ -60,6 +60,7 @@ class AgentCalls(Protocol):
     progress: TaskProgress
     poll_seconds: float
     idle_seconds: float
+    total_seconds: float
 
     def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
         """Call the agent, and yield what is new. Raise UpstreamError."""
@@ -101,6 +102,7 @@ class TaskAnswer:
         self._has_subscribed = False
         self._failures = 0
         self._news_at = asyncio.get_running_loop().time()
+        self._deadline = self._news_at + calls.total_seconds
 
     async def read(
         self, *, keeps_parts: bool = True
@@ -155,7 +157,7 @@ class TaskAnswer:
             needs_check, self._has_subscribed = self._has_subscribed, False
             return "get" if needs_check else None
         if operation in ("send", "get"):
-            self._check_news()
+            self._check_time()
             await asyncio.sleep(self._calls.poll_seconds)
         return "get"
 
@@ -178,18 +180,21 @@ class TaskAnswer:
         self._failures = 1 if progress.news > news else self._failures + 1
         if self._failures > _MAX_FAILURES:
             raise error
-        self._check_news()
+        self._check_time()
         _log.info("upstream.task_resumed", task=progress.task, code=error.code)
         if self._failures > 1:
             delay = _MIN_DELAY_SECONDS * 2.0 ** (self._failures - 2)
             await asyncio.sleep(min(_MAX_DELAY_SECONDS, delay))
         return self._follow()
 
-    def _check_news(self) -> None:
-        """Raise UpstreamError for a task that has had no news for too long."""
-        limit = self._calls.idle_seconds
-        if limit != math.inf and asyncio.get_running_loop().time() - self._news_at > limit:
+    def _check_time(self) -> None:
+        """Raise UpstreamError for a task without news, or one that takes too long."""
+        now = asyncio.get_running_loop().time()
+        if now - self._news_at > self._calls.idle_seconds:
             message = "the agent's task had no news for too long"
+            raise UpstreamError("upstream_timeout", message, retryable=True)
+        if now > self._deadline:
+            message = "the agent's task took too long"
             raise UpstreamError("upstream_timeout", message, retryable=True)
 
 

@@ -61,6 +61,7 @@ class TaskCalls:
         self.progress = progress
         self.poll_seconds = poll_seconds
         self.idle_seconds = endpoint.idle_seconds
+        self.total_seconds = endpoint.total_seconds
         self.in_chat = task_request.in_chat
 
     async def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:

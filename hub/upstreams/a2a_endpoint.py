@@ -35,8 +35,9 @@ _MAX_CARD_BYTES: Final = 1024 * 1024
 class AgentEndpoint:
     """Sends requests to one agent.
 
-    body: fields of the parameters of each message. secrets: what no error may show. idle_seconds:
-    how long a task may have no news; infinite without a limit.
+    body: fields of the parameters of each message. secrets: what no error may show. idle_seconds,
+    total_seconds: how long a task may have no news, and how long it may take; infinite without a
+    limit.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class AgentEndpoint:
         self.body = body
         self.secrets = secret_values(options.headers, options.base_url)
         self.idle_seconds = options.timeouts.idle_seconds or math.inf
+        self.total_seconds = options.timeouts.total_seconds or math.inf
 
     def send(
         self,

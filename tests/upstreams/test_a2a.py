@@ -22,6 +22,7 @@ from hub.core.parts import Finished, Part
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.a2a import A2aUpstream
+from hub.upstreams.http_client import UpstreamTimeouts
 from hub.upstreams.http_endpoint import EndpointOptions
 from hub.upstreams.request_rules import RequestRules
 from tests.defaults import upstream_timeouts
@@ -169,7 +170,9 @@ class Agent:
 
 
 @asynccontextmanager
-async def serving(agent: Agent, path: str = "", **options: Any) -> AsyncIterator[A2aUpstream]:
+async def serving(
+    agent: Agent, path: str = "", *, timeouts: UpstreamTimeouts | None = None
+) -> AsyncIterator[A2aUpstream]:
     """Serve the agent, and yield the upstream for it."""
     app = web.Application()
     app.router.add_get("/.well-known/agent-card.json", agent.card)
@@ -191,14 +194,13 @@ async def serving(agent: Agent, path: str = "", **options: Any) -> AsyncIterator
                 base_url=f"http://127.0.0.1:{port}{path}",
                 headers={"Authorization": "Bearer secret-key"},
                 rules=RequestRules(),
-                timeouts=upstream_timeouts(),
+                timeouts=timeouts or upstream_timeouts(),
                 proxy=None,
                 verify_tls=True,
             ),
             body={},
             max_event_bytes=2**20,
             poll_seconds=0.0,
-            **options,
         )
 
 
@@ -334,6 +336,28 @@ async def test_ends_that_are_failures(kind: str, end: str, retryable: bool) -> N
     error = caught.value
     assert (error.code, error.reported_code, error.retryable) == ("upstream_error", end, retryable)
     assert error.rejects_request
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"), [("idle_seconds", "no news"), ("total_seconds", "took too long")]
+)
+async def test_a_task_that_does_not_end(limit: str, message: str) -> None:
+    """It fails when it has no news for too long, and when it takes too long."""
+
+    class EndlessAgent(Agent):
+        async def answer(
+            self, request: web.Request, operation: str, params: dict[str, Any]
+        ) -> web.StreamResponse:
+            if operation == "get":
+                self.happened = 0 if limit == "idle_seconds" else self.happened % 2
+            return await super().answer(request, operation, params)
+
+    agent = EndlessAgent(can_stream=False)
+    timeouts = upstream_timeouts(**{limit: 0.05})
+    async with serving(agent, timeouts=timeouts) as upstream:
+        with pytest.raises(UpstreamError, match=message) as caught:
+            await read(upstream)
+    assert (caught.value.code, caught.value.retryable) == ("upstream_timeout", True)
 
 
 async def test_a_connection_that_breaks_before_the_task_is_known() -> None:
