@@ -65,7 +65,9 @@ The hub asks each server as an
 [upstream](../guides/upstreams.md#an-agent-with-ag-ui-or-a-server-of-the-ai-sdk).
 Answers with reasoning, tools that the server runs, tools of the client, pictures, failures and
 several turns arrive as the server sends them; a second reader joins a running answer, and a stop
-closes the connection to the server.
+closes the connection to the server. An agent with
+[A2A](../guides/upstreams.md#an-agent-with-a2a) keeps one task over broken connections and killed
+workers, each text arrives once, and a stop cancels the task.
 
 | server | version | `kind` |
 |---|---|---|

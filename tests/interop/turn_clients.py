@@ -63,7 +63,8 @@ def _locked_versions(program: str) -> dict[str, str]:
     return {package["name"]: package["version"] for package in lock["package"]}
 
 
-def _locked_version(program: str, package: str) -> str:
+def locked_version(program: str, package: str) -> str:
+    """Return the version of a package of a Python program that has its own."""
     return _locked_versions(program)[package]
 
 
@@ -141,7 +142,7 @@ TURN_CLIENTS: Final = (
     TurnClient(
         name="`openai-agents` (PyPI)",
         slug="agents",
-        version=partial(_locked_version, "turns_agents", "openai-agents"),
+        version=partial(locked_version, "turns_agents", "openai-agents"),
         program="agents",
         kinds=(
             TurnKind(
@@ -159,7 +160,7 @@ TURN_CLIENTS: Final = (
     TurnClient(
         name="`langchain-openai` (PyPI)",
         slug="langchain",
-        version=partial(_locked_version, "turns_agents", "langchain-openai"),
+        version=partial(locked_version, "turns_agents", "langchain-openai"),
         program="agents",
         kinds=(
             TurnKind(name="chat", api=_CHAT, forgets=_BOTH),
@@ -188,7 +189,7 @@ TURN_CLIENTS: Final = (
     TurnClient(
         name="`llama-index-llms-openai` (PyPI)",
         slug="llama-index",
-        version=partial(_locked_version, "turns_llama_index", "llama-index-llms-openai"),
+        version=partial(locked_version, "turns_llama_index", "llama-index-llms-openai"),
         program="llama_index",
         kinds=(
             TurnKind(
