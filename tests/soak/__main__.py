@@ -1,6 +1,7 @@
 """Run publishers, clients and faults for some minutes, then print the totals.
 
-`scripts/soak chaos` does so with answers instead of events (chaos.py).
+`scripts/soak chaos` does so with answers instead of events (chaos.py), and `scripts/soak takeovers`
+kills workers whose LLM can continue (takeovers.py).
 
 Exit with 1 if an event was lost, duplicated or out of order, or if a reset had no cause.
 """
@@ -22,7 +23,7 @@ import aiohttp
 from tests.conftest import short_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
-from tests.soak import chaos
+from tests.soak import chaos, takeovers
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
@@ -42,6 +43,8 @@ def main() -> int:
     """Parse the command line and run the soak test; return the exit code."""
     if sys.argv[1:2] == ["chaos"]:
         return chaos.main(sys.argv[2:])
+    if sys.argv[1:2] == ["takeovers"]:
+        return takeovers.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=200)
