@@ -24,7 +24,7 @@ from hub.producer.output import InvalidPart, OutputBuffer, PartTooLarge
 from hub.producer.protocol import End
 from hub.producer.run import Run, RunContext, SyncRun
 
-MAX_PARTS_AHEAD: Final = 32  # that a thread yields before it waits for the event loop
+MAX_PARTS_AHEAD: Final = 1024  # that a thread yields before it waits for the event loop
 _MAX_TRACEBACK_CHARS: Final = 20_000
 
 
@@ -164,10 +164,10 @@ class FunctionCall:
                 raise
 
     def _put_from_thread(self, value: object) -> None:
-        """Pass a value to the event loop, and wait for it only now and then.
+        """Pass a value to the event loop, and wait for it only when the buffer is full.
 
-        A thread that waited for the loop at each part would cost twice as much CPU. It waits when
-        the buffer is full, and often enough to see that in time.
+        A thread that waited for the loop at each part would cost twice as much CPU. It also waits
+        now and then, because the buffer counts bytes, and parts may have none.
         """
         if self.is_cancelled:
             raise Stopped
@@ -175,9 +175,8 @@ class FunctionCall:
         if self._output.is_full or self._parts_ahead >= MAX_PARTS_AHEAD:
             self._parts_ahead = 0
             self._wait(self._output.put(value))
-            return
-        for part, size in self._output.read(value):
-            self._output.add_from_thread(part, size)
+        else:
+            self._output.add_from_thread(value)
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop, and return its result to the thread."""

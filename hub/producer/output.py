@@ -64,7 +64,8 @@ class OutputBuffer:
         self._calls = ToolCallAssembler(has_whole_names=True)
         self._call_ids = CallIds()
         self._loop = asyncio.get_running_loop()
-        self._thread_parts: deque[tuple[Part, int]] = deque()  # of a thread, not added yet
+        # Of a thread, not added yet: texts, and other parts with their sizes.
+        self._thread_parts: deque[str | tuple[Part, int]] = deque()
         self._thread_bytes = 0  # of all parts of a thread; only the thread changes it
         self._taken_bytes = 0  # of those that were added; only the event loop changes it
         self._is_woken = False  # whether the event loop is about to add them
@@ -154,23 +155,44 @@ class OutputBuffer:
         self._waiting.append(taken)
         await taken
 
-    def add_from_thread(self, part: Part, size: int) -> None:
-        """Add a part of `read` from another thread.
+    def add_from_thread(self, value: object) -> None:
+        """Add what a function yields in another thread. Raise InvalidPart, PartTooLarge.
 
-        It wakes the event loop only if the worker waits for parts; otherwise the next call adds it.
+        It wakes the event loop only if the worker waits for parts; otherwise the next call adds
+        them, all texts at once.
         """
-        self._thread_bytes += size
-        self._thread_parts.append((part, size))
+        if type(value) is str and len(value) <= _CHUNK_CHARS and value.isascii():  # nearly always
+            self._thread_bytes += len(value)
+            self._thread_parts.append(value)
+        else:
+            for part, size in self.read(value):
+                self._thread_bytes += size
+                self._thread_parts.append((part, size))
         if self._is_wanted and not self._is_woken:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._take_thread_parts)
 
     def _take_thread_parts(self) -> None:
         self._is_woken = False
+        texts: list[str] = []
         while self._thread_parts:
-            part, size = self._thread_parts.popleft()
-            self._taken_bytes += size
-            self.add(part, size)
+            each = self._thread_parts.popleft()
+            if isinstance(each, str):
+                texts.append(each)
+            else:
+                self._add_texts(texts)
+                self._add_taken(*each)
+        self._add_texts(texts)
+
+    def _add_texts(self, texts: list[str]) -> None:
+        if texts:
+            text = "".join(texts)
+            texts.clear()
+            self._add_taken(Text(text), len(text))
+
+    def _add_taken(self, part: Part, size: int) -> None:
+        self._taken_bytes += size
+        self.add(part, size)
 
     def add(self, part: PartOrCommand, size: int) -> None:
         """Add a part of `read`; drop it after `stop`."""

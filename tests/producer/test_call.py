@@ -240,6 +240,37 @@ def test_parts_arrive_as_they_were_yielded(parts: list[Part]) -> None:
     assert _fold(asyncio.run(run()).parts) == _fold(public)
 
 
+@given(st.lists(st.text() | PARTS.filter(lambda part: not _has_call_id(part)), max_size=50))
+def test_parts_of_a_thread_are_those_of_the_event_loop(values: list[str | Part]) -> None:
+    """A synchronous function gives the same answer as an asynchronous one, in the same order,
+    however its parts are handed over.
+    """
+
+    async def answer(run: Run) -> AsyncIterator[str | Part]:
+        for value in values:
+            yield value
+
+    def sync(run: SyncRun) -> Iterator[str | Part]:
+        yield from values
+
+    async def run(function: Callable[..., Any], *, pulls: bool) -> CallTest:
+        case = CallTest(function, pulls=pulls)
+        running = asyncio.create_task(case.run())
+        while not running.done():
+            case.output.pull()
+            await settled()
+        case.output.pull()
+        return case
+
+    expected = _fold(asyncio.run(run(answer, pulls=True)).parts)
+    for pulls in (True, False):
+        assert _fold(asyncio.run(run(sync, pulls=pulls)).parts) == expected
+
+
+def _has_call_id(part: Part) -> bool:
+    return isinstance(part, ToolCall | ToolCallDelta)  # test_repeated_ids_of_tool_calls has them
+
+
 def _fold(parts: Sequence[PartOrCommand]) -> list[dict[str, Any]]:
     folded = FoldedParts()
     for part in parts:
@@ -395,16 +426,27 @@ async def test_tasks_that_wait_for_the_worker_at_once() -> None:
     assert {type(end) for end in ends} == {Stopped}
 
 
-async def test_flood_of_empty_texts_lets_others_run() -> None:
+@pytest.mark.parametrize("form", ["async", "sync"])
+async def test_flood_of_empty_texts_lets_others_run(form: str) -> None:
     """A function that yields empty texts without end neither fills memory nor stops the loop."""
+    yielded = 0
 
     async def answer(run: Run) -> AsyncIterator[str]:
         while True:
             yield ""
 
-    case = CallTest(answer, pulls=False)
+    def sync(run: SyncRun) -> Iterator[str]:
+        nonlocal yielded
+        while True:
+            yielded += 1
+            yield ""
+
+    case = CallTest(answer if form == "async" else sync, pulls=False)
     running = asyncio.create_task(case.run())
     await settled()
+    if form == "sync":
+        await until(lambda: yielded > 2 * MAX_PARTS_AHEAD)
+        assert len(case.output._thread_parts) <= MAX_PARTS_AHEAD
     case.call.cancel()
     assert await running == End()
 
