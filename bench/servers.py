@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,16 @@ def run_broker() -> Iterator[str]:
             yield embedded_url(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_broker_pid(url: str) -> int:
+    """Return the process id of a broker of `run_broker`."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(url.removeprefix("unix://"))
+        connection.sendall(b"INFO server\r\n")
+        found = re.search(rb"process_id:(\d+)", connection.recv(1 << 16))
+    assert found is not None
+    return int(found[1])
 
 
 @contextmanager
