@@ -64,9 +64,9 @@ def read_broker_pid(url: str) -> int:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(url.removeprefix("unix://"))
         connection.sendall(b"INFO server\r\n")
-        found = re.search(rb"process_id:(\d+)", connection.recv(1 << 16))
-    assert found is not None
-    return int(found[1])
+        process_id = re.search(rb"process_id:(\d+)", connection.recv(1 << 16))
+    assert process_id is not None
+    return int(process_id[1])
 
 
 @contextmanager
