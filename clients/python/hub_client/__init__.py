@@ -60,9 +60,11 @@ if TYPE_CHECKING:
         Started,
         Stopped,
     )
+    from hub_client.job_requests import (
+        JobRequest,
+    )
     from hub_client.jobs import (
         Job,
-        JobRequest,
         Worker,
     )
     from hub_client.producer import (
@@ -79,6 +81,9 @@ if TYPE_CHECKING:
     )
     from hub_client.sync_client import (
         SyncHubClient,
+    )
+    from hub_client.sync_jobs import (
+        SyncJob,
     )
     from hub_client.sync_producer import (
         SyncProducedAnswer,
@@ -130,7 +135,8 @@ _NAMES_BY_MODULE = {
         "Started",
         "Stopped",
     ),
-    "jobs": ("Job", "JobRequest", "Worker"),
+    "job_requests": ("JobRequest",),
+    "jobs": ("Job", "Worker"),
     "producer": ("ProducedAnswer",),
     "publishing": (
         "Publication",
@@ -140,6 +146,7 @@ _NAMES_BY_MODULE = {
     ),
     "retry_policy": ("RetryPolicy",),
     "sync_client": ("SyncHubClient",),
+    "sync_jobs": ("SyncJob",),
     "sync_producer": ("SyncProducedAnswer",),
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
@@ -196,6 +203,7 @@ __all__ = [
     "StreamEvent",
     "StreamReset",
     "SyncHubClient",
+    "SyncJob",
     "SyncProducedAnswer",
     "To",
     "TooManyRequests",

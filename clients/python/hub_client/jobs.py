@@ -14,9 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self, cast
-
-import msgspec
+from typing import Any, Self, cast
 
 from hub_client.errors import (
     GenerationStopped,
@@ -27,31 +25,14 @@ from hub_client.errors import (
     TooManyRequests,
 )
 from hub_client.http import HttpClient
+from hub_client.job_requests import JobFacts, JobRequest, claim_request, release_request
 from hub_client.producer import ProducedAnswer
-from hub_client.producing import Attempt, Part, ProduceOptions
-from hub_client.request import Request, build_path, response_reader, without_none
+from hub_client.producing import Part, ProduceOptions
 
-_WAIT_SECONDS: Final = 20.0
 _log = logging.getLogger(__name__)
 
 
-class JobRequest(Attempt, frozen=True, kw_only=True):
-    """What a user asked, and the lease of the attempt at its answer."""
-
-    user: str
-    chat: str | None
-    prompt: str
-    messages: list[dict[str, Any]]
-    model: str
-    params: dict[str, Any]
-    metadata: dict[str, Any]
-
-
-class _Claimed(msgspec.Struct, frozen=True):
-    jobs: list[JobRequest]
-
-
-class Job(ProducedAnswer):
+class Job(JobFacts, ProducedAnswer):
     """A user's question, and its answer: `async with job: await job.write("…")`.
 
     request: the user, the messages and the rest. The lease is renewed from the claim on. A job
@@ -62,21 +43,6 @@ class Job(ProducedAnswer):
         super().__init__(http, ProduceOptions(id=request.generation))
         self.request = request
         self._begin(request)
-
-    @property
-    def user(self) -> str:
-        """The user who asked."""
-        return self.request.user
-
-    @property
-    def prompt(self) -> str:
-        """The text of the user's last message."""
-        return self.request.prompt
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation."""
-        return self.request.messages
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +66,7 @@ class Job(ProducedAnswer):
         if not delivery.is_over:
             delivery.close()
             with suppress(HubClientError):  # then its lease ends by itself
-                await self._http.send(_release_request(delivery.attempt))
+                await self._http.send(release_request(delivery.attempt))
 
 
 async def claim_jobs(
@@ -113,7 +79,7 @@ async def claim_jobs(
     claim_id, failures = uuid.uuid4().hex, 0
     while True:
         try:
-            claimed = await http.send(_claim_request(queue, claim_id, lease_seconds))
+            claimed = await http.send(claim_request(queue, claim_id, lease_seconds))
         except (HubUnreachable, HubUnavailable, TooManyRequests):
             failures += 1
             await http.sleep(http.retry_policy.delay_seconds(failures))
@@ -170,27 +136,3 @@ class Worker:
         returned: Part | None = await result
         if returned is not None:
             await job.write(returned)
-
-
-def _claim_request(queue: str, claim_id: str, lease_seconds: float | None) -> Request[_Claimed]:
-    body = {
-        "queue": queue,
-        "claim_id": claim_id,
-        "wait_seconds": _WAIT_SECONDS,
-        "lease_seconds": lease_seconds,
-    }
-    return Request(
-        method="POST",
-        path=build_path("jobs", "claim"),
-        body=msgspec.json.encode(without_none(body)),
-        read=response_reader(_Claimed),
-    )
-
-
-def _release_request(attempt: Attempt) -> Request[None]:
-    return Request(
-        method="DELETE",
-        path=build_path("generations", attempt.generation, "lease"),
-        read=lambda _: None,
-        more_headers={"Hub-Lease": attempt.lease},
-    )

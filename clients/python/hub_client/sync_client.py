@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -30,6 +30,7 @@ from hub_client.publishing import (
 from hub_client.request import Request
 from hub_client.retry_policy import RetryPolicy
 from hub_client.sync_http import SyncHttpClient, run_blocking
+from hub_client.sync_jobs import SyncJob, claim_jobs
 from hub_client.sync_producer import SyncProducedAnswer
 
 T = TypeVar("T")
@@ -90,6 +91,10 @@ class SyncHubClient:
             lease_seconds=lease_seconds,
         )
         return SyncProducedAnswer(self._http, options)
+
+    def jobs(self, queue: str, *, lease_seconds: float | None = None) -> Iterator[SyncJob]:
+        """See HubClient.jobs: `for job in backend.jobs(…)`, and in it `with job: job.write(…)`."""
+        return claim_jobs(self._http, queue, lease_seconds)
 
     def publish(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -23,6 +24,8 @@ from hub_client.retry_policy import RetryPolicy, send_with_retries
 
 T = TypeVar("T")
 _MAX_IDLE: Final = 8
+_READ_BYTES: Final = 64 * 1024
+_MAX_SILENCE_SECONDS: Final = 30.0  # the hub sends heartbeats at least as often
 _MAX_IDLE_SECONDS: Final = 10.0  # servers and proxies keep an idle connection for longer
 
 
@@ -45,6 +48,39 @@ class _IdleConnection(NamedTuple):
     connection: http.client.HTTPConnection
     process_id: int
     since: float  # time.monotonic()
+
+
+class SyncStream:
+    """The response of an event stream, which one thread reads."""
+
+    def __init__(
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        sock: socket.socket,
+    ) -> None:
+        self._connection = connection
+        self._response = response
+        self._sock = sock
+
+    def read(self) -> bytes:
+        """Wait for bytes and return them; none at the end, after `interrupt`, and when the
+        connection is lost or silent.
+        """
+        try:
+            return self._response.read1(_READ_BYTES)
+        except (OSError, ValueError, http.client.HTTPException):
+            return b""
+
+    def interrupt(self) -> None:
+        """End the read of another thread."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+        self._connection.close()
 
 
 class SyncHttpClient:
@@ -87,6 +123,32 @@ class SyncHttpClient:
             return self._send_once(request)
 
         return await send_with_retries(attempt, self.retry_policy, self.sleep)
+
+    async def open_stream(self, request: Request[Any]) -> SyncStream:
+        """Open an event stream, without retries, and return it when its headers have arrived.
+
+        Raise HubClientError.
+        """
+        connection = self._open_connection()
+        sock = connection.sock
+        headers = self._headers | request.headers() | {"Accept": "text/event-stream"}
+        try:
+            connection.request(
+                request.method, self._path_prefix + request.path, request.body, headers
+            )
+            response = connection.getresponse()
+            if response.status >= 300:
+                retry_after = response.headers.get("Retry-After")
+                body = response.read()
+                raise error_from_response(response.status, response.reason, retry_after, body)
+            sock.settimeout(_MAX_SILENCE_SECONDS)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._unreachable(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return SyncStream(connection, response, sock)
 
     async def sleep(self, seconds: float) -> None:
         """Block the thread."""

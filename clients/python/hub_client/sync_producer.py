@@ -1,6 +1,7 @@
 """Answers that a process without an event loop writes: Celery tasks, Django views, scripts.
 
-A thread posts what was written, by the same rules as producer.py.
+A thread posts what was written, by the same rules as producer.py. Another one follows the control
+stream (sync_control.py), so that a stop ends each wait at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hub_client.producing import (
     COALESCE_SECONDS,
     FAILED,
     MAX_OUTBOX_BYTES,
+    Attempt,
     AttemptFacts,
     Delivery,
     EndFields,
@@ -24,6 +26,7 @@ from hub_client.producing import (
     post_request,
     start_request,
 )
+from hub_client.sync_control import SyncControlStream
 from hub_client.sync_http import SyncHttpClient, run_blocking
 
 
@@ -38,11 +41,18 @@ class SyncProducedAnswer(AttemptFacts):
         self._sender: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        attempt = run_blocking(self._http.send(start_request(self._options)))
-        self._delivery = Delivery(attempt)
-        self._sender = threading.Thread(target=self._send_parts, name="hub producer", daemon=True)
-        self._sender.start()
+        self._begin(run_blocking(self._http.send(start_request(self._options))))
         return self
+
+    def _begin(self, attempt: Attempt) -> None:
+        delivery = self._delivery = Delivery(attempt)
+        http = self._http.with_policy(delivery.post_policy(self._http.retry_policy))
+        control = SyncControlStream(self._http, delivery, self._changed)
+        self._sender = threading.Thread(
+            target=self._send_parts, args=(http, control), name="hub producer", daemon=True
+        )
+        self._sender.start()
+        control.start()
 
     def write(self, part: Part, *, checkpoint: Any = None) -> None:
         """See ProducedAnswer.write."""
@@ -60,6 +70,13 @@ class SyncProducedAnswer(AttemptFacts):
         delivery = self._current
         with self._changed:
             self._changed.wait_for(lambda: delivery.is_over or not len(delivery.outbox))
+            delivery.check()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, in place of `time.sleep`, and raise as `write` as soon as there is a reason."""
+        delivery = self._current
+        with self._changed:
+            self._changed.wait_for(lambda: delivery.is_over, seconds)
             delivery.check()
 
     def done(
@@ -98,14 +115,22 @@ class SyncProducedAnswer(AttemptFacts):
         if error is None and failure is not None:
             raise failure
 
-    def _send_parts(self) -> None:
+    def _send_parts(self, http: SyncHttpClient, control: SyncControlStream) -> None:
+        try:
+            self._send_until_over(http)
+        finally:
+            control.close()
+            http.close()
+
+    def _send_until_over(self, http: SyncHttpClient) -> None:
         delivery = self._current
-        http = self._http.with_policy(delivery.post_policy(self._http.retry_policy))
         answered_at, failures = time.monotonic(), 0
-        while not delivery.is_over:
+        while True:
             if not failures:
                 self._wait_for_work(answered_at)
             with self._changed:
+                if delivery.is_over:
+                    return
                 batch = delivery.outbox.next_batch()
                 body = post_request(delivery.attempt, batch)
             try:
@@ -115,19 +140,21 @@ class SyncProducedAnswer(AttemptFacts):
                 with self._changed:
                     again = delivery.on_error(error, time.monotonic() - answered_at)
                     self._changed.notify_all()
-                if again:
-                    time.sleep(http.retry_policy.delay_seconds(failures))
+                    if again:
+                        delay_seconds = http.retry_policy.delay_seconds(failures)
+                        self._changed.wait_for(lambda: delivery.is_over, delay_seconds)
             else:
                 failures, answered_at = 0, time.monotonic()
                 with self._changed:
                     delivery.on_posted(batch, posted)
                     self._changed.notify_all()
-        http.close()
 
     def _wait_for_work(self, answered_at: float) -> None:
         delivery = self._current
         with self._changed:
-            has_work = self._changed.wait_for(lambda: len(delivery.outbox), delivery.renew_seconds)
+            has_work = self._changed.wait_for(
+                lambda: delivery.is_over or len(delivery.outbox), delivery.renew_seconds
+            )
         delay = answered_at + COALESCE_SECONDS - time.monotonic()
-        if has_work and delay > 0:
+        if has_work and delay > 0 and not delivery.is_over:
             time.sleep(delay)
