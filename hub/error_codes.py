@@ -891,6 +891,15 @@ UPSTREAM_UNSUPPORTED: Final = ErrorCode(
     "Leave out what `message` names, or select another upstream. [Connect an "
     "LLM](../guides/upstreams.md) lists what each format supports.",
 )
+UPSTREAM_INTERRUPTED: Final = ErrorCode(
+    "upstream_interrupted",
+    502,
+    "The agent asks for a decision",
+    "The agent ended its run with an interrupt (AG-UI) or a tool approval (AI SDK), and the answer "
+    "cannot wait for a person. `message` has the agent's words.",
+    "Let the agent go on without an approval, or ask it in a way that can wait. [Connect an "
+    "LLM](../guides/upstreams.md) says which.",
+)
 UPSTREAM_CIRCUIT_OPEN: Final = ErrorCode(
     "upstream_circuit_open",
     503,
@@ -1003,6 +1012,7 @@ FAILURE_CODES: Final = {
         ANSWER_TOO_LARGE,
         UPSTREAM_UNKNOWN,
         UPSTREAM_UNSUPPORTED,
+        UPSTREAM_INTERRUPTED,
         UPSTREAM_CIRCUIT_OPEN,
         TOO_MANY_ATTEMPTS,
         QUEUE_TIMEOUT,

@@ -18,6 +18,7 @@ import msgspec
 from hub.core.finish_reasons import normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
+from hub.core.interrupts import UpstreamInterrupted
 from hub.core.parts import (
     Annotations,
     File,
@@ -33,6 +34,7 @@ from hub.core.parts import (
 )
 from hub.core.sse_decoder import ServerSentEvent
 from hub.core.usage import add_usage
+from hub.upstreams.ag_ui_interrupts import read_interrupts
 from hub.upstreams.ag_ui_messages import RunMessages
 from hub.upstreams.ag_ui_request import REASONING_FORMAT, build_run, message_ids
 from hub.upstreams.ag_ui_state import RunState
@@ -299,6 +301,8 @@ class _RunReader:
         result = data.result
         is_hubs = isinstance(result, dict) and result.keys() <= _HUB_RESULT
         reason = read_text(result.get("finishReason")) if is_hubs else ""
+        if outcome.get("type") == "interrupt":
+            raise UpstreamInterrupted(read_interrupts(outcome.get("interrupts")))
         if outcome.get("type") == "cancelled" or self._is_stopped:
             raise UpstreamStreamError(msgspec.json.encode({"message": "the run was cancelled"}))
         if is_hubs:

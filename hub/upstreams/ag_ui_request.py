@@ -2,8 +2,8 @@
 
 Source: docs.ag-ui.com, "RunAgentInput" and "Messages", and the package @ag-ui/core (1.0). The
 protocol has no fields for the model and its parameters: they are in `forwardedProps`, where a hub
-reads them as well. The parameters `state`, `context` and `forwardedProps` are the fields of the
-same names.
+reads them as well. The parameters `state`, `context`, `forwardedProps` and `resume` are the fields
+of the same names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hub.upstreams.chat_params import NO_PARAMETERS, filter_params, function_too
 PROTOCOL_VERSION: Final = "1.0"
 REASONING_FORMAT: Final = "ag-ui-v1"
 """The format of reasoning details that hold the encrypted values of an agent."""
-_OWN_FIELDS: Final = ("state", "context", "forwardedProps")
+_OWN_FIELDS: Final = ("state", "context", "forwardedProps", "resume")
 _MEDIA: Final = ("image", "audio", "video")
 
 

@@ -19,6 +19,7 @@ import msgspec
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
+from hub.core.interrupts import Interrupt, UpstreamInterrupted
 from hub.core.parts import Data, Part, Reasoning, Source, Status, Text, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.agent_calls import AgentCalls
@@ -67,6 +68,11 @@ class _Chunk(msgspec.Struct, gc=False, rename="camel"):
     transient: bool | None = None
     message_metadata: Any = None
     finish_reason: str | None = None
+    approval_id: str | None = None
+    approval_descriptor: Any = None
+    input_schema_input: Any = None
+    is_automatic: bool | None = None
+    signature: str | None = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -108,6 +114,7 @@ class _ChunkReader:
         self._reasoning = ReasoningMetadata()
         self._retracted = RetractedText()
         self._metadata: dict[str, Any] = {}
+        self._interrupts: dict[str, Interrupt] = {}  # by the agent's ids of the calls
         self.finish_reason: str | None = None
         self.done = False
 
@@ -198,8 +205,33 @@ class _ChunkReader:
                 yield from self._calls.add_result(id_, read_text(chunk.error_text), is_error=True)
             case "tool-output-denied":
                 yield from self._calls.add_result(id_, _REFUSED, is_error=True)
+            case "tool-approval-request" if not chunk.is_automatic:
+                self._interrupts[id_] = self._read_approval(id_, chunk)
+            case "tool-approval-response":
+                self._interrupts = {
+                    each: known
+                    for each, known in self._interrupts.items()
+                    if known.id != chunk.approval_id
+                }
             case _:
                 pass
+
+    def _read_approval(self, id_: str, chunk: _Chunk) -> Interrupt:
+        call = self._calls.find(id_)
+        words = f"Approve {call.name}({call.arguments})?" if call else "Approve a tool call?"
+        fields = {
+            "descriptor": chunk.approval_descriptor,
+            "requestReason": chunk.reason,
+            "inputSchemaInput": chunk.input_schema_input,
+            "signature": chunk.signature,
+        }
+        return Interrupt(
+            id=chunk.approval_id or id_,
+            prompt=read_text(chunk.reason) or words,
+            tool_call=call.id if call else id_,
+            is_approval=True,
+            fields={name: value for name, value in fields.items() if value is not None},
+        )
 
     def _begin_call(self, id_: str, kind: str, chunk: _Chunk) -> Iterator[Part]:
         extras = call_extras(chunk.provider_metadata)
@@ -252,6 +284,12 @@ class _ChunkReader:
 
     def _finish(self, reason: str) -> Iterator[Part]:
         """Yield what is certain at the end. reason: why it came, empty if nothing said so."""
+        if waiting := [
+            interrupt
+            for id_, interrupt in self._interrupts.items()
+            if (call := self._calls.find(id_)) is None or not call.has_result
+        ]:
+            raise UpstreamInterrupted(waiting)
         yield from self._calls.leave_to_client()
         if reason in ("", "tool_calls") and not self._calls.are_for_client:
             reason = "stop"  # the server has run all tools, and then ended

@@ -30,7 +30,9 @@ from hub.upstreams.chat_messages import (
 )
 from hub.upstreams.chat_params import NO_PARAMETERS, filter_params, function_tools
 
-_CALL_FIELDS: Final = frozenset({"id", "type", "function", "index", "provider_metadata"})
+_CALL_FIELDS: Final = frozenset(
+    {"id", "type", "function", "index", "run_by", "provider_metadata", "approval"}
+)
 
 
 def build_chat(
@@ -122,6 +124,11 @@ def _build_call(call: ToolCall, given: Any, result: ChatMessage | None) -> dict[
     metadata = call.provider_metadata if isinstance(call.provider_metadata, dict) else {}
     if extras or metadata:
         head["callProviderMetadata"] = {**metadata, **({HUB: extras} if extras else {})}
+    approval = given.get("approval")
+    if isinstance(approval, dict):  # `{id, approved, …}`: what a person has decided
+        head["approval"] = approval
+    if result is None and isinstance(approval, dict):
+        return {**head, "state": "approval-responded"}
     if result is None:
         return {**head, "state": "input-available"}
     text = require_text(result, "a tool's content")

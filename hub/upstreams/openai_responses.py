@@ -134,7 +134,7 @@ class ResponsesReader:
         else:
             output_index = self._positions.add(data.output_index, data.item)
         key = (output_index, data.summary_index or data.content_index or 0)
-        if (item_id := self._kept_id(data, output_index)) is not None:
+        if (item_id := self._kept_id(data.type or event.name, data, output_index)) is not None:
             yield _keep_event(event, item_id)
             return
         match (data.type or event.name).removeprefix("response."):
@@ -155,9 +155,10 @@ class ResponsesReader:
             case kind:
                 yield from self._read_text_event(kind, key, data)
 
-    def _kept_id(self, data: StreamEvent, output_index: int) -> str | None:
+    def _kept_id(self, kind: str, data: StreamEvent, output_index: int) -> str | None:
         """Return the id of the item that an event belongs to if the hub only passes it on."""
-        if data.item is not None and data.item.get("type") not in _READ_ITEMS:
+        is_item = "output_item." in kind  # the field means nothing in other events
+        if is_item and data.item is not None and data.item.get("type") not in _READ_ITEMS:
             self._kept_ids.add(item_id := str(data.item.get("id") or output_index))
             return item_id
         return data.item_id if data.item_id in self._kept_ids else None

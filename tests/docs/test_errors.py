@@ -18,8 +18,9 @@ import pytest
 from hub import error_codes
 from hub.api.problems import problem_from_error
 from hub.core.channel import check_user_id
+from hub.core.interrupts import UpstreamInterrupted
 from hub.error_codes import ERROR_CODES, FAILURE_CODES, INPUT_TIMEOUT, ErrorCode
-from hub.errors import BadRequest, ProducerLost
+from hub.errors import BadRequest, ProducerLost, RecordLost
 from hub.wiring.route_table import LISTENERS
 from tests.described import described_operations
 from tests.docs.snippets import DOCS, ROOT
@@ -160,7 +161,8 @@ def test_every_failure_is_listed() -> None:
         for argument in call.args[:1]
         if isinstance(argument, ast.Constant)
     }
-    assert used | {ProducerLost().code, INPUT_TIMEOUT.name} == set(FAILURE_CODES)
+    used |= {ProducerLost().code, RecordLost().code, UpstreamInterrupted([]).code}
+    assert used | {INPUT_TIMEOUT.name} == set(FAILURE_CODES)
 
 
 def test_example_of_an_error_is_what_the_hub_sends() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.generation import Message
+from hub.core.interrupts import Interrupt, UpstreamInterrupted
 from hub.core.parts import (
     Data,
     Finished,
@@ -22,6 +23,7 @@ from hub.core.parts import (
 )
 from hub.errors import UpstreamError
 from hub.upstreams.ag_ui import AgUi
+from hub.upstreams.ag_ui_interrupts import build_resume
 from tests.upstreams.agent_kit import REQUEST, call_entry, fold, read, usage_of
 
 AGENT = AgUi({})
@@ -276,6 +278,53 @@ def test_failures(end: dict[str, Any], message_: str, code: str | None) -> None:
     with pytest.raises(UpstreamError, match=message_) as caught:
         read(AGENT, *RUN[:-1], end)
     assert (caught.value.code, caught.value.reported_code) == ("upstream_error", code)
+
+
+APPROVAL_SCHEMA = {
+    "type": "object",
+    "properties": {"approved": {"type": "boolean"}, "reason": {"type": "string"}},
+    "required": ["approved"],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"id": "i1", "reason": "tool_call", "message": "Refund 40 €?", "toolCallId": "c",
+             "responseSchema": APPROVAL_SCHEMA},
+            Interrupt(id="i1", prompt="Refund 40 €?", tool_call="c", is_approval=True,
+                      schema=APPROVAL_SCHEMA),
+        ),
+        (
+            {"id": "i1", "reason": "date", "responseSchema": {"type": "string"}},
+            Interrupt(id="i1", prompt="date", schema={"type": "string"}),
+        ),
+        ({"id": "i1", "message": 5, "responseSchema": True},
+         Interrupt(id="i1", prompt="The agent asks for a decision.")),
+    ],
+)  # fmt: skip
+def test_interrupts(given: dict[str, Any], expected: Interrupt) -> None:
+    """An interrupt says what the agent needs; the parts before it remain."""
+    end = {**FINISHED, "outcome": {"type": "interrupt", "interrupts": [given]}}
+    with pytest.raises(UpstreamInterrupted, match="asks for a decision") as caught:
+        read(AGENT, *RUN[:-1], end)
+    assert caught.value.interrupts == [expected]
+    assert (caught.value.code, caught.value.retryable) == ("upstream_interrupted", False)
+    for odd in (None, [], "x", [5]):
+        with pytest.raises(UpstreamInterrupted):
+            read(AGENT, {**FINISHED, "outcome": {"type": "interrupt", "interrupts": odd}})
+
+
+def test_resume() -> None:
+    """The run that goes on has an answer for each interrupt."""
+    approval = Interrupt(id="i1", prompt="?", is_approval=True)
+    others = [Interrupt(id=id_, prompt="?") for id_ in ("i2", "i3")]
+    assert build_resume([approval, *others], {"i1": "approve", "i2": {"d": 1}}) == [
+        {"interruptId": "i1", "status": "resolved", "payload": {"approved": True}},
+        {"interruptId": "i2", "status": "resolved", "payload": {"d": 1}},
+        {"interruptId": "i3", "status": "cancelled"},
+    ]
 
 
 def test_what_the_vendor_needs_back() -> None:

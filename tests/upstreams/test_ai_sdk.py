@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.generation import Message
+from hub.core.interrupts import Interrupt, UpstreamInterrupted
 from hub.core.parts import (
     Data,
     File,
@@ -238,6 +239,39 @@ def test_steps_in_steps() -> None:
         StepEnd("step 2"),
         Finished("stop"),
     ]
+
+
+def test_approvals() -> None:
+    """A call that a person must approve ends the answer, unless that is decided already."""
+    ask = {"type": "tool-approval-request", "approvalId": "a1", "toolCallId": "c", "signature": "s"}
+    end = {**FINISH, "finishReason": "tool-calls"}
+    with pytest.raises(UpstreamInterrupted) as caught:
+        read(SERVER, *call("c", "refund", {"euros": 40}), ask, end)
+    assert caught.value.interrupts == [
+        Interrupt(
+            id="a1",
+            prompt='Approve refund({"euros":40})?',
+            tool_call="c",
+            is_approval=True,
+            fields={"signature": "s"},
+        )
+    ]
+    response = {"type": "tool-approval-response", "approvalId": "a1", "approved": True}
+    for decided in ([response], [output("c", "done")], [{**ask, "isAutomatic": True}]):
+        request = [] if "isAutomatic" in decided[0] else [ask]
+        parts = read(SERVER, *call("c", "refund", {}), *request, *decided, output("c", 1), FINISH)
+        assert parts[-1] == Finished("stop")
+
+
+def test_approval_that_was_given() -> None:
+    """The next request has the decision in the part of the call."""
+    function = {"name": "refund", "arguments": "{}"}
+    approval = {"id": "a1", "approved": True}
+    call_ = {"id": "c", "type": "function", "function": function, "approval": approval}
+    messages = [*REQUEST.messages, Message("assistant", tool_calls=[call_])]
+    request = msgspec.structs.replace(REQUEST, messages=messages)
+    part = SERVER.build_request(request).body["messages"][1]["parts"][1]
+    assert (part["state"], part["approval"]) == ("approval-responded", approval)
 
 
 def test_what_the_provider_needs_back() -> None:

@@ -21,7 +21,7 @@ from hub.core.parts import (
     Usage,
 )
 from hub.errors import UpstreamError
-from hub.settings.models import FUNCTION_KIND, QUEUE_KIND, UpstreamKind
+from hub.settings.models import A2A_KIND, FUNCTION_KIND, QUEUE_KIND, UpstreamKind
 from hub.upstreams.anthropic import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
@@ -446,8 +446,8 @@ def test_message_stop_without_a_reason() -> None:
 
 
 def test_settings_and_dialects_agree() -> None:
-    """Each kind that the settings allow has exactly one dialect, and a header for the key."""
-    assert sorted([*DIALECTS, Envelope.kind, FUNCTION_KIND, QUEUE_KIND]) == sorted(
+    """Each kind of one response has exactly one dialect, and a header for the key."""
+    assert sorted([*DIALECTS, Envelope.kind, A2A_KIND, FUNCTION_KIND, QUEUE_KIND]) == sorted(
         typing.get_args(UpstreamKind)
     )
     assert AnthropicMessages.auth_header.build("k") == {"x-api-key": "k"}

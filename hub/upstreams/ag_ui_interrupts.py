@@ -1,0 +1,61 @@
+"""The interrupts of AG-UI: what an agent asks, and the answers that let it go on.
+
+Source: docs.ag-ui.com, "Interrupts", and the package @ag-ui/core (`Interrupt`, `ResumeEntry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hub.core.interrupts import DECISIONS, Interrupt
+
+_NO_WORDS = "The agent asks for a decision."
+
+
+def read_interrupts(given: Any) -> list[Interrupt]:
+    """Return the interrupts of a run that is finished."""
+    interrupts = (
+        [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    )
+    return [_read_interrupt(each) for each in interrupts] or [Interrupt(id="", prompt=_NO_WORDS)]
+
+
+def _read_interrupt(given: Mapping[str, Any]) -> Interrupt:
+    schema = given.get("responseSchema")
+    tool_call, words = given.get("toolCallId"), given.get("message") or given.get("reason")
+    return Interrupt(
+        id=str(given.get("id") or ""),
+        prompt=words if isinstance(words, str) else _NO_WORDS,
+        tool_call=tool_call if isinstance(tool_call, str) else None,
+        is_approval=_is_approval(schema),
+        schema=schema if isinstance(schema, dict) else None,
+    )
+
+
+def _is_approval(schema: Any) -> bool:
+    """Whether the answer must say whether it approves, and need not say more."""
+    if not isinstance(schema, dict) or schema.get("required") != ["approved"]:
+        return False
+    properties = schema.get("properties")
+    approved = properties.get("approved") if isinstance(properties, dict) else None
+    return isinstance(approved, dict) and approved.get("type") == "boolean"
+
+
+def build_resume(
+    interrupts: Sequence[Interrupt], values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the field `resume` of the run that goes on.
+
+    values: by the id of the interrupt. One without a value was not answered in time.
+    """
+    return [_build_entry(each, values) for each in interrupts]
+
+
+def _build_entry(interrupt: Interrupt, values: Mapping[str, Any]) -> dict[str, Any]:
+    head = {"interruptId": interrupt.id}
+    if interrupt.id not in values:
+        return {**head, "status": "cancelled"}
+    value = values[interrupt.id]
+    payload = {"approved": value == DECISIONS[0]} if interrupt.is_approval else value
+    return {**head, "status": "resolved", "payload": payload}
