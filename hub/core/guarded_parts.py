@@ -30,6 +30,7 @@ import msgspec
 
 from hub.core import verdicts
 from hub.core.durable import Restart, ResumePoint, Store, StreamOutput, has_commands
+from hub.core.growing_text import GrowingText
 from hub.core.parts import (
     Annotations,
     Data,
@@ -97,7 +98,10 @@ class GuardedParts:
         self._queue: deque[_Chunk | StreamOutput] = deque()
         self._released: list[StreamOutput] = []
         self._received_at: float | None = None  # the oldest text in `_released`
-        self._before: dict[CheckedKind, str] = {"text": shown, "reasoning": ""}  # the queue
+        self._before = {kind: GrowingText() for kind in _KINDS}  # the queue
+        self._before["text"].append(shown)
+        self._unchanged = dict.fromkeys(_KINDS, 0)  # characters as of the last window
+        self._windows = dict.fromkeys(_KINDS, 0)  # how many there were
         self._seen = dict.fromkeys(_KINDS, 0)  # characters of the queue that a check has seen
         self._cleared = dict.fromkeys(_KINDS, 0)  # characters of the queue that may be released
         self._waiting_chars = 0
@@ -247,7 +251,8 @@ class GuardedParts:
 
     def _forget(self, kind: CheckedKind) -> None:
         """Forget the text before the queue, and that a check has seen any of the queue."""
-        self._before[kind] = ""
+        self._before[kind] = GrowingText()
+        self._unchanged[kind] = 0
         self._seen[kind] = self._cleared[kind] = 0
         if self._check is not None and self._check.kind == kind:
             self._check.is_stale = True
@@ -275,10 +280,10 @@ class GuardedParts:
         """Return whether the window is the last one. An answer with a text ends with its text."""
         if len(chunks) < self._count_chunks():
             return False
-        return kind == "text" or not self._before["text"]
+        return kind == "text" or not len(self._before["text"])
 
     def _needs_last_check(self) -> bool:
-        return not self._is_last_checked and bool(self._before["text"] or self._count_chunks())
+        return not self._is_last_checked and bool(len(self._before["text"]) or self._count_chunks())
 
     def _start_last_check(self) -> TextWindow | None:
         """Return a window without a text at the end of an answer whose text was all released."""
@@ -288,15 +293,21 @@ class GuardedParts:
         return self._build_window(self._check)
 
     def _build_window(self, check: _Check) -> TextWindow:
-        before = self._before[check.kind]
-        text = "".join(chunk.text for chunk in check.chunks)
-        return TextWindow(
-            kind=check.kind,
-            whole_text=before + text,
+        kind = check.kind
+        before, text = self._before[kind], "".join(chunk.text for chunk in check.chunks)
+        window = TextWindow(
+            kind=kind,
+            text=text,
+            before=before,
             start=len(before),
+            number=self._windows[kind],
+            unchanged=self._unchanged[kind],
             is_closed=check.is_closed,
             is_last=check.is_last,
         )
+        self._windows[kind] += 1
+        self._unchanged[kind] = len(before) + len(text)
+        return window
 
     def _end_check(self) -> _Check:
         check, self._check = self._check, None
@@ -321,9 +332,11 @@ class GuardedParts:
         if not check.chunks and text:
             check.chunks.append(_Chunk(check.kind, "", None))
             self._queue.appendleft(check.chunks[0])
-        same_start = count_same(old, text)
+        same_start = _count_same(old, text)
+        if text != old:
+            self._unchanged[check.kind] = len(self._before[check.kind]) + same_start
         limit = min(len(old), len(text)) - same_start
-        same_end = count_same(old[::-1][:limit], text[::-1][:limit])
+        same_end = _count_same(old[::-1][:limit], text[::-1][:limit])
         old_end = start = 0
         for n, chunk in enumerate(check.chunks, 1):
             old_end += len(chunk.text)
@@ -352,6 +365,8 @@ class GuardedParts:
             self._queue.appendleft(_Chunk("text", text, None, prefix=""))
         self._queue.insert(1, ResumePoint(None))
         self._set_queue(self._queue)
+        self._before["text"] = GrowingText()
+        self._unchanged["text"] = 0
         self._cleared["text"] = self._seen["text"] = len(text)
 
     def _remove_points(self, check: _Check) -> None:
@@ -410,18 +425,19 @@ class GuardedParts:
             self._waiting_chars -= _ITEM_CHARS
         chunk.text = chunk.text[len(text) :]
         if chunk.prefix is None:
-            self._before[kind] += text
+            self._before[kind].append(text)
             self._released.append(Text(text) if kind == "text" else Reasoning(text))
         else:
             chunk.prefix += text
-            self._before[kind] = chunk.prefix
+            self._before[kind] = GrowingText(chunk.prefix)
             self._released.append(Replace(chunk.prefix))
         times = (self._received_at, chunk.received_at)
         self._received_at = min((time for time in times if time is not None), default=None)
         return is_whole
 
     def _without_unchecked(self, part: ReasoningDetails) -> ReasoningDetails:
-        reasoning = self._before["reasoning"]
+        before = self._before["reasoning"]
+        reasoning = before.read(0, len(before))
         return ReasoningDetails(
             [
                 detail
@@ -458,7 +474,7 @@ def _closes(item: _Chunk | StreamOutput, kind: CheckedKind) -> bool:
             return True
 
 
-def count_same(one: str, other: str) -> int:
+def _count_same(one: str, other: str) -> int:
     """Return how many characters two texts have in common at their beginning."""
     length = min(len(one), len(other))
     return next((n for n in range(length) if one[n] != other[n]), length)

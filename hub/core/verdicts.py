@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from hub.core.growing_text import GrowingText
+
 CheckedKind = Literal["text", "reasoning"]
 """The texts of an answer that a guard can check."""
 
@@ -58,19 +60,29 @@ Verdict = Pass | Replace | Retract | End
 class TextWindow(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a text that is not shown yet, together with the text before it.
 
-    kind: the text or the reasoning of the answer. whole_text: all of it so far, as it is or will be
-    shown. start: where the window begins in it. is_closed: whether the text ends there or is
-    interrupted; otherwise the next window begins with the last characters of this one. is_last:
-    whether nothing of the answer follows.
+    kind: the text or the reasoning of the answer. text: that of the window. before: the text before
+    it, up to `start`. number: counts the windows of this kind from 0. unchanged: how many
+    characters of the whole text are those of the window before this one. is_closed: whether the
+    text ends there or is interrupted; otherwise the next window begins with the last characters of
+    this one. is_last: whether nothing of the answer follows.
     """
 
     kind: CheckedKind
-    whole_text: str
+    text: str
+    before: GrowingText
     start: int
+    number: int
+    unchanged: int
     is_closed: bool
     is_last: bool
 
     @property
-    def text(self) -> str:
-        """The text of the window."""
-        return self.whole_text[self.start :]
+    def whole_text(self) -> str:
+        """All text so far, as it is or will be shown. It ends with that of the window."""
+        return self.read(0)
+
+    def read(self, start: int) -> str:
+        """Return the whole text from a position on."""
+        if start >= self.start:
+            return self.text[start - self.start :]
+        return self.before.read(start, self.start) + self.text

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from hub.core.guarded_parts import count_same
-from hub.core.verdicts import TextWindow, Verdict
+from hub.core.verdicts import CheckedKind, TextWindow, Verdict
 from hub.errors import GuardFailed, ProducerLost
 from hub.producer.protocol import Check, Checked, ToChild
 
@@ -28,7 +27,7 @@ class GuardRun:
         self.number = number
         self._process = process
         self._calls = 0
-        self._sent = {"text": "", "reasoning": ""}
+        self._numbers: dict[CheckedKind, int] = {}  # those of the newest windows
         self._waiter: asyncio.Future[Checked] | None = None  # while `check` waits
 
     async def check(self, window: TextWindow) -> Verdict:
@@ -36,9 +35,9 @@ class GuardRun:
         if self._process.is_lost:
             raise ProducerLost
         self._calls += 1
-        whole, sent = window.whole_text, self._sent[window.kind]
-        kept = len(sent) if whole.startswith(sent) else count_same(whole, sent)
-        self._sent[window.kind] = whole
+        is_next = window.number == self._numbers.get(window.kind, -2) + 1
+        kept = window.unchanged if is_next else 0
+        self._numbers[window.kind] = window.number
         self._waiter = asyncio.get_running_loop().create_future()
         self._process.send(
             Check(
@@ -46,7 +45,7 @@ class GuardRun:
                 call=self._calls,
                 part=window.kind,
                 kept=kept,
-                text=whole[kept:],
+                text=window.read(kept),
                 start=window.start,
                 is_closed=window.is_closed,
                 is_last=window.is_last,

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from hub.core.generation_context import GenerationContext
-from hub.core.verdicts import End, Pass, Replace, Retract, TextWindow, Verdict
+from hub.core.verdicts import CheckedKind, End, Pass, Replace, Retract, Verdict
 from hub.guard import Window
 from hub.producer.protocol import Check, Checked
 
@@ -40,23 +40,30 @@ class GuardCall:
         self._function = function
         self._context = context
         self._send = send
-        self._texts = {"text": "", "reasoning": ""}
+        self._texts: dict[CheckedKind, str] = {"text": "", "reasoning": ""}
         self._task: asyncio.Task[None] | None = None
         self._thread: asyncio.Future[Any] | None = None  # the last call in a thread
 
     def on_message(self, message: Check) -> None:
         """Check a window."""
         self.cancel()
-        whole = self._texts[message.part][: message.kept] + message.text
+        whole = self._texts.pop(message.part)[: message.kept]
+        whole += message.text  # in place, because nothing else refers to the text
         self._texts[message.part] = whole
-        window = TextWindow(
+        context = self._context
+        window = Window(
+            user=context.user,
+            generation=context.generation,
+            attempt=context.attempt,
+            chat=context.chat,
+            metadata=context.metadata,
             kind=message.part,
+            text=whole[message.start :],
             whole_text=whole,
-            start=message.start,
             is_closed=message.is_closed,
             is_last=message.is_last,
         )
-        work = self._check(message.call, Window.build(self._context, window))
+        work = self._check(message.call, window)
         self._task = asyncio.get_running_loop().create_task(work)
 
     def cancel(self) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 
+import msgspec
 import pytest
 
 from hub.core.generation_context import GenerationContext
+from hub.core.growing_text import GrowingText
+from hub.core.guarded_parts import GuardedParts
+from hub.core.parts import Replace as Replaced
+from hub.core.parts import Text
 from hub.core.verdicts import CheckedKind, End, Pass, Replace, Retract, TextWindow, Verdict
 from hub.errors import GuardFailed
 from hub.guard import Window
@@ -22,7 +28,9 @@ CONTEXT = GenerationContext(
 
 
 def obey(window: Window) -> Verdict | None:
-    """Do what the text of the window says."""
+    """Do what the text of the window says, or tell the whole text in the chat `whole`."""
+    if window.chat == "whole":
+        return End("whole", f"{window.text}|{window.whole_text}")
     match window.text:
         case "replace":
             return Replace("re😀placed")
@@ -55,9 +63,15 @@ def window(
     text: str, before: str = "", *, kind: CheckedKind = "text", is_last: bool = False
 ) -> TextWindow:
     """Return a window that follows the text before it."""
-    start = len(before)
     return TextWindow(
-        kind=kind, whole_text=before + text, start=start, is_closed=is_last, is_last=is_last
+        kind=kind,
+        text=text,
+        before=GrowingText(before),
+        start=len(before),
+        number=0,
+        unchanged=0,
+        is_closed=is_last,
+        is_last=is_last,
     )
 
 
@@ -95,6 +109,28 @@ class GuardContract:
             whole = before + "describe"
             about = "alice g1 2 c {'a': [1, 'ü']}"
             assert verdict == Replace(f"{about} {kind} {whole} {is_last} {is_last}")
+        session.close()
+
+    async def test_text_that_grows_and_changes(self, open_guard: OpenGuard) -> None:
+        """The application sees the whole text in each window, whatever became of those before."""
+        context = msgspec.structs.replace(CONTEXT, chat="whole")
+        session = (await open_guard()).open(context)
+        guarded = GuardedParts(["text"], hold_back=3)
+        moments = Random(1)
+        choices: list[Verdict | None] = [Pass(), Replace("ü😀x"), Replace(""), Retract("new"), None]
+        for n in range(40):
+            guarded.add([Replaced("other")] if n % 9 == 8 else [Text("more 😀 ")])
+            window = guarded.next_window()
+            assert window is not None
+            if moments.random() < 0.8:  # otherwise the check is skipped before it begins
+                verdict = await session.check(window)
+                assert verdict == End("whole", f"{window.text}|{window.whole_text}")
+            chosen = moments.choice(choices)
+            if chosen is None:
+                guarded.skip()
+            else:
+                guarded.apply(chosen)
+            guarded.take()
         session.close()
 
     async def test_check_that_nobody_waits_for(self, open_guard: OpenGuard) -> None:
