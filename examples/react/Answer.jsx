@@ -5,7 +5,7 @@ import { useAnswer } from "./useHub.js";
 export function Answer({ hub, storageKey }) {
   const [prompt, setPrompt] = useState("");
   const { text, status, error, ask, stop, restart } = useAnswer(hub, storageKey);
-  const isRunning = status === "queued" || status === "running";
+  const isRunning = status !== null && !["done", "stopped", "failed"].includes(status);
 
   function submit(event) {
     event.preventDefault();

@@ -9,7 +9,7 @@ export const Answer = {
   setup({ hub, storageKey }) {
     const prompt = ref("");
     const { text, status, error, ask, stop, restart } = useAnswer(hub, storageKey);
-    const isRunning = computed(() => ["queued", "running"].includes(status.value));
+    const isRunning = computed(() => status.value !== null && !["done", "stopped", "failed"].includes(status.value));
     return { prompt, text, status, error, ask, stop, restart, isRunning };
   },
 

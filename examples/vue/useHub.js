@@ -17,7 +17,7 @@ export function useHub(options) {
 // Shows one answer at a time. storageKey: where this tab stores the generation id for a reload.
 export function useAnswer(hub, storageKey) {
   const text = ref("");
-  const status = ref(null); // queued, running, done, stopped, failed
+  const status = ref(null); // queued, running, waiting, done, stopped, failed
   const error = shallowRef(null);
   let answer = null;
 

@@ -35,6 +35,7 @@ function foldedFrom(events) {
 
 const group = (n) => [
   part("step_start", { name: "s" }), part("data", { name: "d", id: `${n}`, value: 1 }), part("file", { url: "u" }), call(n),
+  ["generation.input_requested", { input: `${n}`, prompt: "Sure?" }], ...(n ? [["generation.input_expired", { input: `${n}` }]] : []),
 ];
 const groups = (count) => Array.from({ length: count }, (_, n) => group(n)).flat();
 const EVENTS = {
@@ -50,6 +51,8 @@ const EVENTS = {
   "the end of a step": part("step_end", { name: "s" }),
   "the end of an unknown step": part("step_end", { name: "unknown" }),
   status: part("status", { text: "searching" }),
+  "the request of an input": ["generation.input_requested", { i: 9000, input: "new", prompt: "Sure?" }],
+  "the value of an input": ["generation.input_received", { input: "0", value: 1, by: "bob" }],
 };
 
 for (const [kind, event] of Object.entries(EVENTS)) {

@@ -84,7 +84,7 @@ class RandomEvents:
 
     def sequence(self, count: int) -> list[Event]:
         """Return this many events. The folds agree on them, also if no attempt publishes them."""
-        builders = [self._delta, self._part, self._part, self._call]
+        builders = [self._delta, self._part, self._part, self._call, self._input]
         return [
             self._rare() if self._random.random() < 0.02 else self._random.choice(builders)()
             for _ in range(count)
@@ -134,6 +134,17 @@ class RandomEvents:
             {"type": "source", "url": name},
         )
         return "generation.part", {"generation": "g1", "i": 0, **part}
+
+    def _input(self) -> Event:
+        key = self._pick("a", "b", "c")
+        head = {"generation": "g1", "input": key}
+        request = {"prompt": self._pick("x", "y"), "options": self._pick(None, ["a"])}
+        name, fields = self._pick(
+            *[("requested", {"i": 0, **request, "expires_at": 1.5, **self._some(user="bob")})] * 2,
+            ("received", {"value": self._pick(None, 0, {"a": 1}), "by": "bob"}),
+            ("expired", {}),
+        )
+        return f"generation.input_{name}", {**head, **fields}
 
     def _rare(self) -> Event:
         name = self._pick(

@@ -24,12 +24,27 @@ export async function ask(prompt: string): Promise<string> {
   return `${usage?.completion_tokens} ${finishReason} ${again.generation ?? ""}`;
 }
 
+export function follow(answer: Answer): () => void {
+  return answer.onInput(async ({ prompt, options, respond, settled, expiresAt }) => {
+    if (Date.now() < expiresAt && options !== null) await respond(confirm(prompt) ? options[0] : options[1]);
+    const { state, by } = await settled;
+    console.log(state === "received" ? by : state);
+  });
+}
+
+export async function approve(generation: string): Promise<string> {
+  await hub.steer(generation, { role: "user", content: "in English" });
+  return (await hub.respond(generation, "refund", { amount: 40 })).by;
+}
+
 export function describe(error: HubError): string {
   return error.isRetryable ? `later: ${error.retryAfterSeconds}` : error.message;
 }
 
 // @ts-expect-error there is no such state
 const never: State["state"] = "offline";
+// @ts-expect-error an input has a key
+hub.respond("g1", { amount: 40 });
 // @ts-expect-error a request is a string or an object
 hub.ask(7);
 // @ts-expect-error answers are created by ask, join and restart

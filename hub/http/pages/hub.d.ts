@@ -125,8 +125,9 @@ export interface GenerationRequest {
   id?: string;
 }
 
-/** The status of an answer. It ends as `done`, `stopped` or `failed`. */
-export type Status = "queued" | "running" | "done" | "stopped" | "failed";
+/** The status of an answer: `waiting` while it needs an input, for example an approval. It ends as `done`, `stopped` or
+ *  `failed`. */
+export type Status = "queued" | "running" | "waiting" | "done" | "stopped" | "failed";
 
 /** A part of an answer. Other types may come: ignore those that you do not know. */
 export type Part =
@@ -156,10 +157,69 @@ export type Part =
   | { type: "file"; url?: string; data?: string; media_type: string; name?: string }
   | { type: "status"; text: string }
   | { type: "step"; name: string; state: "running" | "done" | "cancelled" }
-  | { type: "data"; name: string; value: unknown; id?: string };
+  | { type: "data"; name: string; value: unknown; id?: string }
+  | {
+      type: "input";
+      /** The key of the input. */
+      input: string;
+      /** What is asked. */
+      prompt: string;
+      /** The values to choose from, if there are any. */
+      options: string[] | null;
+      /** The JSON Schema of the value, if there is one. */
+      schema: JsonSchema | null;
+      /** The end of the wait, in seconds since 1970. */
+      expires_at: number;
+      /** The id of the tool call that needs the input, for example to be approved. */
+      tool_call: string | null;
+      /** `waiting`; `received` with `value` and `by`; `expired`; `cancelled` if the answer ended before. */
+      state: "waiting" | "received" | "expired" | "cancelled";
+      /** The value that counts. */
+      value?: unknown;
+      /** Who gave the value. */
+      by?: string;
+    };
 
 /** The tool calls among the parts. */
 export type ToolCallPart = Extract<Part, { type: "tool_call" }>;
+
+/** The inputs among the parts. */
+export type InputPart = Extract<Part, { type: "input" }>;
+
+/** A JSON Schema (json-schema.org). */
+export type JsonSchema = boolean | { [keyword: string]: unknown };
+
+/** A value that an answer waits for, as listeners of `onInput` receive it. */
+export interface InputRequest {
+  /** The id of the generation. */
+  generation: string;
+  /** The key of the input. */
+  input: string;
+  /** What is asked. */
+  prompt: string;
+  /** The values to choose from, if there are any. */
+  options: string[] | null;
+  /** The JSON Schema of the value, if there is one. */
+  schema: JsonSchema | null;
+  /** The id of the tool call that needs the input, for example to be approved. */
+  toolCall: string | null;
+  /** The end of the wait, in milliseconds since 1970. */
+  expiresAt: number;
+  /** Gives the answer the value. The first value counts: another one is an error with the code `input_answered`. */
+  respond(value: unknown): Promise<InputValue>;
+  /** Resolves with the part once it waits no longer: `state` says why. Rejects if the connection is closed. */
+  settled: Promise<InputPart>;
+}
+
+/** The response of the hub to the value of an input. */
+export interface InputValue {
+  /** The key of the input. */
+  input: string;
+  /** The value that counts. */
+  value: unknown;
+  /** Who gave it. */
+  by: string;
+}
 
 /** What an iteration over an Answer yields. */
 export interface AnswerUpdate {
@@ -191,8 +251,9 @@ export interface Usage {
 export interface Snapshot {
   /** The id of the generation. */
   generation: string;
-  /** `stopping` after a stop request, until the worker has stopped. */
-  status: Status | "stopping";
+  /** `stopping` after a stop request, until the worker has stopped. `suspended` while it needs an input and no code
+   *  runs. */
+  status: Status | "stopping" | "suspended";
   /** The whole text so far. */
   text: string;
   /** All parts so far in order. */
@@ -220,6 +281,8 @@ export class FoldedParts {
   constructor(parts?: Part[]);
   /** The parts so far. */
   get parts(): Part[];
+  /** The inputs among the parts that wait for a value. */
+  get waitingInputs(): InputPart[];
   /** The text of all parts of a type together. */
   textOf(type: "text" | "reasoning"): string;
   /** Applies one generation.* event. */
@@ -245,6 +308,8 @@ export class Transcript {
   get parts(): Part[];
   /** The tool calls so far. */
   get toolCalls(): ToolCallPart[];
+  /** The inputs that wait for a value. */
+  get waitingInputs(): InputPart[];
   /** The tokens. null until the end, and if the LLM does not report them. */
   usage: Usage | null;
   /** Why the LLM ended, such as `stop` or `length`. */
@@ -296,6 +361,12 @@ export class Answer implements AsyncIterable<AnswerUpdate> {
   stop(): Promise<{ status: string }>;
   /** Starts another answer to the same request. */
   restart(): Answer;
+  /** Calls the listener for each input that waits for a value, now and later. Returns a function that removes it. */
+  onInput(listener: (request: InputRequest) => void): () => void;
+  /** Gives the answer the value of an input. `input` is its key. */
+  respond(input: string, value: unknown): Promise<InputValue>;
+  /** Sends another message to the code that produces the answer. Resolves with the number of the message. */
+  steer(message: string | Message): Promise<{ n: number }>;
   /** Resolves once it is done or stopped. Rejects with a HubError if it failed. */
   ended(): Promise<Transcript>;
   /** Yields an update whenever the answer has changed. A slow reader gets fewer, larger updates. */
@@ -324,6 +395,10 @@ export class Hub {
   stop(generation: string): Promise<{ status: string }>;
   /** Starts another answer to the request of a generation. */
   restart(generation: string): Answer;
+  /** Gives a generation the value of an input: one of the user, or one that names the user as approver. */
+  respond(generation: string, input: string, value: unknown): Promise<InputValue>;
+  /** Sends another message to the code that produces a generation. An LLM endpoint takes none: `not_steerable`. */
+  steer(generation: string, message: string | Message): Promise<{ n: number }>;
   /** Connects again, also after the hub has refused the client. */
   reconnect(): void;
   /** Ends the connection. */
@@ -341,6 +416,8 @@ export class HubError extends Error {
     path?: string | null;
     retryAfterSeconds?: number | null;
     generation?: string | null;
+    value?: unknown;
+    by?: string | null;
     cause?: unknown;
   });
   /** The HTTP status, 0 when there was no response. */
@@ -351,8 +428,12 @@ export class HubError extends Error {
   path: string | null;
   /** How long to wait before the next attempt, if the hub says so. */
   retryAfterSeconds: number | null;
-  /** The answer that stands in the way of the request, with the code `chat_busy`. */
+  /** The answer that stands in the way of the request, for example with the code `chat_busy`. */
   generation: string | null;
+  /** The value of the input that counts, with the code `input_answered`. */
+  value: unknown;
+  /** Who gave that value. */
+  by: string | null;
   /** Whether the same request can succeed later. */
   get isRetryable(): boolean;
 }

@@ -39,6 +39,8 @@ const MAX_UNCLAIMED_TRANSCRIPTS = 64;
 // Delivered when the hub cannot read a stored cursor: the data that the page shows may be outdated.
 const CURSOR_RESET = { name: "hub.reset", data: { channel: "*", reason: "cursor" } };
 const END_STATUSES = new Set(["done", "stopped", "failed"]);
+const UNENDED_STATUSES = new Set(["stopping", "waiting", "suspended"]); // of a snapshot, beside queued and running
+const PART_KINDS = new Set(["delta", "part", "replaced", "input_requested", "input_received", "input_expired"]);
 const RETRYABLE_STATUSES = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 const TAB_MESSAGE_KINDS = new Set(["hello", "reconnect", "state", "event"]);
 const noop = () => {};
@@ -49,9 +51,10 @@ const noop = () => {};
 // (docs/reference/errors.md), the code of a failed answer, or "closed".
 export class HubError extends Error {
   constructor(message, details = {}) {
-    const { status = 0, code = null, path = null, retryAfterSeconds = null, generation = null, cause } = details;
+    const { status = 0, code = null, path = null, retryAfterSeconds = null, generation = null } = details;
+    const { value, by = null, cause } = details;
     super(message, { cause });
-    Object.assign(this, { name: "HubError", status, code, path, retryAfterSeconds, generation });
+    Object.assign(this, { name: "HubError", status, code, path, retryAfterSeconds, generation, value, by });
   }
 
   // Whether the same request can succeed later.
@@ -68,6 +71,8 @@ export class HubError extends Error {
       path: problem.path ?? null,
       retryAfterSeconds: parseRetryAfter(response.headers.get("Retry-After")),
       generation: problem.generation ?? null,
+      value: problem.value,
+      by: problem.by ?? null,
     });
   }
 }
@@ -278,10 +283,10 @@ class Api {
   }
 
   // The idempotency key makes retries safe: the hub returns the generation of the first POST.
-  async #postWithRetry(path, body, key) {
+  async #postWithRetry(path, body, key = null) {
     for (let failures = 0; ; failures += 1) {
       try {
-        return await this.#requestJson("POST", path, body, { "Idempotency-Key": key });
+        return await this.#requestJson("POST", path, body, key === null ? {} : { "Idempotency-Key": key });
       } catch (error) {
         const canRetry = error.isRetryable && error.status !== 429 && error.status !== 500;
         if (!canRetry || failures + 1 === MAX_REQUEST_ATTEMPTS) throw error;
@@ -296,6 +301,15 @@ class Api {
 
   restartGeneration(id, key) {
     return this.#postWithRetry(`/generations/${encodeURIComponent(id)}/restart`, undefined, key);
+  }
+
+  // The first value counts, so the same request can be repeated.
+  respond(id, input, value) {
+    return this.#postWithRetry(`/generations/${encodeURIComponent(id)}/inputs/${encodeURIComponent(input)}`, { value });
+  }
+
+  steer(id, message, key) {
+    return this.#postWithRetry(`/generations/${encodeURIComponent(id)}/steer`, { message, id: key });
   }
 
   getSnapshot(id) {
@@ -698,6 +712,8 @@ export class FoldedParts {
   #targets; // the newest part for a result, by callKey
   #data; // by dataKey
   #runningSteps; // by name: a list, the newest one last
+  #inputs; // by key
+  #waiting; // the inputs that wait for a value
   #status;
 
   // parts: those of a snapshot.
@@ -714,10 +730,18 @@ export class FoldedParts {
     return this.#parts.reduce((text, part) => (part.type === type ? text + part.text : text), "");
   }
 
+  // The inputs among the parts that wait for a value.
+  get waitingInputs() {
+    return Array.from(this.#waiting, copyPart);
+  }
+
   // Applies one generation.* event. Events that concern no part change nothing.
   apply(name, data) {
     if (name === "generation.delta") this.#applyDelta(data);
     else if (name === "generation.part") this.#applyPart(data);
+    else if (name === "generation.input_requested") this.#requestInput(data);
+    else if (name === "generation.input_received") this.#endInput(data, { state: "received", value: data.value, by: data.by });
+    else if (name === "generation.input_expired") this.#endInput(data, { state: "expired" });
     else if (name === "generation.replaced") this.#replaceText(data.text);
     else if (name === "generation.snapshot") this.#load(data.parts ?? []);
     else if (name === "generation.continued") this.#load(data.snapshot.parts);
@@ -732,6 +756,8 @@ export class FoldedParts {
     this.#targets = new Map();
     this.#data = new Map();
     this.#runningSteps = new Map();
+    this.#inputs = new Map();
+    this.#waiting = new Set();
     this.#status = null;
     for (const part of parts) this.#add(copyPart(part));
   }
@@ -758,7 +784,10 @@ export class FoldedParts {
       if (part.index !== undefined) this.#calls.set(part.index, part);
     } else if (part.type === "tool_result") this.#targets.set(callKey(part), part);
     else if (part.type === "status") this.#status = part;
-    else if (part.type === "step" && part.state === "running") {
+    else if (part.type === "input") {
+      this.#inputs.set(part.input, part);
+      if (part.state === "waiting") this.#waiting.add(part);
+    } else if (part.type === "step" && part.state === "running") {
       const running = this.#runningSteps.get(part.name);
       if (running) running.push(part);
       else this.#runningSteps.set(part.name, [part]);
@@ -821,6 +850,21 @@ export class FoldedParts {
     else this.#add(part);
   }
 
+  // user: who asked, in the events of approvers.
+  #requestInput({ generation, i, user, ...request }) {
+    const earlier = this.#inputs.get(request.input);
+    if (earlier) Object.assign(earlier, request);
+    else this.#add({ type: "input", ...request, state: "waiting" });
+  }
+
+  // Ends the wait for an input. Only its first end counts.
+  #endInput({ input }, end) {
+    const part = this.#inputs.get(input);
+    if (part?.state !== "waiting") return;
+    Object.assign(part, end);
+    this.#waiting.delete(part);
+  }
+
   // The new text is at the place of the last one.
   #replaceText(text) {
     const old = this.#parts;
@@ -843,6 +887,8 @@ export class FoldedParts {
       if (isOpenCall && state === "cancelled") part.state = state;
     }
     this.#runningSteps.clear();
+    for (const part of this.#waiting) part.state = "cancelled";
+    this.#waiting.clear();
   }
 }
 
@@ -887,7 +933,7 @@ function hasId({ id }) {
 // 1. A transcript ends once. Events after its end change nothing.
 // 2. Parts are numbered from 0 without a gap. If one is missing (the log no longer holds it, or this
 //    page joined late), `hasGap` is true, and later parts are buffered until a snapshot closes the
-//    gap.
+//    gap. What becomes of an input has no number; it is buffered like a part.
 export class Transcript {
   status = "queued";
   model = "";
@@ -929,16 +975,23 @@ export class Transcript {
     return this.parts.filter((part) => part.type === "tool_call");
   }
 
+  // The inputs that wait for a value.
+  get waitingInputs() {
+    return this.#folded.waitingInputs;
+  }
+
   // Applies one generation.* event.
   apply(name, data) {
-    if (this.isEnded) return;
-    this.version += 1;
     const kind = name.slice("generation.".length);
+    const isOfApprovers = kind === "input_requested" && data.i === undefined; // in their own channel
+    if (this.isEnded || isOfApprovers) return;
+    this.version += 1;
     if (kind === "started") Object.assign(this, { status: "running", model: data.model, attempt: data.attempt });
     else if (kind === "restarted") this.#restart(data); // a worker died: earlier parts are invalid
     else if (kind === "continued") this.#continue(name, data); // from a checkpoint: later parts are invalid
-    else if (kind === "delta" || kind === "part" || kind === "replaced") this.#applyPart(name, data);
+    else if (PART_KINDS.has(kind)) this.#applyPart(name, data);
     else if (END_STATUSES.has(kind)) this.#applyEnd(kind, data);
+    this.#showWaiting();
   }
 
   // Applies the response of GET /generations/{id}.
@@ -953,11 +1006,12 @@ export class Transcript {
     this.#folded = new FoldedParts(snapshot.parts ?? [{ type: "text", text: snapshot.text }]); // an older node
     this.attempt = attempt;
     if (!this.isEnded) {
-      this.status = snapshot.status === "stopping" ? "running" : snapshot.status;
+      this.status = UNENDED_STATUSES.has(snapshot.status) ? "running" : snapshot.status;
       if (this.isEnded) this.#setResult(snapshot);
     }
     this.#closeGap(deltas);
-    this.#folded.apply(`generation.${this.status}`, {});
+    if (this.isEnded) this.#folded.apply(`generation.${this.status}`, {});
+    this.#showWaiting();
   }
 
   // No snapshot is available either: what is there is kept and marked as partial.
@@ -965,7 +1019,7 @@ export class Transcript {
     if (!this.hasGap) return;
     this.version += 1;
     this.isPartial = true;
-    this.#closeGap(this.#buffered[0]?.data.i ?? this.deltas);
+    this.#closeGap(this.#nextBuffered ?? this.deltas);
   }
 
   // Events were lost: a running generation may have a gap.
@@ -1012,7 +1066,7 @@ export class Transcript {
   #closeGap(deltas) {
     const buffered = this.#buffered;
     this.deltas = deltas;
-    this.hasGap = buffered.length > 0 && buffered[0].data.i > deltas;
+    this.hasGap = this.#nextBuffered > deltas;
     if (this.hasGap) return;
     this.#buffered = [];
     for (const { name, data } of buffered) this.#fold(name, data);
@@ -1022,7 +1076,18 @@ export class Transcript {
     if (data.i < this.deltas) return; // the snapshot contained it
     if (name === "generation.replaced") this.rewriteCount += 1;
     this.#folded.apply(name, data);
-    this.deltas = data.i + 1;
+    if (data.i !== undefined) this.deltas = data.i + 1;
+  }
+
+  // The number of the first buffered part. What becomes of an input has no number.
+  get #nextBuffered() {
+    return this.#buffered.find(({ data }) => data.i !== undefined)?.data.i;
+  }
+
+  #showWaiting() {
+    if (this.status === "running" || this.status === "waiting") {
+      this.status = this.waitingInputs.length ? "waiting" : "running";
+    }
   }
 }
 
@@ -1033,14 +1098,17 @@ export class Answer {
   #transcript = null;
   #error = null;
   #waiters = new Set(); // resolve functions of the iterators that wait for a change
+  #inputListeners = new Set();
+  #inputRequests = new Map(); // the requests that wait: key → { request, settle(part), fail(error) }
 
-  // actions: { stop(id), restart(id) }. started: resolves with the transcript.
+  // actions: { stop(id), restart(id), respond(id, input, value), steer(id, message) }
+  // started: resolves with the transcript.
   constructor(actions, started) {
     this.#actions = actions;
     this.accepted = started.then(
       (transcript) => {
         this.#transcript = transcript;
-        this.#wakeIterators();
+        this.update();
         return transcript.generation;
       },
       (error) => {
@@ -1081,6 +1149,24 @@ export class Answer {
     return this.#actions.restart(this.accepted);
   }
 
+  // Gives the answer the value of an input. The first value counts.
+  async respond(input, value) {
+    return this.#actions.respond(await this.accepted, input, value);
+  }
+
+  // Sends another message to the code that produces the answer.
+  async steer(message) {
+    return this.#actions.steer(await this.accepted, message);
+  }
+
+  // Calls the listener for each input that waits for a value, now and later. Returns a function that
+  // removes it.
+  onInput(listener) {
+    this.#inputListeners.add(listener);
+    for (const { request } of this.#inputRequests.values()) callListener(listener, request);
+    return () => this.#inputListeners.delete(listener);
+  }
+
   // Resolves with the transcript once it is done or stopped. Rejects when it failed.
   async ended() {
     for await (const update of this) void update;
@@ -1114,7 +1200,33 @@ export class Answer {
   // Not for pages. The transcript has changed, or an error ended the connection.
   update(error = null) {
     this.#error ??= error;
+    this.#updateInputs();
     this.#wakeIterators();
+  }
+
+  #updateInputs() {
+    const waiting = this.#transcript?.waitingInputs ?? [];
+    for (const [key, { settle, fail, part }] of this.#inputRequests) {
+      const isWaiting = waiting.some(({ input }) => input === key);
+      if (isWaiting && !this.#error) continue;
+      this.#inputRequests.delete(key);
+      if (isWaiting) fail(this.#error);
+      else settle(this.parts.find(({ type, input }) => type === "input" && input === key) ?? { ...part, state: "cancelled" });
+    }
+    if (this.#error) return;
+    for (const part of waiting) if (!this.#inputRequests.has(part.input)) this.#addInput(part);
+  }
+
+  #addInput(part) {
+    const { input, prompt, options, schema, tool_call: toolCall, expires_at: expiresAt } = part;
+    const { promise: settled, resolve: settle, reject: fail } = deferred();
+    const request = {
+      generation: this.generation, input, prompt, options, schema, toolCall, settled,
+      expiresAt: expiresAt * 1000,
+      respond: (value) => this.respond(input, value),
+    };
+    this.#inputRequests.set(input, { request, part, settle, fail });
+    for (const listener of this.#inputListeners) callListener(listener, request);
   }
 
   #wakeIterators() {
@@ -1142,8 +1254,8 @@ class AnswerRegistry {
   }
 
   // response: resolves with { generation }. Events of the generation may arrive before it does:
-  // while any request is pending, events of unknown generations are kept. mayExist: the page chose
-  // the key, so an earlier request may have started the generation, and its events may be gone.
+  // while any request is pending, events of unknown generations are kept. mayExist: an earlier
+  // request may have started the generation, and its events may be gone.
   add(response, { mayExist = false } = {}) {
     this.#pendingRequests += 1;
     const lossCount = this.#lossCount;
@@ -1174,7 +1286,8 @@ class AnswerRegistry {
 
   onEvent(name, data) {
     const known = this.#transcripts.get(data.generation);
-    if (!known && !this.#pendingRequests) return;
+    // Approvers get the events of inputs, and no others of that answer.
+    if (!known && (!this.#pendingRequests || name.startsWith("generation.input_"))) return;
     if (!known && this.#transcripts.size >= MAX_UNCLAIMED_TRANSCRIPTS) {
       this.#lossCount += 1;
       this.#prune({ isFull: true });
@@ -1220,7 +1333,9 @@ class AnswerRegistry {
   #createAnswer(started) {
     const stop = (id) => this.#api.stopGeneration(id);
     const restart = (accepted) => this.restart(accepted);
-    const answer = new Answer({ stop, restart }, started);
+    const respond = (id, input, value) => this.#api.respond(id, input, value);
+    const steer = (id, message) => this.#api.steer(id, message, newIdempotencyKey());
+    const answer = new Answer({ stop, restart, respond, steer }, started);
     this.#pendingAnswers.add(answer);
     started.then((transcript) => {
       const answers = this.#answers.get(transcript) ?? new Set();
@@ -1505,7 +1620,8 @@ export class Hub {
     const response = this.#positioned.promise.then(() => (
       this.#api.startGeneration(body, id ?? newIdempotencyKey())
     ));
-    return this.#answers.add(response, { mayExist: id !== undefined });
+    const mayExist = id !== undefined || body.on_busy === "steer";
+    return this.#answers.add(response, { mayExist });
   }
 
   // Joins a generation that started elsewhere, or before a reload: the text so far, then the rest.
@@ -1523,6 +1639,16 @@ export class Hub {
 
   restart(generation) {
     return this.#answers.restart(Promise.resolve(generation));
+  }
+
+  // input: the key of the input.
+  respond(generation, input, value) {
+    return this.#api.respond(generation, input, value);
+  }
+
+  // message: a text, or a message of a conversation.
+  steer(generation, message) {
+    return this.#api.steer(generation, message, newIdempotencyKey());
   }
 
   reconnect() {
@@ -1749,13 +1875,15 @@ export class Hub {
 
   // A listener that throws affects neither the other listeners nor the stream.
   #dispatch(name, event) {
-    for (const listener of this.#listeners.get(name) ?? []) {
-      try {
-        listener(event);
-      } catch (error) {
-        (globalThis.reportError ?? console.error)(error);
-      }
-    }
+    for (const listener of this.#listeners.get(name) ?? []) callListener(listener, event);
+  }
+}
+
+function callListener(listener, event) {
+  try {
+    listener(event);
+  } catch (error) {
+    (globalThis.reportError ?? console.error)(error);
   }
 }
 
