@@ -25,14 +25,21 @@ from hub_client.generations import (
     End,
     Failed,
     GenerationStarted,
+    InputExpired,
+    InputReceived,
+    InputRequested,
+    InputValue,
     Replaced,
     Restarted,
     Snapshot,
     Started,
+    Steered,
     Stopped,
     join_request,
     parse_answer_event,
+    respond_request,
     restart_request,
+    steer_request,
     stop_request,
 )
 from hub_client.http import HttpClient
@@ -47,7 +54,8 @@ class Answer(StreamReader):
     `async with answer:`. The hub continues the generation until `stop`.
 
     id: the id of the generation.
-    status: `queued`, `running`, `done`, `stopped` or `failed`, as of the events read so far.
+    status: `queued`, `running`, `waiting` (for an input), `done`, `stopped` or `failed`, as of the
+    events read so far.
     usage, finish_reason, seconds: set at the end, when the upstream reports them.
     """
 
@@ -86,9 +94,18 @@ class Answer(StreamReader):
     @property
     def parts(self) -> list[dict[str, Any]]:
         """All parts that have been read, in order, folded: text, reasoning, tool calls with their
-        results, sources, files, the status, steps and data. parts.py describes each.
+        results, sources, files, the status, steps, data and inputs. parts.py describes each.
         """
         return self._folded.parts
+
+    @property
+    def waiting_inputs(self) -> list[dict[str, Any]]:
+        """The inputs among the parts that wait for a value."""
+        return [
+            part
+            for part in self._folded.parts
+            if part["type"] == "input" and part["state"] == "waiting"
+        ]
 
     def __aiter__(self) -> Self:
         return self
@@ -131,6 +148,15 @@ class Answer(StreamReader):
         started = await self._client.send(request)
         return Answer(self._client, self._user, started)
 
+    async def respond(self, input: str, value: Any) -> InputValue:  # noqa: A002 - as in the API
+        """Give the value of an input. See HubClient.respond."""
+        return await self._client.send(respond_request(self.id, input, value, self._user))
+
+    async def steer(self, message: str | Mapping[str, Any]) -> int:
+        """Send another message to the code that produces the answer. See HubClient.steer."""
+        request = steer_request(self.id, message, uuid.uuid4().hex, self._user)
+        return await self._client.send(request)
+
     async def _next_event(self) -> AnswerEvent:
         while True:
             read = await self._stream.next()
@@ -151,15 +177,24 @@ class Answer(StreamReader):
             case Snapshot():
                 self._replace_text(event.text)
                 # The snapshot of an ended generation is followed by its end event.
-                self.status = "queued" if event.status == "queued" else "running"
+                self.status = "queued" if event.status == "queued" else self._running_status()
             case Replaced():
                 self._replace_text(event.text)
             case Restarted():
                 self._replace_text("")
+                self.status = "running"
             case Continued(snapshot=snapshot):
                 self._replace_text(snapshot.text)
+                self.status = self._running_status()
+            case InputRequested() | InputReceived() | InputExpired():
+                self.status = self._running_status()
+            case Steered():
+                pass
             case End():
                 self._apply_end(event)
+
+    def _running_status(self) -> str:
+        return "waiting" if self.waiting_inputs else "running"
 
     def _apply_end(self, event: End) -> None:
         self.status = event.name.removeprefix("generation.")

@@ -22,7 +22,15 @@ from hub_client.admin import (
 from hub_client.answer import Answer
 from hub_client.errors import HubClientError
 from hub_client.event_stream import EventStream
-from hub_client.generations import AskOptions, Prompt, start_request, stop_request
+from hub_client.generations import (
+    AskOptions,
+    InputValue,
+    Prompt,
+    respond_request,
+    start_request,
+    steer_request,
+    stop_request,
+)
 from hub_client.http import HttpClient, Token, TokenSource
 from hub_client.jobs import Job, Worker, claim_jobs
 from hub_client.producer import ProducedAnswer
@@ -152,6 +160,8 @@ class HubClient:
         key = idempotency_key or uuid.uuid4().hex
         client = self._public_client()
         started = await client.send(start_request(prompt, options, key, self._user_parameter))
+        if on_busy == "steer":  # the running answer, whose beginning is before the cursor
+            return Answer(client, self._user_parameter, started.generation)
         return Answer(client, self._user_parameter, started)
 
     def join(self, generation: str) -> Answer:
@@ -164,6 +174,30 @@ class HubClient:
     async def stop(self, generation: str) -> str:
         """Stop a generation. Return `stopping` or `already ended`."""
         request = stop_request(generation, self._user_parameter)
+        return await self._public_client().send(request)
+
+    async def respond(
+        self,
+        generation: str,
+        input: str,  # noqa: A002 - the name in the API
+        value: Any,
+    ) -> InputValue:
+        """Give a generation the value of an input, and return what counts.
+
+        The user has asked, or the input names the user as approver. input: the key of the input.
+        value: JSON; one of its `options`, or what matches its `schema`. The first value counts:
+        another one raises BadRequest with the code `input_answered`, `value` and `by`.
+        """
+        request = respond_request(generation, input, value, self._user_parameter)
+        return await self._public_client().send(request)
+
+    async def steer(self, generation: str, message: str | Mapping[str, Any]) -> int:
+        """Send another message to the code that produces a generation, and return its number.
+
+        message: a text, or a message of a conversation. The answer of an LLM endpoint takes none:
+        BadRequest with the code `not_steerable`.
+        """
+        request = steer_request(generation, message, uuid.uuid4().hex, self._user_parameter)
         return await self._public_client().send(request)
 
     def generation(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -38,6 +38,7 @@ class HubClientError(Exception):
     retry_after_seconds: how long the hub asks the client to wait, or None.
     generation: the answer that stands in the way of the request (`chat_busy`), or None.
     expected: the number of the part that the hub needs next (`sequence_gap`), or None.
+    value, by: the value of an input that counts, and who gave it (`input_answered`), or None.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class HubClientError(Exception):
         retry_after_seconds: float | None = None,
         generation: str | None = None,
         expected: int | None = None,
+        value: Any = None,
+        by: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -59,6 +62,8 @@ class HubClientError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.generation = generation
         self.expected = expected
+        self.value = value
+        self.by = by
 
 
 class HubUnreachable(HubClientError):
@@ -127,8 +132,9 @@ class GenerationStopped(HubClientError):
     """
 
     def __init__(self, by: str | None) -> None:
-        super().__init__(f"the answer was stopped by {by}" if by else "the answer was stopped")
-        self.by = by
+        super().__init__(
+            f"the answer was stopped by {by}" if by else "the answer was stopped", by=by
+        )
 
 
 class LeaseLost(HubClientError):
@@ -182,6 +188,8 @@ class _Problem(msgspec.Struct):
     path: str | None = None
     generation: str | None = None
     expected: int | None = None
+    value: Any = None
+    by: str | None = None
 
 
 def error_from_response(
@@ -204,6 +212,8 @@ def error_from_response(
         retry_after_seconds=_parse_seconds(retry_after),
         generation=problem.generation,
         expected=problem.expected,
+        value=problem.value,
+        by=problem.by,
     )
 
 
@@ -216,6 +226,8 @@ def error_from_status(
     retry_after_seconds: float | None = None,
     generation: str | None = None,
     expected: int | None = None,
+    value: Any = None,
+    by: str | None = None,
 ) -> HubClientError:
     """Return the error for an HTTP status."""
     default = BadRequest if 400 <= status < 500 else HubClientError
@@ -228,6 +240,8 @@ def error_from_status(
         retry_after_seconds=retry_after_seconds,
         generation=generation,
         expected=expected,
+        value=value,
+        by=by,
     )
 
 

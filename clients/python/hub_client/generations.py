@@ -43,8 +43,20 @@ class GenerationStarted(msgspec.Struct, frozen=True):
     cursor: str
 
 
+class InputValue(msgspec.Struct, frozen=True):
+    """The value of an input that counts, and the user who gave it."""
+
+    input: str
+    value: Any
+    by: str
+
+
 class _StopResponse(msgspec.Struct, frozen=True):
     status: str
+
+
+class _SteerResponse(msgspec.Struct, frozen=True):
+    n: int
 
 
 def start_request(
@@ -94,6 +106,34 @@ def restart_request(generation: str, key: str, user: str | None) -> Request[Gene
         path=build_path("generations", generation, "restart", user=user),
         read=response_reader(GenerationStarted),
         idempotency_key=key,
+    )
+
+
+def respond_request(
+    generation: str,
+    input: str,  # noqa: A002 - the name in the API
+    value: Any,
+    user: str | None,
+) -> Request[InputValue]:
+    """Build `POST /generations/{id}/inputs/{input}`. The first value counts."""
+    return Request(
+        method="POST",
+        path=build_path("generations", generation, "inputs", input, user=user),
+        body=msgspec.json.encode({"value": value}),
+        read=response_reader(InputValue),
+    )
+
+
+def steer_request(
+    generation: str, message: str | Mapping[str, Any], key: str, user: str | None
+) -> Request[int]:
+    """Build `POST /generations/{id}/steer`. The result is the number of the message."""
+    read = response_reader(_SteerResponse)
+    return Request(
+        method="POST",
+        path=build_path("generations", generation, "steer", user=user),
+        body=msgspec.json.encode({"message": message, "id": key}),
+        read=lambda body: read(body).n,
     )
 
 
@@ -154,6 +194,49 @@ class Part(AnswerEvent, frozen=True, kw_only=True):
     i: int
     type: str
     fields: dict[str, Any]
+
+
+class InputRequested(AnswerEvent, frozen=True, kw_only=True):
+    """The answer waits for a value: `await answer.respond(event.input, value)`.
+
+    i counts on from the deltas. input: the key. options: the values to choose from, or None.
+    schema: the JSON Schema of the value, or None. expires_at: the end of the wait in Unix seconds.
+    tool_call: the id of the call that needs the value, or None.
+    """
+
+    name: ClassVar[str] = "generation.input_requested"
+    i: int | None = None
+    input: str
+    prompt: str
+    options: list[str] | None = None
+    schema: Any = None
+    expires_at: float
+    tool_call: str | None = None
+
+
+class InputReceived(AnswerEvent, frozen=True, kw_only=True):
+    """The value of an input that counts. by: the user who gave it."""
+
+    name: ClassVar[str] = "generation.input_received"
+    input: str
+    value: Any
+    by: str
+
+
+class InputExpired(AnswerEvent, frozen=True, kw_only=True):
+    """Nobody gave the value of an input in time."""
+
+    name: ClassVar[str] = "generation.input_expired"
+    input: str
+
+
+class Steered(AnswerEvent, frozen=True, kw_only=True):
+    """A user sent a message to the running answer. n counts from 0."""
+
+    name: ClassVar[str] = "generation.steered"
+    n: int
+    message: Any
+    by: str
 
 
 class Replaced(AnswerEvent, frozen=True, kw_only=True):
@@ -237,6 +320,7 @@ _EVENT_TYPES: Final[Mapping[str, type[AnswerEvent]]] = {
     event_type.name: event_type
     for event_type in (
         *(Snapshot, Started, Delta, Part, Replaced, Restarted, Continued),
+        *(InputRequested, InputReceived, InputExpired, Steered),
         *(Done, Stopped, Failed),
     )
 }

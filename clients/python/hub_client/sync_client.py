@@ -1,4 +1,4 @@
-"""SyncHubClient: publishing, producing and admin commands without an event loop."""
+"""SyncHubClient: publishing, producing, admin commands and inputs without an event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from hub_client.admin import (
     revoke_request,
     stored_events_request,
 )
-from hub_client.generations import Prompt
+from hub_client.errors import HubClientError
+from hub_client.generations import (
+    InputValue,
+    Prompt,
+    respond_request,
+    steer_request,
+    stop_request,
+)
 from hub_client.producing import ProduceOptions
 from hub_client.publishing import (
     Publication,
@@ -39,16 +46,34 @@ T = TypeVar("T")
 class SyncHubClient:
     """`hub = SyncHubClient(internal_url, key)`, for scripts, Django and Celery.
 
+    url, token: the public listener and the user's JWT, for `stop`, `respond` and `steer`. user: the
+    user id in `hub dev`, which needs no token.
+
     One client serves a whole program: threads may share it, and a process may fork after it was
     used. Its methods are those of HubClient; they block, and they raise HubClientError. In a view
     that must not wait, pass `retry=RetryPolicy(max_attempts=1, timeout_seconds=2)`.
     """
 
     def __init__(
-        self, internal_url: str, key: str | None = None, *, retry: RetryPolicy | None = None
+        self,
+        internal_url: str | None = None,
+        key: str | None = None,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        user: str | None = None,
+        retry: RetryPolicy | None = None,
     ) -> None:
-        """Raise ValueError when the URL is wrong."""
-        self._http = SyncHttpClient(internal_url, key, retry or RetryPolicy())
+        """Raise ValueError when a URL is wrong, and when there is none."""
+        if internal_url is None and url is None:
+            raise ValueError("SyncHubClient needs internal_url or url")
+        policy = retry or RetryPolicy()
+        self._internal = self._public = None
+        if internal_url is not None:
+            self._internal = SyncHttpClient(internal_url, key, policy)
+        if url is not None:
+            self._public = SyncHttpClient(url, token, policy, argument="url")
+        self._user_parameter = None if token else user
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +88,9 @@ class SyncHubClient:
 
     def close(self) -> None:
         """Close the idle connections. A later call opens a new one."""
-        self._http.close()
+        for client in (self._internal, self._public):
+            if client is not None:
+                client.close()
 
     def generation(
         self,
@@ -95,6 +122,24 @@ class SyncHubClient:
     def jobs(self, queue: str, *, lease_seconds: float | None = None) -> Iterator[SyncJob]:
         """See HubClient.jobs: `for job in backend.jobs(…)`, and in it `with job: job.write(…)`."""
         return claim_jobs(self._http, queue, lease_seconds)
+
+    def stop(self, generation: str) -> str:
+        """See HubClient.stop."""
+        return self._send_public(stop_request(generation, self._user_parameter))
+
+    def respond(
+        self,
+        generation: str,
+        input: str,  # noqa: A002 - the name in the API
+        value: Any,
+    ) -> InputValue:
+        """See HubClient.respond."""
+        return self._send_public(respond_request(generation, input, value, self._user_parameter))
+
+    def steer(self, generation: str, message: str | Mapping[str, Any]) -> int:
+        """See HubClient.steer."""
+        key = uuid.uuid4().hex
+        return self._send_public(steer_request(generation, message, key, self._user_parameter))
 
     def publish(
         self,
@@ -136,5 +181,20 @@ class SyncHubClient:
         """See HubClient.revoke."""
         self._send(revoke_request(jti, expires_at))
 
+    @property
+    def _http(self) -> SyncHttpClient:
+        if self._internal is None:
+            raise HubClientError(
+                "this method needs the internal listener: SyncHubClient(internal_url, key)"
+            )
+        return self._internal
+
     def _send(self, request: Request[T]) -> T:
         return run_blocking(self._http.send(request))
+
+    def _send_public(self, request: Request[T]) -> T:
+        if self._public is None:
+            raise HubClientError(
+                "this method needs the public listener: SyncHubClient(url=…, token=…)"
+            )
+        return run_blocking(self._public.send(request))

@@ -1,4 +1,4 @@
-"""HTTP with blocking sockets: requests to the internal listener over kept-alive connections.
+"""HTTP with blocking sockets: requests to a listener over kept-alive connections.
 
 Invariants:
 1. Threads may share one SyncHttpClient. A connection serves one request at a time; idle ones wait
@@ -84,13 +84,21 @@ class SyncStream:
 
 
 class SyncHttpClient:
-    """Sends requests to one URL, each with the API key. Its coroutines block: see `run_blocking`.
+    """Sends requests to one URL, each with the key. Its coroutines block: see `run_blocking`.
 
+    key: an API key, or a user's token. argument: the name of the URL, for the error.
     Raise ValueError when the URL is wrong.
     """
 
-    def __init__(self, internal_url: str, key: str | None, retry_policy: RetryPolicy) -> None:
-        parts = parse_url(internal_url, "internal_url")
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        retry_policy: RetryPolicy,
+        *,
+        argument: str = "internal_url",
+    ) -> None:
+        parts = parse_url(url, argument)
         secure = parts.scheme == "https"
         self._connection_type = (
             http.client.HTTPSConnection if secure else http.client.HTTPConnection
@@ -98,7 +106,7 @@ class SyncHttpClient:
         self._host, self._port = parts.hostname or "", parts.port
         self._path_prefix = parts.path.rstrip("/")
         self._key = key
-        self._url = internal_url.rstrip("/")
+        self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
         self.retry_policy = retry_policy
         self._idle: deque[_IdleConnection] = deque()
