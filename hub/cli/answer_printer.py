@@ -7,12 +7,15 @@ import json
 import signal
 import sys
 import textwrap
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 import typer
 
+from hub.cli.input_responder import InputResponder
+from hub.cli.terminal import Terminal
 from hub_client import (
     Answer,
     AnswerEvent,
@@ -20,10 +23,15 @@ from hub_client import (
     Delta,
     Done,
     Failed,
+    InputExpired,
+    InputReceived,
+    InputRequested,
     Part,
     Replaced,
     Restarted,
+    Snapshot,
     Started,
+    Steered,
     Stopped,
 )
 
@@ -35,10 +43,14 @@ _QUEUED_NOTE: Final = (
 )
 
 
-async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
+async def print_answer(
+    answer: Answer, *, as_json: bool, inputs: Mapping[str, str] | None = None
+) -> str | None:
     """Print the answer up to its end event: text to standard output, the rest to standard error.
 
     If no worker takes the request, a note says so.
+    inputs: the values for the inputs that the answer asks for, by key. A person at the terminal
+    gives the others; without a terminal the request is printed, and somebody else answers it.
 
     Ctrl-C sends a stop request to the hub. A second Ctrl-C ends the command at once.
     Return why the answer failed, or None. After a stop, exit with code 130.
@@ -56,6 +68,8 @@ async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
     started_at = loop.time()
     failure = None
     note = loop.call_later(_QUEUED_NOTE_SECONDS, _print_note, _QUEUED_NOTE)
+    terminal = Terminal() if Terminal.is_available() and not as_json else None
+    responder = InputResponder(answer, inputs or {}, terminal)
     async for event in answer.events():
         if answer.status != "queued":
             note.cancel()
@@ -65,9 +79,13 @@ async def print_answer(answer: Answer, *, as_json: bool) -> str | None:
             print(json.dumps(fields, ensure_ascii=False), flush=True)
         else:
             _print_event(event, loop.time() - started_at)
+            if isinstance(event, InputRequested) and not responder.will_respond(event.input):
+                _print_note(_describe_request(event))
+        responder.on_event(event)
         if isinstance(event, Failed):
             failure = f"the answer failed: {event.message} ({event.code})"
     note.cancel()
+    await responder.close()
     if stop_requests and failure is None:
         sys.exit(130)
     return failure
@@ -78,14 +96,8 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
         case Started(model=model):
             suffix = ", simulated" if (model or "").startswith("simulated") else ""
             _print_note(f"{model}{suffix}\n")
-        case Restarted():
-            _print_note("\n(the worker was lost; another worker starts the answer again)\n")
-        case Continued(snapshot=snapshot):
-            _print_note("\n(the worker was lost; the answer continues)\n")
-            _print_text(snapshot.text)
-        case Replaced(text=text):
-            _print_note("\n(the upstream rewrote its answer)\n")
-            _print_text(text)
+        case Restarted() | Continued() | Replaced() | Snapshot():
+            _print_whole_text(event)
         case Delta(text=text):
             for call in event.tool_calls or ():
                 name = call.get("function", {}).get("name")
@@ -94,6 +106,8 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
             _print_text(text)
         case Part():
             _print_part(event)
+        case InputReceived() | InputExpired() | Steered():
+            _print_note(_describe(event))
         case Done():
             tokens = (event.usage or {}).get("completion_tokens")
             token_count = f"{tokens} tokens, " if tokens is not None else ""
@@ -102,8 +116,24 @@ def _print_event(event: AnswerEvent, seconds: float) -> None:
         case Stopped(by=by):
             print(flush=True)
             _print_note(f"stopped by {by}")
-        case _:
+        case Failed():
             print(flush=True)
+
+
+def _print_whole_text(event: Restarted | Continued | Replaced | Snapshot) -> None:
+    """Print the text that takes the place of what was printed before."""
+    match event:
+        case Restarted():
+            _print_note("\n(the worker was lost; another worker starts the answer again)\n")
+        case Continued(snapshot=snapshot):
+            _print_note("\n(the worker was lost; the answer continues)\n")
+            _print_text(snapshot.text)
+        case Replaced(text=text):
+            _print_note("\n(the upstream rewrote its answer)\n")
+            _print_text(text)
+        case Snapshot(text=text):
+            _print_note("\n(the answer so far)\n")
+            _print_text(text)
 
 
 def _print_part(part: Part) -> None:
@@ -125,6 +155,29 @@ def _print_part(part: Part) -> None:
             _print_note(f"(file: {name})")
         case _:
             pass
+
+
+def _describe(event: InputReceived | InputExpired | Steered) -> str:
+    match event:
+        case InputReceived(value=value, by=by):
+            return f"({event.input}: {_shorten(value)}, from {by})"
+        case InputExpired():
+            return f"({event.input}: nobody has answered in time)"
+        case Steered(message=message, by=by):
+            return f"(message from {by}: {_shorten(message)})"
+
+
+def _describe_request(event: InputRequested) -> str:
+    """Return what is asked, and how it can be answered, for a command without a terminal."""
+    wanted = ""
+    if event.options is not None:
+        wanted = f" One of: {', '.join(event.options)}."
+    elif event.schema is not None:
+        wanted = f" Its schema: {json.dumps(event.schema, ensure_ascii=False)}."
+    return (
+        f"(the answer waits for {event.input}: {event.prompt}{wanted} Answer it in another client, "
+        f"or next time with --input '{event.input}=VALUE'.)"
+    )
 
 
 def _shorten(value: Any) -> str:

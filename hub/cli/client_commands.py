@@ -150,6 +150,15 @@ def ask(
     topic: Annotated[
         str | None, typer.Option(help="The topic whose followers get the answer.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="KEY=VALUE",
+            help="The value for an input that the answer asks for; may be repeated. Without it, a "
+            "person at the terminal is asked.",
+        ),
+    ] = None,
     url: UrlOption = None,
     token: TokenOption = None,
     config: ConfigOption = None,
@@ -157,19 +166,23 @@ def ask(
 ) -> None:
     """Start a generation and print the answer while it grows.
 
+    If the answer asks for an input, such as an approval, the command asks at the terminal. Without
+    a terminal it prints the request and waits until somebody answers it elsewhere.
+
     Ctrl-C stops the generation on the hub.
 
     Example: hub ask alice "why is the sky blue?"
     """
     from hub.cli.answer_printer import print_answer
 
+    given = _parse_inputs(inputs or [])
     settings = _load_settings(config, {"client.url": url, "client.token": token})
 
     async def run(hub: HubClient) -> None:
         answer = await hub.ask(
             prompt, model=model, upstream=upstream, chat=chat, on_busy=on_busy, topic=topic
         )
-        failure = await print_answer(answer, as_json=as_json)
+        failure = await print_answer(answer, as_json=as_json, inputs=given)
         if failure is not None:
             raise CommandFailed(failure)
 
@@ -187,6 +200,20 @@ def _recipient(user: str | None, topic: str | None, to_all: bool) -> To:
     if len(to) != 1:
         raise CommandFailed("give exactly one recipient: a USER, --topic NAME or --all")
     return to
+
+
+def _parse_inputs(entries: list[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for entry in entries:
+        key, separator, value = entry.partition("=")
+        if not key or not separator:
+            raise CommandFailed(
+                f"--input {entry}: write KEY=VALUE, for example --input refund=approve"
+            )
+        if key in given:
+            raise CommandFailed(f"--input gives two values for {key}")
+        given[key] = value
+    return given
 
 
 def _parse_json(text: str) -> Any:
