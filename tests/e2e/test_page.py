@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    Locator,
+    Page,
+    Playwright,
+    async_playwright,
+    expect,
+)
 
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
@@ -26,14 +33,19 @@ SVG = b64encode(
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
+async def launch_chromium(playwright: Playwright) -> Browser:
+    """Start the system's Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")
+    return await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """The system's Chromium, headless."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = await launch_chromium(playwright)
         yield browser
         await browser.close()
 
@@ -323,6 +335,73 @@ async def test_parts_that_disappear(browser: Browser, dev: Dev) -> None:
         PARTS,
     )
     assert left == [2, True, True]
+
+
+REQUEST = {
+    "type": "input",
+    "input": "order",
+    "prompt": "What shall we send?",
+    "options": None,
+    "schema": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "title": "Your name", "description": "As on the card"},
+            "count": {"type": "integer", "minimum": 1, "maximum": 9},
+            "gift": {"type": "boolean", "title": "It is a gift"},
+            "colour": {"enum": ["red", "blue"]},
+        },
+        "required": ["name", "count"],
+    },
+    "expires_at": 4102444800.0,
+    "tool_call": None,
+    "state": "waiting",
+}
+
+
+async def test_form_of_a_schema(browser: Browser, dev: Dev) -> None:
+    """A person fills it by keyboard; what the hub refuses is said at the form, and nothing is lost.
+
+    What becomes of the input takes the place of the form, and has the keyboard focus.
+    """
+    page = await open_page(browser, dev, "ivy", viewport={"width": 390, "height": 800})
+    await page.evaluate(
+        """async (part) => {
+            const { PartsList } = await import("/demo/parts_list.js");
+            const root = document.createElement("div");
+            document.getElementById("turns").append(root);
+            window.sent = [];
+            const list = new PartsList(root, async (input, value) => {
+                sent.push([input, value]);
+                if (value.count > 3) {
+                    throw Object.assign(new Error("At most 3."), { path: "count" });
+                }
+            });
+            window.drawPart = (more) => list.draw([{ ...part, ...more }], true);
+            drawPart();
+        }""",
+        REQUEST,
+    )
+    group = page.get_by_role("group", name="What shall we send?")
+    name, count = group.get_by_label("Your name"), group.get_by_label("count")
+    await expect(name).to_have_accessible_description("As on the card")
+    await name.focus()
+    for key in ("Enter", *"Ada", "Tab", "7", "Tab", "Space", "Tab", "b"):
+        await page.keyboard.press(key)  # the browser refuses the first Enter: a field is empty
+    await group.get_by_role("button", name="Send").click()
+    await expect(group.get_by_role("alert")).to_have_text("At most 3.")
+    await expect(count).to_have_attribute("aria-invalid", "true")
+    await expect(count).to_be_focused()
+    await page.evaluate("drawPart()")  # other events come, and the form stays as it is
+    await page.keyboard.press("ControlOrMeta+a")
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    value = {"name": "Ada", "count": 7, "gift": True, "colour": "blue"}
+    assert await page.evaluate("sent") == [["order", value], ["order", {**value, "count": 2}]]
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    await page.evaluate("drawPart({ state: 'received', value: { count: 2 }, by: 'bob' })")
+    outcome = group.get_by_text('bob: {"count":2}')
+    await expect(outcome).to_be_focused()
+    await expect(group.get_by_role("button")).to_have_count(0)
 
 
 async def test_sample_agent(browser: Browser, dev: Dev) -> None:

@@ -20,10 +20,11 @@ test("every kind of part has a view, in the order of the fold", () => {
     part("step_start", { name: "search" }), call(0, { id: "a", run_by: "producer" }), part("tool_result", { id: "a", result: 1 }),
     part("source", { url: "https://a.example" }), ["generation.delta", { reasoning: "so" }], text("a"),
     part("file", { url: "https://a.example/f.png", media_type: "image/png" }), part("data", { name: "n", value: 1 }),
-    part("tool_result", { id: "unknown", result: 2 }), part("status", { text: "Writing" }),
+    part("tool_result", { id: "unknown", result: 2 }), ["generation.input_requested", { input: "a", prompt: "Sure?" }],
+    part("status", { text: "Writing" }),
   ]);
   assert.deepEqual(views.map(({ type }) => type), [
-    "step", "tool", "sources", "reasoning", "text", "file", "data", "tool", "status",
+    "step", "tool", "sources", "reasoning", "text", "file", "data", "tool", "input", "status",
   ]);
 });
 

@@ -1,4 +1,5 @@
-// The section about one answer: its parts in their order, as JSON. Parts that readers do not see are shown, too.
+// The section about one answer: its parts in their order, as JSON. What readers do not see is shown, too: hidden parts, and
+// who may give the value of an input.
 
 import { get } from "./api.js";
 import { cell, fillTable } from "./tables.js";
@@ -42,9 +43,10 @@ export async function refreshAnswer() {
   const { user, status, upstream, model, attempt, code, message } = snapshot;
   const facts = [user, status, upstream, model, `attempt ${attempt}`, code && `${message} (${code})`];
   $("answer-name").textContent = facts.filter(Boolean).join(" · ");
+  const inputs = new Map(snapshot.inputs?.map(({ input, approvers, at }) => [input, { approvers, at }]));
   fillTable(
     "answer-parts",
-    snapshot.parts.map(({ type, ...part }) => [type, cell(formatPart(type, part), "mono")]),
+    snapshot.parts.map(({ type, ...part }) => [type, cell(formatPart(type, { ...part, ...inputs.get(part.input) }), "mono")]),
     "no parts",
   );
   $("answer-details").hidden = false;

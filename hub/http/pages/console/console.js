@@ -9,6 +9,7 @@ import { initUserSection } from "./user.js";
 
 const MAX_TEXT_CHARS = 140;
 const MAX_SLOW_CLIENTS = 10;
+const WAITS_FOR_PEOPLE = new Set(["waiting", "suspended"]);
 const $ = (id) => document.getElementById(id);
 const answerButtons = new Map(); // by the id of a running answer
 const history = new History(MEASURES);
@@ -120,7 +121,7 @@ async function showAnswers() {
     page.generations.map((each) => [
       each.user,
       cell(answerButton(each.generation), "mono"),
-      each.status,
+      cell(each.status, WAITS_FOR_PEOPLE.has(each.status) ? "warn" : ""),
       each.model,
       formatAge(each.requested_at),
       cell(formatNumber(each.characters), "number"),

@@ -7,6 +7,7 @@ import {
   assignTurn, labelOf, runningGenerations,
 } from "./conversation.js";
 import { FactStore } from "./fact_store.js";
+import { outcomeText } from "./input_form.js";
 import { TurnList } from "./turn_list.js";
 
 const BOTTOM_TOLERANCE_PX = 60;
@@ -37,6 +38,7 @@ export class Chat {
       actions: {
         stop: (generation) => this.stop(generation),
         restart: (generation) => this.restart(generation),
+        respond: ({ generation }, input, value) => this.respond(generation, input, value),
         retry: (turn) => this.#send(turn),
         copy,
       },
@@ -68,6 +70,8 @@ export class Chat {
 
   // Handles a generation.* event. isNew: it was not stored before this page started.
   onEvent(name, data, isNew) {
+    const isOfApprovers = name.startsWith("generation.input_") && data.i === undefined;
+    if (isOfApprovers && !this.#conversation.generations.has(data.generation)) return;
     const generation = applyEvent(this.#conversation, name, data, performance.now());
     if (generation.requestedAt && generation.firstTokenAt && !generation.firstTokenMs) {
       generation.firstTokenMs = generation.firstTokenAt - generation.requestedAt;
@@ -97,6 +101,11 @@ export class Chat {
   #announceProgress(name, data, generation) {
     if (name === "generation.started" || name === "generation.restarted") this.announce("Answer started.");
     else if (name === "generation.part" && data.type === "status") this.announce(data.text);
+    else if (name === "generation.input_requested" && data.i !== undefined) this.announce(`The answer asks: ${data.prompt}`);
+    else if (name === "generation.input_received" || name === "generation.input_expired") {
+      const part = generation.parts.find(({ type, input }) => type === "input" && input === data.input);
+      if (part) this.announce(outcomeText(part));
+    }
     else if (generation.isEnded) {
       const endings = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.message}` };
       this.announce([generation.text, endings[generation.status]].filter(Boolean).join("\n"));
@@ -206,6 +215,15 @@ export class Chat {
     if (await this.#report(this.hub.stop(generation.generation))) return; // the end event follows
     generation.isStopping = false;
     this.#draw(generation);
+  }
+
+  // Gives an answer the value of an input. The event of the hub shows it. Rejects with a sentence.
+  async respond(generation, input, value) {
+    try {
+      await this.hub.respond(generation, input, value);
+    } catch (error) {
+      throw Object.assign(new Error(errorText(error)), { path: error.path });
+    }
   }
 
   async #runRequest(request) {

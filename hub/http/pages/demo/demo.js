@@ -4,6 +4,7 @@ import { connect } from "../hub.js";
 import { Chat } from "./chat.js";
 import { FactStore } from "./fact_store.js";
 import { NotificationList } from "./notifications.js";
+import { RequestList } from "./request_list.js";
 
 const VISIBLE_MARGIN_PX = 60;
 const READY_TIMEOUT_MS = 1000;
@@ -36,7 +37,10 @@ const chat = new Chat(hub, { user, announce, showMessage, copy });
 hub.on("*", ({ name, data, cursor, replayed }) => {
   $("connection-cursor").textContent = cursor;
   if (name === "hub.reset") chat.onReset(data);
-  else if (name.startsWith("generation.")) chat.onEvent(name, data, !replayed);
+  else if (name.startsWith("generation.")) {
+    chat.onEvent(name, data, !replayed);
+    requests.onEvent(name, data, !replayed);
+  }
   else if (!name.startsWith("hub.")) {
     if (!replayed) receivedTimes.put(cursor, Date.now());
     const receivedAt = receivedTimes.get(cursor) ?? (replayed ? undefined : Date.now());
@@ -47,12 +51,23 @@ hub.on("*", ({ name, data, cursor, replayed }) => {
 const notifications = new NotificationList($("notification-list"), {
   onAdd(title, isNew) {
     $("no-notifications").hidden = true;
-    if (!isNew) return;
-    announce(`Notification: ${title}`);
-    const isVisible = $("notifications").getBoundingClientRect().top < innerHeight - VISIBLE_MARGIN_PX;
-    if (!isVisible) showUnread(Number($("unread").textContent) + 1);
+    if (isNew) showNew(`Notification: ${title}`);
   },
 });
+
+const requests = new RequestList($("request-list"), {
+  respond: (generation, input, value) => chat.respond(generation, input, value),
+  onAdd(prompt, asker, isNew) {
+    $("requests").hidden = false;
+    if (isNew) showNew(`The answer for ${asker} asks you: ${prompt}`);
+  },
+});
+
+function showNew(text) {
+  announce(text);
+  const isVisible = $("notifications").getBoundingClientRect().top < innerHeight - VISIBLE_MARGIN_PX;
+  if (!isVisible) showUnread(Number($("unread").textContent) + 1);
+}
 
 function showUnread(count) {
   $("unread").textContent = count || "";

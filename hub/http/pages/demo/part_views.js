@@ -3,7 +3,7 @@
 const MAX_JSON_CHARS = 20_000;
 const MEDIA_TYPE = /^[\w.+-]+\/[\w.+-]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
-const TYPES = new Set(["text", "reasoning", "status", "step", "tool_call", "tool_result", "file", "data"]);
+const TYPES = new Set(["text", "reasoning", "status", "step", "tool_call", "tool_result", "file", "data", "input"]);
 
 // Returns `{ key, type, values, … }` for each part that is drawn. key: the same while a part is
 // there. values: they differ when it must be drawn again. Sources that follow each other share one
@@ -21,7 +21,7 @@ export function listViews(parts, isRunning) {
   }
   for (const view of views) {
     counts[view.type] = (counts[view.type] ?? 0) + 1;
-    view.key = `${view.type} ${counts[view.type]}`;
+    view.key = view.type === "input" ? `input ${view.part.input}` : `${view.type} ${counts[view.type]}`;
     view.values = view.sources ? [JSON.stringify(view.sources)] : [...Object.values(view.part), view.state];
   }
   return views;

@@ -3,6 +3,7 @@
 // An element is reused while its part is there, so that a selection, open details and the keyboard
 // focus stay while the answer grows. Text of producers becomes text nodes only.
 
+import { createInput } from "./input_form.js";
 import { render } from "./markdown.js";
 import { fileAddress, formatArguments, formatValue, hostOf, isWebUrl, listViews, shorten } from "./part_views.js";
 
@@ -12,8 +13,9 @@ const STATE_TEXTS = { client: "for the client to run", none: "no result" };
 export class PartsList {
   #items = new Map(); // key of a view → its element, how to update it, and the values that it shows
 
-  constructor(root) {
-    this.root = root;
+  // respond(input, value): gives the answer the value of an input.
+  constructor(root, respond) {
+    Object.assign(this, { root, respond });
   }
 
   // isRunning: whether the answer still grows.
@@ -35,7 +37,7 @@ export class PartsList {
   }
 
   #add(view) {
-    const item = ITEMS[view.type]();
+    const item = ITEMS[view.type](this.respond);
     this.#items.set(view.key, item);
     return item;
   }
@@ -90,6 +92,10 @@ const ITEMS = {
     const element = create("ol", "sources");
     element.ariaLabel = "Sources";
     return { element, update: ({ sources }) => element.replaceChildren(...sources.map(createSource)) };
+  },
+  input: (respond) => {
+    const { element, update } = createInput(respond);
+    return { element, update: ({ part }) => update(part) };
   },
   file: () => {
     const element = create("figure", "file");

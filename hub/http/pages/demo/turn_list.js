@@ -14,7 +14,8 @@ export class TurnList {
   #answers = new Map(); // generation → its elements
   #pending = new Set(); // turns to draw in the next frame
 
-  // actions: stop(generation), restart(generation), retry(turn), copy(text, button)
+  // actions: stop(generation), restart(generation), respond(generation, input, value), retry(turn),
+  // copy(text, button)
   // beforeDraw(), onDraw(): called before and after the drawing of a frame
   constructor(root, { user, actions, beforeDraw, onDraw }) {
     Object.assign(this, { root, user, actions, beforeDraw, onDraw });
@@ -79,7 +80,7 @@ export class TurnList {
   #addAnswer(generation) {
     const elements = cloneTemplate("answer", ["model", "badge", "status", "partial", "parts",
       "waiting", "error", "more", "stop", "restart", "copy", "figures"]);
-    elements.parts = new PartsList(elements.parts);
+    elements.parts = new PartsList(elements.parts, (input, value) => this.actions.respond(generation, input, value));
     elements.stop.addEventListener("click", () => this.actions.stop(generation));
     elements.restart.addEventListener("click", () => this.actions.restart(generation));
     elements.copy.addEventListener("click", () => this.actions.copy(generation.text, elements.copy.lastElementChild));
@@ -146,6 +147,7 @@ function statusText(generation, user) {
   const labels = {
     queued: "queued",
     running: isStopping ? "stopping…" : `answering${suffix}`,
+    waiting: isStopping ? "stopping…" : `waiting for an input${suffix}`,
     done: UNUSUAL_FINISHES[finishReason] ?? "",
     stopped: !by || by === user ? "stopped" : `stopped by ${by}`,
     failed: "failed",
