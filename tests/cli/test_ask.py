@@ -59,7 +59,7 @@ def test_busy_chat(hub: Hub, run: Run) -> None:
     answered = ask(hub, "--chat", "c", "--on-busy", "interrupt")
     run(answering.__aexit__(None, None, None))
     assert answered.exit_code == 0
-    assert "Because.\n" in answered.stdout  # beside the log of the node
+    assert "Because." in answered.stdout  # the log of the node may come in between
     assert hub.backend.generations.records[first["generation"]].stop_requested_by == "alice"
 
 
@@ -73,7 +73,7 @@ def test_topic(hub: Hub, run: Run) -> None:
     events = run(read_until(bob, "generation.done"))
     run(followed.__aexit__(None, None, None))
     run(answering.__aexit__(None, None, None))
-    assert "Because.\n" in answered.stdout
+    assert "Because." in answered.stdout
     assert events[0][1]["user"] == "alice"
     assert "a topic name has" in str(ask(hub, "--topic", "room 1").exception)
 
