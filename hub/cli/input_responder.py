@@ -113,14 +113,14 @@ async def _enter(terminal: Terminal, field: Field) -> Any:
     for number, choice in enumerate(field.choices, start=1):
         terminal.show(f"  {number}  {choice.label}")
     while True:
-        line = await terminal.read_line(f"{_question(field)}: ")
+        line = await terminal.read_line(f"{_entry_prompt(field)}: ")
         try:
             return parse_entry(field, line)
         except ValueError as error:
             terminal.show(f"  {error}")
 
 
-def _question(field: Field) -> str:
+def _entry_prompt(field: Field) -> str:
     """Return what stands before the entry, with what can be entered in brackets."""
     kinds = {
         "choice": f"1-{len(field.choices)}",

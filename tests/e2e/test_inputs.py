@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -233,13 +234,13 @@ class TerminalProgram:
     """`hub ask` whose standard input and error are a terminal; its output is a file."""
 
     def __init__(self, dev: Dev, folder: Path, *args: str) -> None:
-        self.terminal, theirs = pty.openpty()
+        self.terminal, other_end = pty.openpty()
         self._output = (folder / "out").open("w+")
         command = [sys.executable, "-m", "hub", "ask", "tim", *args, "--url", dev.url]
         self.process = subprocess.Popen(
-            command, stdin=theirs, stderr=theirs, stdout=self._output, start_new_session=True
+            command, stdin=other_end, stderr=other_end, stdout=self._output, start_new_session=True
         )
-        os.close(theirs)
+        os.close(other_end)
         self.shown = ""
 
     def wait_for(self, text: str) -> None:
@@ -331,9 +332,8 @@ async def test_command_without_a_terminal(dev: Dev) -> None:
     command += ["--url", dev.url]
 
     async def start(*more: str) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
-            *command, *more, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            *command, *more, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
         )
 
     given = await start("--input", "refund=approve", "--input", "never=asked")

@@ -1099,7 +1099,7 @@ export class Answer {
   #error = null;
   #waiters = new Set(); // resolve functions of the iterators that wait for a change
   #inputListeners = new Set();
-  #inputRequests = new Map(); // the requests that wait: key → { request, settle(part), fail(error) }
+  #inputRequests = new Map(); // the requests that wait: key → { request, part, resolve(part), reject(error) }
 
   // actions: { stop(id), restart(id), respond(id, input, value), steer(id, message) }
   // started: resolves with the transcript.
@@ -1206,12 +1206,12 @@ export class Answer {
 
   #updateInputs() {
     const waiting = this.#transcript?.waitingInputs ?? [];
-    for (const [key, { settle, fail, part }] of this.#inputRequests) {
+    for (const [key, { part, resolve, reject }] of this.#inputRequests) {
       const isWaiting = waiting.some(({ input }) => input === key);
       if (isWaiting && !this.#error) continue;
       this.#inputRequests.delete(key);
-      if (isWaiting) fail(this.#error);
-      else settle(this.parts.find(({ type, input }) => type === "input" && input === key) ?? { ...part, state: "cancelled" });
+      if (isWaiting) reject(this.#error);
+      else resolve(this.parts.find(({ type, input }) => type === "input" && input === key) ?? { ...part, state: "cancelled" });
     }
     if (this.#error) return;
     for (const part of waiting) if (!this.#inputRequests.has(part.input)) this.#addInput(part);
@@ -1219,13 +1219,13 @@ export class Answer {
 
   #addInput(part) {
     const { input, prompt, options, schema, tool_call: toolCall, expires_at: expiresAt } = part;
-    const { promise: settled, resolve: settle, reject: fail } = deferred();
+    const { promise: settled, resolve, reject } = deferred();
     const request = {
       generation: this.generation, input, prompt, options, schema, toolCall, settled,
       expiresAt: expiresAt * 1000,
       respond: (value) => this.respond(input, value),
     };
-    this.#inputRequests.set(input, { request, part, settle, fail });
+    this.#inputRequests.set(input, { request, part, resolve, reject });
     for (const listener of this.#inputListeners) callListener(listener, request);
   }
 

@@ -57,9 +57,9 @@ const notifications = new NotificationList($("notification-list"), {
 
 const requests = new RequestList($("request-list"), {
   respond: (generation, input, value) => chat.respond(generation, input, value),
-  onAdd(prompt, asker, isNew) {
+  onAdd(prompt, requestedBy, isNew) {
     $("requests").hidden = false;
-    if (isNew) showNew(`The answer for ${asker} asks you: ${prompt}`);
+    if (isNew) showNew(`The answer for ${requestedBy} asks you: ${prompt}`);
   },
 });
 
