@@ -104,10 +104,10 @@ class AnswerState:
             case "generation.started":
                 self.is_started = True
             case "generation.delta":
-                self._count_part(event.i)
+                self.count_part(event.i)
                 self._append(event)
             case "generation.replaced":
-                self._count_part(event.i)
+                self.count_part(event.i)
                 self._text_parts = [event.text or ""]
             case "generation.restarted":
                 self.clear()
@@ -120,7 +120,7 @@ class AnswerState:
 
     def feed_part(self, part: dict[str, Any]) -> None:
         """Apply the data of the next event `generation.part`."""
-        self._count_part(part.get("i"))
+        self.count_part(part.get("i"))
         self._has_parts = True
         match part["type"]:
             case "data" if part["name"] == EVENT_DATA:
@@ -158,7 +158,8 @@ class AnswerState:
             self.are_calls_cut = (calls, items) != (self.tool_calls, self.kept_items)
         self._count = event.parts
 
-    def _count_part(self, number: int | None) -> None:
+    def count_part(self, number: int | None) -> None:
+        """Take the `i` of the next part, None for an event that has none."""
         if number is not None:
             self._count = number + 1
 

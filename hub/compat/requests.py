@@ -23,6 +23,7 @@ from hub.api.streams import StreamRequest
 from hub.compat.answer_encoder import AnswerEncoderBase
 from hub.compat.answer_state import AnswerCollector, AnswerState
 from hub.compat.failures import failure_response, has_failed_before_output
+from hub.compat.input_pauses import InputDecisions
 from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
@@ -30,6 +31,7 @@ from hub.core.sse import HEARTBEAT
 from hub.engine.compat_stream import CompatStream
 from hub.engine.connection import Connection
 from hub.engine.generations import Generations, ReplayStart
+from hub.engine.inputs import Inputs
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.stream_view import StreamView
 from hub.errors import GenerationStillRunning
@@ -59,12 +61,14 @@ class CompatRequests:
         requests: GenerationRequests,
         origins: AllowedOrigins,
         *,
+        inputs: Inputs,
         metrics: NodeMetrics,
         max_hold_seconds: float,
     ) -> None:
         self._metrics = metrics
         self.generations = generations
         self.requests = requests
+        self.decisions = InputDecisions(inputs, generations)
         self._http_streams = http_streams
         self._authenticator = authenticator
         self._origins = origins

@@ -82,6 +82,7 @@ def public_application(
                 user_authenticator,
                 requests,
                 origins,
+                inputs=node.inputs,
                 metrics=node.metrics,
                 max_hold_seconds=settings.stream.heartbeat_seconds,
             )

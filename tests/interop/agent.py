@@ -22,9 +22,25 @@ from hub.producer import (
 app = App()
 
 
+async def refund(run: Run) -> AsyncIterator[str | Part]:
+    """Ask for an approval of a tool call, then for a text."""
+    yield ToolCall("refund", "refund", '{"amount": 40}')
+    decision = await run.input(
+        "refund", "Refund 40 €?", options=["approve", "deny"], tool_call="refund"
+    )
+    if decision == "approve":
+        yield ToolResult("refund", {"refunded": 40})
+    note = await run.input("note", "A note?", schema={"type": "string"})
+    yield f"{decision}, {note}"
+
+
 @app.producer()
 async def agent(run: Run) -> AsyncIterator[str | Part]:
     """Yield what an agent yields, and what only the record keeps."""
+    if run.prompt == "refund?":
+        async for part in refund(run):
+            yield part
+        return
     yield Status("Searching")
     yield StepStart("search")
     yield ToolCall("call", "find", '{"query": "tea"}')

@@ -4,34 +4,47 @@ Source: docs.ag-ui.com, "Events", and the package @ag-ui/core. The events are `d
 and without `[DONE]`. RUN_STARTED is the first event; every message and tool call is closed before
 RUN_FINISHED or RUN_ERROR. If the answer restarts or its text is replaced, MESSAGES_SNAPSHOT
 retracts it: the snapshot holds the messages of the request and nothing of the answer.
+
+An input of the answer is an interrupt: the run finishes with it, and a run that resumes it streams
+what follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import UNSET
 
-from hub.compat.answer_encoder import AnswerEncoderBase, data_event
+from hub.compat.answer_encoder import data_event
 from hub.compat.answer_state import GenerationEvent, call_index, result_text
+from hub.compat.input_pauses import PausingEncoder, input_id
 from hub.core.generation import Generation, Message
 
 
-class AgUiEncoder(AnswerEncoderBase):
+class AgUiEncoder(PausingEncoder):
     """Implements ports.AnswerEncoder.
 
     The request's metadata holds `thread`, `run`, and `ids`: the client's ids of the messages, in
-    their order. has_activities: whether the client knows ACTIVITY_SNAPSHOT.
+    their order. has_activities: whether the client knows ACTIVITY_SNAPSHOT. run: the id of the run
+    that resumes the answer behind an input.
     """
 
-    def __init__(self, record: Generation, *, has_activities: bool = False) -> None:
-        super().__init__(record)
+    def __init__(
+        self,
+        record: Generation,
+        *,
+        has_activities: bool = False,
+        behind: str | None = None,
+        run: str = "",
+    ) -> None:
+        super().__init__(record, behind)
         self._has_activities = has_activities
         metadata = record.request.metadata
         self._run = {
             "threadId": metadata.get("thread") or record.id,
-            "runId": metadata.get("run") or record.id,
+            "runId": run or metadata.get("run") or record.id,
         }
         self._open_message: tuple[str, str] | None = None  # `text` or `reasoning`, and its id
         self._message_count = 0
@@ -133,6 +146,23 @@ class AgUiEncoder(AnswerEncoderBase):
         else:
             yield _custom_event(name, value)
 
+    def on_input_requested(self, request: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._close()
+
+    def on_input_received(self, received: dict[str, Any]) -> Iterator[bytes]:
+        yield _custom_event("input_received", _fields(received, "input", "value", "by"))
+
+    def on_pause(self, request: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._close_run()
+        outcome = {"type": "interrupt", "interrupts": [_interrupt(self.record.id, request)]}
+        yield _event("RUN_FINISHED", **self._run, outcome=outcome)
+
+    def on_resume(self) -> Iterator[bytes]:
+        self._open_message = None
+        self._ended_calls.update(self._sent_arguments)
+        self._steps = []
+        yield from self.on_start()
+
     def on_replaced(self, text: str) -> Iterator[bytes]:
         yield from self._retract()
         if text:
@@ -221,6 +251,20 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 def _custom_event(name: str, value: Any) -> bytes:
     return _event("CUSTOM", name=name, value=value)
+
+
+def _interrupt(generation: str, request: dict[str, Any]) -> dict[str, Any]:
+    options, schema = request["options"], request["schema"]
+    interrupt = {
+        "id": input_id(generation, request),
+        "reason": "tool_call" if request["tool_call"] else "input_required",
+        "message": request["prompt"],
+        "toolCallId": request["tool_call"],
+        "responseSchema": {"enum": options} if options else schema,
+        "expiresAt": datetime.fromtimestamp(request["expires_at"], UTC).isoformat(),
+        "metadata": {"input": request["input"]},
+    }
+    return {name: value for name, value in interrupt.items() if value is not None}
 
 
 def _fields(part: dict[str, Any], *names: str) -> dict[str, Any]:

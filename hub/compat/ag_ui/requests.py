@@ -15,6 +15,7 @@ import msgspec
 from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_null_members
+from hub.compat.input_pauses import Decision, read_input_id
 from hub.core.generation import Message
 from hub.errors import BadRequest
 
@@ -66,6 +67,26 @@ class ForwardedProps(msgspec.Struct, frozen=True):
     on_disconnect: str = "continue"
 
 
+class Resume(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to an interrupt. status: `resolved` or `cancelled`."""
+
+    interrupt_id: str
+    status: str = "resolved"
+    payload: Any = None
+
+    def to_decision(self) -> Decision:
+        """Return what it decides. Raise BadRequest for an interrupt that is not one of the hub."""
+        id_ = read_input_id(self.interrupt_id)
+        if id_ is None:
+            raise BadRequest("resume has an unknown interruptId", path="resume")
+        payload = self.payload
+        if isinstance(payload, dict) and isinstance(payload.get("approved"), bool):
+            payload = payload["approved"]
+        if self.status == "cancelled":
+            return Decision(*id_, False, is_cancelled=True)
+        return Decision(*id_, payload)
+
+
 class RunAgentInput(msgspec.Struct, frozen=True, rename="camel"):
     """The body of a run."""
 
@@ -76,6 +97,7 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel"):
     context: list[Context] | None = None
     forwarded_props: Any = None
     protocol_version: Any = None
+    resume: list[Resume] | None = None
 
     @property
     def knows_activities(self) -> bool:

@@ -36,10 +36,19 @@ class AgUiRoutes:
         is_always_stream=True,
     )
     async def run(self, request: web.Request) -> web.StreamResponse:
-        """Start a run, or join it if it was started before, and stream its events."""
+        """Start a run, or join it if it was started before, and stream its events.
+
+        A run that resumes the interrupts of an answer streams what follows them.
+        """
         identity = await self._compat.identify(request)
         body = convert_json(await self._compat.read_body(request), RunAgentInput)
         props = body.props
+        new_encoder = partial(AgUiEncoder, has_activities=body.knows_activities)
+        decisions = [each.to_decision() for each in body.resume or ()]
+        given = await self._compat.decisions.give(decisions, identity.user)
+        if given is not None:
+            behind = partial(new_encoder, behind=given.key, run=body.run_id)
+            return await self._compat.stream(request, identity, given.generation, behind)
         created = await self._compat.start(
             request,
             identity,
@@ -51,6 +60,6 @@ class AgUiRoutes:
             request,
             identity,
             created.generation,
-            partial(AgUiEncoder, has_activities=body.knows_activities),
+            new_encoder,
             stop_on_disconnect=props.on_disconnect == "stop",
         )

@@ -10,17 +10,22 @@ versions 5 to 7 of the SDK survive: it closes the open part, sends a `data-gener
 event is `restarted` (everything before it is void) or `replaced` (the text before it is void), and
 sends the new text as a new part, in a new step if void tool calls were sent. With `reset_step` that
 chunk is `reset-step` instead: version 7 then drops the parts of the step, but version 6 fails.
+
+An input of the answer ends the stream. A decision between two options is a `tool-approval-request`
+(version 6 and later); any other input is a call of the tool `request_input`, whose output the
+client adds. The request that has the client's decision continues the message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.compat.answer_encoder import DONE_CHUNK, STOPPED, AnswerEncoderBase, data_event
+from hub.compat.answer_encoder import DONE_CHUNK, STOPPED, data_event
 from hub.compat.answer_state import GenerationEvent, call_index, file_url, result_text
+from hub.compat.input_pauses import PausingEncoder, input_id
 from hub.core.generation import Generation
 
 HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -33,17 +38,44 @@ _FINISH_REASONS: Final = {
 }
 
 
-class AiSdkEncoder(AnswerEncoderBase):
+INPUT_TOOL: Final = "request_input"
+"""The name of the calls that ask for an input which belongs to no call of the answer."""
+
+
+class _Decision(NamedTuple):
+    """An input that was sent. tool_call: the call that it approves. is_own_call: whether the hub
+    has made up a call for it. refusal: the option that refuses, if it has two.
+    """
+
+    tool_call: str
+    is_own_call: bool
+    refusal: list[str]
+
+    def is_refused_by(self, value: Any) -> bool:
+        return value in self.refusal
+
+
+class AiSdkEncoder(PausingEncoder):
     """Implements ports.AnswerEncoder.
 
     The message's id is `metadata.message` of the request if the client continues one of its own
-    messages, and the generation's id otherwise. reset_step: see the module.
+    messages, and the generation's id otherwise. reset_step: see the module. message: the id of the
+    client's message that a stream behind an input continues.
     """
 
     trailer = DONE_CHUNK
 
-    def __init__(self, record: Generation, *, reset_step: bool = False) -> None:
-        super().__init__(record)
+    def __init__(
+        self,
+        record: Generation,
+        *,
+        reset_step: bool = False,
+        behind: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        super().__init__(record, behind)
+        self._message = message or record.request.metadata.get("message")
+        self._decisions: dict[str, _Decision] = {}  # by the key of the input
         self._reset_step = reset_step
         self._open_part: tuple[str, str] | None = (
             None  # the open part: `text` or `reasoning`, and id
@@ -59,11 +91,11 @@ class AiSdkEncoder(AnswerEncoderBase):
         self._retractions = 0  # numbers the `data-generation` parts
 
     def on_start(self) -> Iterator[bytes]:
-        message = self.record.request.metadata.get("message")
+        message = self._message if isinstance(self._message, str) else self.record.id
         yield data_event(
             {
                 "type": "start",
-                "messageId": message if isinstance(message, str) else self.record.id,
+                "messageId": message,
                 "messageMetadata": {"generation": self.record.id},
             }
         )
@@ -144,6 +176,50 @@ class AiSdkEncoder(AnswerEncoderBase):
             self._sent_arguments[index] = len(call_state.arguments)
             fields = {"toolCallId": self._call_ids[index], "inputTextDelta": delta}
             yield data_event({"type": "tool-input-delta", **fields})
+
+    def on_input_requested(self, request: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._close_part()
+        id_ = input_id(self.record.id, request)
+        index = self.answer.find_call(request["tool_call"] or "")
+        is_own_call = index is None or index not in self._sent_arguments
+        if index is not None and not is_own_call:
+            yield from self._finish_input(index)
+        else:
+            names = ("input", "prompt", "options", "schema", "expires_at")
+            value = {name: request[name] for name in names if request[name] is not None}
+            head = {"toolCallId": id_, "toolName": INPUT_TOOL, "dynamic": True}
+            yield data_event({"type": "tool-input-start", **head})
+            yield data_event({"type": "tool-input-available", **head, "input": value})
+        options = request["options"] or ()
+        if len(options) == 2:
+            call_id = id_ if is_own_call else request["tool_call"]
+            yield data_event(
+                {"type": "tool-approval-request", "approvalId": id_, "toolCallId": call_id}
+            )
+        self._decisions[request["input"]] = _Decision(
+            request["tool_call"], is_own_call=is_own_call, refusal=[*options][1:2]
+        )
+
+    def on_input_received(self, received: dict[str, Any]) -> Iterator[bytes]:
+        """Close a call that the hub has made up for the input: nobody gives it a result."""
+        decision = self._decisions.get(received["input"])
+        if decision is None:
+            return
+        yield from self._close_part()
+        call_id = input_id(self.record.id, received)
+        if decision.is_refused_by(received["value"]):
+            call_id = call_id if decision.is_own_call else decision.tool_call
+            yield data_event({"type": "tool-output-denied", "toolCallId": call_id})
+        elif decision.is_own_call:
+            output = {"toolCallId": call_id, "output": received["value"], "dynamic": True}
+            yield data_event({"type": "tool-output-available", **output})
+
+    def on_pause(self, request: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._finish("tool-calls", status="waiting")
+
+    def on_resume(self) -> Iterator[bytes]:
+        self._open_part = None
+        yield from self.on_start()
 
     def on_replaced(self, text: str) -> Iterator[bytes]:
         yield from self._retract("replaced")
@@ -230,8 +306,8 @@ class AiSdkEncoder(AnswerEncoderBase):
 
     def _finish(self, reason: str, **details: Any) -> Iterator[bytes]:
         # The metadata carries the status because an application cannot see an `abort` chunk.
-        status = self.answer.status or "broken"
         given = {key: value for key, value in details.items() if value}
-        metadata = {"generation": self.record.id, "status": status, **given}
+        status = {"status": self.answer.status or "broken"}
+        metadata = {"generation": self.record.id, **status, **given}
         yield data_event({"type": "finish-step"})
         yield data_event({"type": "finish", "finishReason": reason, "messageMetadata": metadata})

@@ -16,6 +16,7 @@ from hub.api.generation_requests import GenerateBody
 from hub.api.json_decoding import convert_json
 from hub.api.null_members import drop_null_members
 from hub.compat.ai_sdk.tools import with_tools
+from hub.compat.input_pauses import Decision, read_input_id
 from hub.core.generation import Message
 from hub.error_codes import UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest
@@ -68,6 +69,24 @@ def read_chat(raw: dict[str, Any]) -> tuple[AiSdkBody, GenerateBody]:
         metadata={**body.metadata, **continued},
         on_disconnect=body.on_disconnect,
     )
+
+
+def read_decisions(messages: list[UiMessage]) -> list[Decision]:
+    """Return what the last message decides of the inputs of the newest answer in it, in order."""
+    last = messages[-1] if messages else UiMessage("")
+    parts = last.parts if last.role == "assistant" else []
+    decisions = [each for part in parts if _tool_name(part) for each in _read_decision(part)]
+    return [each for each in decisions if each.generation == decisions[-1].generation]
+
+
+def _read_decision(part: dict[str, Any]) -> Iterator[Decision]:
+    state, given = part.get("state"), part.get("approval")
+    approval = given if isinstance(given, dict) else {}
+    id_ = read_input_id(approval.get("id"))
+    if id_ is not None and isinstance(approval.get("approved"), bool):
+        yield Decision(*id_, approval["approved"])
+    elif state == "output-available" and (id_ := read_input_id(part.get("toolCallId"))):
+        yield Decision(*id_, part.get("output"))
 
 
 def to_messages(ui_messages: list[UiMessage], system: str | None) -> list[Message]:

@@ -16,7 +16,7 @@ from aiohttp import web
 from hub.api.authentication import Identity
 from hub.api.generation_requests import check_chat_id
 from hub.compat.ai_sdk.encoder import HEADERS, AiSdkEncoder
-from hub.compat.ai_sdk.requests import AiSdkBody, read_chat
+from hub.compat.ai_sdk.requests import AiSdkBody, read_chat, read_decisions
 from hub.compat.answer_encoder import data_event
 from hub.compat.operations import answer_operation
 from hub.compat.requests import CompatRequests
@@ -74,10 +74,16 @@ class AiSdkRoutes:
     )
     async def start(self, request: web.Request) -> web.StreamResponse:
         """Generate an answer and stream it. If the last message is the assistant's, the answer
-        continues it.
+        continues it; if it decides an input of an answer, the stream goes on behind that input.
         """
         identity = await self._compat.identify(request)
         body, generate = read_chat(await self._compat.read_body(request))
+        given = await self._compat.decisions.give(read_decisions(body.messages), identity.user)
+        if given is not None:
+            message = body.messages[-1].id
+            return await self._stream(
+                request, identity, given.generation, behind=given.key, message=message
+            )
         chat = check_chat_id(body.id) if body.id is not None else None
         created = await self._compat.start(request, identity, generate, chat=chat)
         stop = body.on_disconnect == "stop"
@@ -179,12 +185,20 @@ class AiSdkRoutes:
         from_chunk: int = 0,
         headers: dict[str, str] | None = None,
         stop_on_disconnect: bool = False,
+        behind: str | None = None,
+        message: str | None = None,
     ) -> web.StreamResponse:
+        new_encoder = partial(
+            AiSdkEncoder,
+            reset_step=query_flag(request, "reset_step"),
+            behind=behind,
+            message=message,
+        )
         return await self._compat.stream(
             request,
             identity,
             generation,
-            partial(AiSdkEncoder, reset_step=query_flag(request, "reset_step")),
+            new_encoder,
             from_chunk=from_chunk,
             headers={**HEADERS, "x-workflow-run-id": generation, **(headers or {})},
             stop_on_disconnect=stop_on_disconnect,
