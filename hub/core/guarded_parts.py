@@ -131,9 +131,12 @@ class GuardedParts:
         )
 
     def add(self, parts: Iterable[StreamOutput], now: float = 0.0) -> None:
-        """Add the next parts of the producer. After `Finished` there are none."""
+        """Add the next parts of the producer. After the guard has ended the answer, only token
+        counts are used.
+        """
         for part in parts:
-            self._add(part, now)
+            if not self.is_ended or isinstance(part, Usage):
+                self._add(part, now)
         self._release()
 
     def finish(self) -> None:

@@ -169,7 +169,8 @@ class _GuardedStream:
             try:
                 parts = await read_parts(self._source, self._guard.upstream)
             except UpstreamError as error:
-                self._failure = error
+                if not self._parts.is_ended:
+                    self._failure = error
                 self._parts.finish()
                 return
             self._parts.add(parts, self._guard.clock.now())

@@ -131,7 +131,8 @@ class FunctionPool:
             delay = _MIN_RESTART_DELAY_SECONDS
             self._ready.append(process)
             functions = sorted(self.options)
-            _log.info("producer.process_started", pid=process.pid, functions=functions)
+            guards = {"guards": process.guards} if process.guards else {}
+            _log.info("producer.process_started", pid=process.pid, functions=functions, **guards)
             await self._set_failure(None)
             await process.wait_unusable()
             self._ready.remove(process)

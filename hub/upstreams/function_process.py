@@ -119,6 +119,11 @@ class FunctionProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
+    @property
+    def guards(self) -> list[str]:
+        """The upstreams whose answers the functions of this process check."""
+        return sorted(self._options.guards)
+
     async def start(self) -> Mapping[str, FunctionOptions]:
         """Start the process, and return the options of its functions.
 

@@ -24,6 +24,10 @@ async def hang(window: Window) -> None:
     await asyncio.Event().wait()
 
 
+def pid(window: Window) -> Replace:
+    return Replace(f"{os.getpid()} ")
+
+
 def fail(window: Window) -> None:
     raise ValueError("a secret of the application")
 

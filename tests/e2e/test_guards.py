@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,12 @@ async def endpoint() -> AsyncIterator[tuple[Endpoint, str]]:
 
 @pytest.fixture
 async def cluster(endpoint: tuple[Endpoint, str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A node and a worker whose upstreams have guards."""
+    """A node whose upstreams have guards, without a worker."""
     guards: dict[str, dict[str, Any]] = {
         "example": {"target": "examples.guards:check"},
         "http": {"url": endpoint[1], "api_key": "k", "hold_back_characters": 10},
         "hangs": {"target": f"{APP}:hang"},
+        "pid": {"target": f"{APP}:pid", "hold_back_characters": 0},
         "fails": {"target": f"{APP}:fail"},
         "crashes": {"target": f"{APP}:crash_once"},
     }
@@ -69,7 +71,6 @@ async def cluster(endpoint: tuple[Endpoint, str], tmp_path: Path) -> AsyncIterat
         cluster.set("UPSTREAMS__sim__GUARD__TARGET", "examples.guards:check")
         cluster.set_environment({"GUARD_MARKER": str(tmp_path / "crashed")})
         await cluster.start()
-        await cluster.start_ready_worker()
         yield cluster
 
 
@@ -90,6 +91,7 @@ def texts(events: GenerationEvents) -> list[str]:
 
 async def test_guards(cluster: Cluster, endpoint: tuple[Endpoint, str]) -> None:
     """Functions, LLMs, HTTP endpoints, a guard that fails, hangs or is killed, and the metrics."""
+    worker = await cluster.start_ready_worker()
     events = await ask(cluster, "example", PROMPT)
     assert all(MASKED.startswith(text) for text in texts(events))
     assert texts(events)[-1] == MASKED
@@ -133,6 +135,12 @@ async def test_guards(cluster: Cluster, endpoint: tuple[Endpoint, str]) -> None:
         assert response.status == 202
     events = await reading
     assert [name for name, _ in events] == ["generation.started", "generation.stopped"]
+
+    first = texts(await ask(cluster, "pid", "a"))[-1]
+    worker.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(30):
+        while texts(await ask(cluster, "pid", "a"))[-1] == first:
+            pass
 
     port = cluster._env["HUB_WORKER__PORT"]
     async with cluster.session.get(f"http://127.0.0.1:{port}/metrics") as response:

@@ -162,6 +162,29 @@ async def test_guard_ends_the_answer(text: str | None) -> None:
     assert (await relay.record()).text == ("good " if text is None else text)
 
 
+async def test_failure_of_the_upstream_does_not_hide_the_end_by_the_guard() -> None:
+    """The answer fails with the code of the guard, also if its upstream fails at that moment."""
+    ended, gate = asyncio.Event(), Gate()
+
+    async def check(window: Window) -> End:
+        await ended.wait()
+        gate.open()
+        return End("policy", "No.")
+
+    case = GuardTest(check)
+    gate.close()
+    failure = UpstreamError("upstream_error", "it broke", retryable=True)
+    relay = case.relay(Text("bad"), gate, Status("late"), failure)
+    await relay.queue()
+    running = asyncio.create_task(relay.relay.run(relay.lease(), relay.stop))
+    await until(lambda: gate.waiting == 1)
+    ended.set()
+    await running
+    events = await relay.events()
+    assert [name for name, _ in events] == ["generation.started", "generation.failed"]
+    assert events[-1][1]["code"] == "policy"
+
+
 async def test_guard_retracts() -> None:
     """`generation.replaced` has the new text, and what the upstream sends later follows it."""
     gate = Gate()
