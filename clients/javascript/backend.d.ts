@@ -93,6 +93,15 @@ export interface Part {
   [field: string]: unknown;
 }
 
+/** A message that the user has sent to an answer while it runs. */
+export interface SteeringMessage {
+  /** Counts the messages of an answer from 0. */
+  readonly n: number;
+  readonly message: Message;
+  /** The user who sent it. */
+  readonly by: string | null;
+}
+
 /** An answer that this process writes. After a stop its methods reject with `GenerationStopped`, after a lost lease with
  *  `LeaseLost`. */
 export interface ProducedAnswer {
@@ -109,6 +118,9 @@ export interface ProducedAnswer {
   /** Publishes a text or another part. It waits only while 1 MiB waits for the hub. `checkpoint` is a JSON value that is
    *  saved with the part; the next attempt continues from it. */
   write(part: string | Part, options?: { checkpoint?: unknown }): Promise<void>;
+  /** Returns the messages that the user has sent while this answer runs, since the last call. An attempt that continues
+   *  from a checkpoint gets those that had not been returned when it was saved; any other one gets all of them. */
+  steering(): SteeringMessage[];
   /** Waits until the hub has everything. */
   flush(): Promise<void>;
   /** Ends the answer with a reason or with token counts. */

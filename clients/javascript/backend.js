@@ -142,11 +142,15 @@ class ProducedAnswer {
   #stopped = new AbortController(); // aborted by a stop, a lost lease or a hub that stays away
   #over = new AbortController(); // aborted by these, and by the end
   #hasEnd = false;
+  #messages = []; // of the user, in their order
+  #taken; // how many of them the producer has taken
   #sender;
 
   constructor(http, attempt) {
     this.#http = http;
     this.#attempt = attempt;
+    this.#taken = attempt.steering_taken ?? 0;
+    this.#addMessages(attempt.steering);
     this.#sender = this.#sendParts();
     this.#followControl();
   }
@@ -175,10 +179,17 @@ class ProducedAnswer {
     this.#check();
     if (this.#hasEnd) throw new Error("this answer has its end already");
     const fields = fieldsOf(part);
-    this.#outbox.add(checkpoint == null ? fields : { ...fields, checkpoint });
+    this.#outbox.add(checkpoint == null ? fields : { ...fields, checkpoint, steering: this.#taken });
     this.#changed.notify();
     while (this.#outbox.sizeBytes > MAX_OUTBOX_BYTES && !this.#isOver) await this.#changed.wait();
     this.#check();
+  }
+
+  // Returns the messages of the user since the last call, each { n, message, by }.
+  steering() {
+    const messages = this.#messages.slice(this.#taken);
+    this.#taken += messages.length;
+    return messages;
   }
 
   async flush() {
@@ -228,6 +239,11 @@ class ProducedAnswer {
     return this.#attempt.lease_seconds * 1000;
   }
 
+  // Posts and the control stream tell of the same messages.
+  #addMessages(messages = []) {
+    for (const message of messages) if (message.n === this.#messages.length) this.#messages.push(message);
+  }
+
   #check() {
     if (this.failure) throw this.failure;
   }
@@ -273,8 +289,9 @@ class ProducedAnswer {
     await this.#changed.wait(answeredAt + COALESCE_MS - performance.now(), () => this.#isOver);
   }
 
-  #onPosted(batch, { ack, stop }) {
+  #onPosted(batch, { ack, stop, steering }) {
     this.#outbox.acknowledge(ack);
+    this.#addMessages(steering);
     const last = batch.at(-1);
     if (stop) this.#fail(new GenerationStopped(stop.by));
     else if (last?.type === "end" && ack >= last.seq) this.#close();
@@ -300,7 +317,8 @@ class ProducedAnswer {
         const request = { lease: this.#attempt.lease, signal: this.#over.signal };
         for await (const { name, data } of this.#http.events(`${this.#path}/control`, request)) {
           failures = 1;
-          if (name === "stop") this.#fail(new GenerationStopped(data.by));
+          if (name === "steering") this.#addMessages([data]);
+          else if (name === "stop") this.#fail(new GenerationStopped(data.by));
           else if (name === "lease_lost") this.#fail(new LeaseLost("the lease is lost", { code: "lease_lost" }));
           else if (name === "hub.bye" && !data.reconnect) return;
           else if (name === "hub.bye") delayMs = data.retry_ms;

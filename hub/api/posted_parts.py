@@ -40,7 +40,7 @@ _PARTS: Final[tuple[type[Part], ...]] = (
 _BY_TYPE: Final[Mapping[str, type[Part]]] = {
     str(part.__struct_config__.tag): part for part in _PARTS
 }
-_COMMON: Final = frozenset({"seq", "type", "checkpoint"})
+_COMMON: Final = frozenset({"seq", "type", "checkpoint", "steering"})
 _END: Final = "end"
 _MAX_CODE_CHARS: Final = 128
 
@@ -49,6 +49,7 @@ class _Head(msgspec.Struct, frozen=True):
     seq: Annotated[int, msgspec.Meta(ge=0)]
     type: str
     checkpoint: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    steering: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +124,7 @@ def parse_item(item: bytes) -> Posted:
     checkpoint = None
     if not isinstance(head.checkpoint, msgspec.UnsetType):
         checkpoint = compact_json(head.checkpoint)
-    return PostedPart(head.seq, part, checkpoint)
+    return PostedPart(head.seq, part, checkpoint, head.steering)
 
 
 def _read_usage(usage: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from hub.core.channel import Channel
 from hub.core.cursor import Position, format_cursor
 from hub.core.durable import DurableState
 from hub.core.messages import last_prompt
+from hub.core.steering import SteeringMessage
 from hub.engine.external_producers import PostResult, StartedAttempt
 
 
 class AttemptResponse(msgspec.Struct, frozen=True):
     """`lease` is the secret that posts of this attempt send. `cursor` is the position just before
     the first event of the answer. A new attempt at an answer also has `previous`, the folded parts
-    up to the newest checkpoint, its value as `checkpoint`, and `inputs`.
+    up to the newest checkpoint, its value as `checkpoint`, `inputs`, and `steering`, the messages
+    of the user so far; `steering_taken` of them had been taken when the checkpoint was saved.
     """
 
     generation: str
@@ -27,6 +29,8 @@ class AttemptResponse(msgspec.Struct, frozen=True):
     previous: list[dict[str, Any]] | msgspec.UnsetType | None = msgspec.UNSET
     checkpoint: Any = msgspec.UNSET
     inputs: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    steering: list[SteeringMessage] | msgspec.UnsetType = msgspec.UNSET
+    steering_taken: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class StopNotice(msgspec.Struct, frozen=True):
@@ -37,20 +41,22 @@ class StopNotice(msgspec.Struct, frozen=True):
 
 class PartsResponse(msgspec.Struct, frozen=True):
     """`ack` is the number of the newest part that is published, -1 before the first. After `stop`
-    nothing more is published.
+    nothing more is published. `steering` are the messages of the user so far.
     """
 
     ack: int
     stop: StopNotice | None
     inputs: list[dict[str, Any]]
-    steering: list[dict[str, Any]]
+    steering: list[SteeringMessage]
     lease_seconds: float
 
 
 class JobResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A user's question, and the lease of the attempt at its answer. `prompt` is the text of the
     user's last message. `previous` are the folded parts up to the newest checkpoint, and
-    `checkpoint` is its value. `topic` is that in whose channel the answer appears, if it has one.
+    `checkpoint` is its value. `steering` are the messages that the user has sent since the
+    question; `steering_taken` of them had been taken when the checkpoint was saved. `topic` is that
+    in whose channel the answer appears, if it has one.
     """
 
     generation: str
@@ -67,6 +73,8 @@ class JobResponse(msgspec.Struct, frozen=True, kw_only=True):
     previous: list[dict[str, Any]] | None
     checkpoint: Any
     inputs: list[dict[str, Any]]
+    steering: list[SteeringMessage]
+    steering_taken: int
     topic: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -89,13 +97,20 @@ def describe_attempt(started: StartedAttempt) -> AttemptResponse:
     if started.new:
         return response
     previous, checkpoint = _describe_state(started.state)
-    return msgspec.structs.replace(response, previous=previous, checkpoint=checkpoint, inputs=[])
+    return msgspec.structs.replace(
+        response,
+        previous=previous,
+        checkpoint=checkpoint,
+        inputs=[],
+        steering=[*record.steering],
+        steering_taken=_count_taken(started.state),
+    )
 
 
 def describe_post(result: PostResult) -> PartsResponse:
     """Return what the producer is told after a post."""
     stop = None if result.stop is None else StopNotice(result.stop)
-    return PartsResponse(result.ack, stop, [], [], result.lease_seconds)
+    return PartsResponse(result.ack, stop, [], [*result.steering], result.lease_seconds)
 
 
 def describe_job(started: StartedAttempt) -> JobResponse:
@@ -118,6 +133,8 @@ def describe_job(started: StartedAttempt) -> JobResponse:
         previous=previous,
         checkpoint=checkpoint,
         inputs=[],
+        steering=[*record.steering],
+        steering_taken=_count_taken(started.state),
         topic=record.request.topic or msgspec.UNSET,
     )
 
@@ -133,3 +150,7 @@ def _describe_state(state: DurableState) -> tuple[list[dict[str, Any]] | None, A
         return None, None
     parts = [dict(part) for part in state.checkpoint.folded]
     return parts, msgspec.Raw(state.checkpoint.value)
+
+
+def _count_taken(state: DurableState) -> int:
+    return 0 if state.checkpoint is None else state.checkpoint.steering

@@ -126,7 +126,8 @@ class Generation(msgspec.Struct, frozen=True):
     attempt of an external producer, None if there has been none. steerable: whether its producer
     takes messages while it runs; steering: those so far. inputs: by key. suspended: the key of the
     input for which no attempt runs: the newest one has ended, and the next one has not begun.
-    suspensions: how many attempts have ended so.
+    suspensions: how many attempts have ended so. received: how much users have sent to its
+    producer: messages, and what has become of inputs.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Generation(msgspec.Struct, frozen=True):
     inputs: Mapping[str, StoredInput] = {}
     suspended: str | None = None
     suspensions: int = 0
+    received: int = 0
 
     @property
     def losses(self) -> int:
@@ -327,7 +329,8 @@ def apply_update(record: Generation, update: GenerationUpdate, data: bytes) -> G
 
 def _after_input(record: Generation, update: RequestedInput | AnsweredInput | None) -> Generation:
     """Return the record after an input was asked for or answered."""
-    inputs, status, more = dict(record.inputs), record.status, {}
+    inputs, status = dict(record.inputs), record.status
+    more: dict[str, Any] = {}
     match update:
         case RequestedInput(request, suspends):
             known = inputs.get(request.input)
@@ -340,6 +343,7 @@ def _after_input(record: Generation, update: RequestedInput | AnsweredInput | No
                 status = Status.WAITING
         case AnsweredInput(key, answer):
             inputs[key] = msgspec.structs.replace(inputs[key], answer=answer)
+            more = {"received": record.received + 1}
             if status is Status.SUSPENDED and key == record.suspended and not answer.is_expired:
                 status = Status.QUEUED
             is_open = (

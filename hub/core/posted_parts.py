@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from hub.core.durable import Save
 from hub.core.external_producer import Progress
 from hub.core.generation import Status
 from hub.core.parts import Part, Reasoning, Text
@@ -20,11 +21,16 @@ MAX_EVENT_CHARS: Final = 16 * 1024
 
 
 class PostedPart(msgspec.Struct, frozen=True):
-    """A part and its number. checkpoint: JSON that is saved with the part, None without one."""
+    """A part and its number.
+
+    checkpoint: JSON that is saved with the part, None without one. steering: the number of messages
+    of the user that the producer had taken by then.
+    """
 
     seq: int
     part: Part
     checkpoint: bytes | None = None
+    steering: int = 0
 
 
 class PostedEnd(msgspec.Struct, frozen=True):
@@ -79,7 +85,7 @@ class Chunk(NamedTuple):
 
     part: Part
     after: Progress
-    checkpoint: bytes | None
+    checkpoint: Save | None
 
 
 def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Chunk]:
@@ -89,15 +95,17 @@ def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Chu
     """
     start = progress.chars
     for each in parts:
-        part = each.part
+        part, saved = each.part, None
+        if each.checkpoint is not None:
+            saved = Save(msgspec.Raw(each.checkpoint), each.steering)
         if not isinstance(part, Text | Reasoning) or len(part.text) <= MAX_EVENT_CHARS:
-            yield Chunk(_cut(part, start) if start else part, Progress(each.seq), each.checkpoint)
+            yield Chunk(_cut(part, start) if start else part, Progress(each.seq), saved)
         else:
             for first in range(start, len(part.text), MAX_EVENT_CHARS):
                 end = first + MAX_EVENT_CHARS
                 is_last = end >= len(part.text)
                 after = Progress(each.seq) if is_last else Progress(each.seq - 1, end)
-                checkpoint = each.checkpoint if is_last else None
+                checkpoint = saved if is_last else None
                 yield Chunk(type(part)(part.text[first:end]), after, checkpoint)
         start = 0
 

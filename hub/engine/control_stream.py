@@ -1,9 +1,11 @@
 """The view of an external producer: what concerns its attempt, out of the channel of the answer.
 
+    steering     the user has sent a message: {n, message, by}
     stop         somebody has stopped the answer, which has ended
     lease_lost   another attempt has begun, or the answer has failed because the lease ended
 
-The stream ends with either, and with the end of the answer. It does not renew the lease.
+The stream begins with the messages so far. It ends with either of the last two, and with the end of
+the answer. It does not renew the lease.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
 from hub.core.event import Event, encode_json
 from hub.core.generation import Generation, Status
+from hub.core.steering import STEERED, SteeringMessage
 from hub.engine.attempt_events import CONTINUED, RESTARTED
 from hub.engine.generation_stream import END_EVENTS, data_prefix
 from hub.engine.stream_view import encode_bye, encode_reset
 from hub.error_codes import PRODUCER_LOST
 from hub.ports.connections import EventEncoder
 
+STEERING: Final = "steering"
 STOP: Final = "stop"
 LEASE_LOST: Final = "lease_lost"
 
@@ -42,16 +46,23 @@ class ControlStream:
     def first_frames(
         self, opening: Mapping[str, Any], cursor: bytes, retry_ms: int, encoder: EventEncoder
     ) -> bytes:
-        if self._record.status is not Status.STOPPED:
+        if self._record.status is Status.STOPPED:
+            body = self._end(STOP, {"by": self._record.end.get("by")}, encoder)
+            return encoder.first_event(body, cursor, retry_ms)
+        bodies = [encoder.encode(STEERING, encode_json(each)) for each in self._record.steering]
+        if not bodies:
             return b""
-        body = self._end(STOP, {"by": self._record.end.get("by")}, encoder)
-        return encoder.first_event(body, cursor, retry_ms)
+        frames = [encoder.frame(body, cursor) for body in bodies[1:]]
+        return b"".join([encoder.first_event(bodies[0], cursor, retry_ms), *frames])
 
     def encode(self, event: Event, encoder: EventEncoder) -> bytes | None:
         if not event.data.startswith(self._data_prefix):
             return None
         if event.name in (RESTARTED, CONTINUED):
             return self._end(LEASE_LOST, {}, encoder)
+        if event.name == STEERED:
+            steered = msgspec.json.decode(event.data, type=SteeringMessage)
+            return encoder.encode(STEERING, encode_json(steered))
         if event.name not in END_EVENTS:
             return None
         end = msgspec.json.decode(event.data)

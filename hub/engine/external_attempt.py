@@ -38,6 +38,7 @@ class ExternalAttempt:
     """Builds the publications of one attempt in the order in which they are published.
 
     record: as it was read; its `external` is not None. progress: after the newest publication.
+    steering, received: as in the record, which others change meanwhile.
     """
 
     def __init__(self, record: Generation, limits: PartsLimits, clock: Clock) -> None:
@@ -45,6 +46,7 @@ class ExternalAttempt:
         self.record = record
         self.progress = record.external.progress
         self.lease_seconds = record.external.lease_seconds
+        self.steering, self.received = record.steering, record.received
         self._notes = record.external.notes
         self._events = AttemptEvents.resume(record, limits)
         self._calls, self._assembler = _resume_calls(record, self._notes)
@@ -82,7 +84,7 @@ class ExternalAttempt:
                             notes = self._notes
                 progress = run.after
                 if run.checkpoint is not None:
-                    self._events.command(Save(msgspec.Raw(run.checkpoint)), notes.usage)
+                    self._events.command(run.checkpoint, notes.usage)
                     if _is_at(self.progress, progress) and publications:
                         publications[-1] = self._with_stored(publications[-1])
         except PartsTooLarge as error:
@@ -207,7 +209,7 @@ class _Run(NamedTuple):
 
     parts: Sequence[Part]
     after: Progress
-    checkpoint: bytes | None
+    checkpoint: Save | None
 
 
 def _runs(posted: Sequence[PostedPart], progress: Progress) -> Iterator[_Run]:

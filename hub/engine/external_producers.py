@@ -39,6 +39,7 @@ from hub.core.generation import (
 )
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
 from hub.core.posted_parts import NewParts, Posted, PostedEnd, select_new
+from hub.core.steering import SteeringMessage
 from hub.engine.attempt_cache import AttemptCache
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
 from hub.engine.drain_signal import DrainSignal
@@ -76,13 +77,14 @@ class PostResult(msgspec.Struct, frozen=True):
     """The answer to a post.
 
     ack: the newest published part. stop: who stopped the answer, None if nobody did. is_over:
-    whether nothing more can be posted.
+    whether nothing more can be posted. steering: the messages of users so far.
     """
 
     ack: int
     lease_seconds: float
     stop: str | None = None
     is_over: bool = False
+    steering: Sequence[SteeringMessage] = ()
 
 
 class ExternalProducers:
@@ -274,17 +276,26 @@ class ExternalProducers:
             end = _end_too_large(attempt.progress, problem)
         if end is not None:
             publications += attempt.end(end)
-        by = None
+        by, received = None, 0
         for published in await self._events.publish(publications):
             if published.outcome not in _WRITTEN:
                 return None
             by = published.stop_requested_by or by
+            received = max(received, published.received)
+        if received > attempt.received:
+            attempt.steering = await self._store.steering_of(attempt.record.id)
+            attempt.received = received
         if end is not None:
             _log.info("producer.ended", generation=attempt.record.id, status=end.status.value)
             await self._jobs.finish(attempt.result(end))
         if problem is not None:
             raise _ended(attempt.record.id, str(problem))
-        result = PostResult(attempt.progress.seq, attempt.lease_seconds, is_over=end is not None)
+        result = PostResult(
+            attempt.progress.seq,
+            attempt.lease_seconds,
+            is_over=end is not None,
+            steering=attempt.steering,
+        )
         if end is None and by is not None:
             return await self._stop_attempt(attempt, result)
         if end is None:
@@ -320,7 +331,12 @@ class ExternalProducers:
         external = record.external
         if external is None or record.writer != writer:
             raise lease_lost()
-        result = PostResult(external.progress.seq, external.lease_seconds, is_over=True)
+        result = PostResult(
+            external.progress.seq,
+            external.lease_seconds,
+            is_over=True,
+            steering=record.steering,
+        )
         if record.status.ended:
             return _answer_after_end(record, result, posted)
         if record.stop_requested_by is not None:

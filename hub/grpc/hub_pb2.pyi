@@ -200,7 +200,7 @@ class StartExternalRequest(_message.Message):
     def __init__(self, user: _Optional[str] = ..., topic: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[str] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., id: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., params: _Optional[str] = ...) -> None: ...
 
 class StartExternalResponse(_message.Message):
-    __slots__ = ("generation", "attempt", "lease", "lease_seconds", "cursor", "previous", "checkpoint", "inputs")
+    __slots__ = ("generation", "attempt", "lease", "lease_seconds", "cursor", "previous", "checkpoint", "inputs", "steering", "steering_taken")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +209,8 @@ class StartExternalResponse(_message.Message):
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
+    STEERING_FIELD_NUMBER: _ClassVar[int]
+    STEERING_TAKEN_FIELD_NUMBER: _ClassVar[int]
     generation: str
     attempt: int
     lease: str
@@ -217,7 +219,9 @@ class StartExternalResponse(_message.Message):
     previous: str
     checkpoint: str
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
-    def __init__(self, generation: _Optional[str] = ..., attempt: _Optional[int] = ..., lease: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., cursor: _Optional[str] = ..., previous: _Optional[str] = ..., checkpoint: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ...) -> None: ...
+    steering: _containers.RepeatedCompositeFieldContainer[Steering]
+    steering_taken: int
+    def __init__(self, generation: _Optional[str] = ..., attempt: _Optional[int] = ..., lease: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., cursor: _Optional[str] = ..., previous: _Optional[str] = ..., checkpoint: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., steering: _Optional[_Iterable[_Union[Steering, _Mapping]]] = ..., steering_taken: _Optional[int] = ...) -> None: ...
 
 class PostPartsRequest(_message.Message):
     __slots__ = ("generation", "lease", "parts")
@@ -292,7 +296,7 @@ class ClaimJobsResponse(_message.Message):
     def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("generation", "attempt", "lease", "lease_seconds", "user", "chat", "topic", "prompt", "messages", "model", "params", "metadata", "previous", "checkpoint", "inputs")
+    __slots__ = ("generation", "attempt", "lease", "lease_seconds", "user", "chat", "topic", "prompt", "messages", "model", "params", "metadata", "previous", "checkpoint", "inputs", "steering", "steering_taken")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +312,8 @@ class Job(_message.Message):
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
+    STEERING_FIELD_NUMBER: _ClassVar[int]
+    STEERING_TAKEN_FIELD_NUMBER: _ClassVar[int]
     generation: str
     attempt: int
     lease: str
@@ -323,7 +329,9 @@ class Job(_message.Message):
     previous: str
     checkpoint: str
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
-    def __init__(self, generation: _Optional[str] = ..., attempt: _Optional[int] = ..., lease: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., user: _Optional[str] = ..., chat: _Optional[str] = ..., topic: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[str] = ..., model: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., previous: _Optional[str] = ..., checkpoint: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ...) -> None: ...
+    steering: _containers.RepeatedCompositeFieldContainer[Steering]
+    steering_taken: int
+    def __init__(self, generation: _Optional[str] = ..., attempt: _Optional[int] = ..., lease: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., user: _Optional[str] = ..., chat: _Optional[str] = ..., topic: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[str] = ..., model: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., previous: _Optional[str] = ..., checkpoint: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., steering: _Optional[_Iterable[_Union[Steering, _Mapping]]] = ..., steering_taken: _Optional[int] = ...) -> None: ...
 
 class ReleaseLeaseRequest(_message.Message):
     __slots__ = ("generation", "lease")

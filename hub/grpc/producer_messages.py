@@ -9,6 +9,7 @@ import msgspec
 
 from hub.api.job_requests import DEFAULT_WAIT_SECONDS, ClaimBody
 from hub.api.producer_responses import AttemptResponse, JobResponse, PartsResponse
+from hub.core.steering import SteeringMessage
 from hub.grpc import hub_pb2 as pb
 
 
@@ -36,6 +37,8 @@ def attempt_message(response: AttemptResponse) -> pb.StartExternalResponse:
         previous=_json(response.previous),
         checkpoint=_json(response.checkpoint),
         inputs=_inputs(response.inputs or ()),
+        steering=_steering(response.steering or ()),
+        steering_taken=response.steering_taken or 0,
     )
 
 
@@ -45,10 +48,7 @@ def parts_message(response: PartsResponse) -> pb.PostPartsResponse:
         ack=response.ack,
         stop=None if response.stop is None else pb.Stop(by=response.stop.by or ""),
         inputs=_inputs(response.inputs),
-        steering=[
-            pb.Steering(n=each["n"], message=_json(each["message"]), by=each["by"] or "")
-            for each in response.steering
-        ],
+        steering=_steering(response.steering),
         lease_seconds=response.lease_seconds,
     )
 
@@ -71,6 +71,8 @@ def job_message(job: JobResponse) -> pb.Job:
         previous=_json(job.previous),
         checkpoint=_json(job.checkpoint),
         inputs=_inputs(job.inputs),
+        steering=_steering(job.steering),
+        steering_taken=job.steering_taken,
     )
 
 
@@ -79,6 +81,10 @@ def _inputs(inputs: Iterable[Mapping[str, Any]]) -> list[pb.Input]:
         pb.Input(n=each["n"], input=each["input"], value=_json(each["value"]), by=each["by"] or "")
         for each in inputs
     ]
+
+
+def _steering(messages: Iterable[SteeringMessage]) -> list[pb.Steering]:
+    return [pb.Steering(n=each.n, message=_json(each.message), by=each.by) for each in messages]
 
 
 def _json(value: Any) -> str:

@@ -8,8 +8,9 @@ import msgspec
 from aiohttp import web
 
 from hub.api.producer_requests import PRODUCE, ProducerRequests, lease_of
+from hub.core.steering import SteeringMessage
 from hub.core.system_events import CONTROL_EVENTS
-from hub.engine.control_stream import LEASE_LOST, STOP
+from hub.engine.control_stream import LEASE_LOST, STEERING, STOP
 from hub.http.parameters import GENERATION, LEASE
 from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
 from hub.http.streams import HttpStreams
@@ -42,7 +43,7 @@ class ProducerControlRoutes:
         method="GET",
         paths=["/generations/{id}/control"],
         tag="producers",
-        summary="Follow the stops of an answer",
+        summary="Follow the signals for a producer",
         security=key(PRODUCE),
         parameters=[GENERATION, LEASE],
         responses=[
@@ -52,6 +53,7 @@ class ProducerControlRoutes:
                 events=EventSet(
                     name="ProducerControl",
                     data={
+                        STEERING: SteeringMessage,
                         STOP: ProducerStop,
                         LEASE_LOST: ProducerLeaseLost,
                         **{name: CONTROL_EVENTS[name] for name in _HUB_EVENTS},
@@ -63,8 +65,8 @@ class ProducerControlRoutes:
         long_lived=True,
     )
     async def control(self, request: web.Request) -> web.StreamResponse:
-        """Streams `stop` and `lease_lost` to the producer of an answer, as soon as they happen. It
-        does not renew the lease.
+        """Streams `steering`, `stop` and `lease_lost` to the producer of an answer, as soon as they
+        happen. It begins with the messages so far, and does not renew the lease.
         """
         self._requests.authenticate(request)
         lease, generation = lease_of(request), request.match_info["id"]

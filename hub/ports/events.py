@@ -88,6 +88,8 @@ class Published(msgspec.Struct, frozen=True):
     position: None for an ephemeral event, an update without an event and a refused publication.
     stop_requested_by: who requested that the generation stops. Every update returns it, so that a
         stop works even when its notice got lost.
+    received: how much users have sent to the external producer whose update this is, by its
+        record; 0 for other updates.
     replicas: how many replicas of the broker are known to have the event; None when the publication
         did not wait for them, and for an ephemeral event.
     """
@@ -96,6 +98,7 @@ class Published(msgspec.Struct, frozen=True):
     position: Position | None
     stop_requested_by: str | None = None
     replicas: int | None = None
+    received: int = 0
 
 
 class Page(msgspec.Struct, frozen=True):

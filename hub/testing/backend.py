@@ -53,6 +53,7 @@ class MemoryBackend:
             self.generations.apply,
             self.check_available,
             max_events=max_events,
+            count_received=self.generations.count_received,
             now=now,
         )
         self.queue = MemoryGenerationQueue(queue_limits, lease_seconds=lease_seconds)

@@ -80,6 +80,7 @@ class MemoryEventLog:
 
     max_events: how many events each channel keeps.
     apply_update: applies the update that comes with an event, see MemoryGenerationStore.apply.
+    count_received: returns how much users have sent to the producer of a generation.
     now: the time against which `ttl_seconds` counts, in seconds.
     replicas: the number of replicas that durable publications report; a test may change it.
     """
@@ -93,10 +94,12 @@ class MemoryEventLog:
         check_available: Callable[[], None],
         *,
         max_events: int,
+        count_received: Callable[[str], int] = lambda generation: 0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._subscriptions = subscriptions
         self._apply_update = apply_update
+        self._count_received = count_received
         self._check_available = check_available
         self._max_events = max_events
         self._now = now
@@ -189,15 +192,17 @@ class MemoryEventLog:
             if digest != first_digest:
                 return Published(Outcome.CONFLICT, None)
             return Published(Outcome.DUPLICATE, position, None, self._replicas_of(publication))
-        stop_requested_by, answer = None, None
+        stop_requested_by, answer, received = None, None, 0
         if publication.update is not None:
             refusal, stop_requested_by, answer = self._apply_update(
                 publication.update, publication.data
             )
             if refusal is not None:
                 return Published(refusal, None, stop_requested_by)
+            if publication.update.external is not None:
+                received = self._count_received(publication.update.generation)
             if publication.update.kind in WITHOUT_EVENT:
-                return Published(Outcome.WRITTEN, None, stop_requested_by)
+                return Published(Outcome.WRITTEN, None, stop_requested_by, received=received)
         position = None
         log = self._log(publication.channel)
         if not publication.ephemeral:
@@ -217,7 +222,7 @@ class MemoryEventLog:
             log.entries.append((event, None))
             written.append(event)
         replicas = self._replicas_of(publication)
-        return Published(Outcome.WRITTEN, position, stop_requested_by, replicas)
+        return Published(Outcome.WRITTEN, position, stop_requested_by, replicas, received)
 
     def _replicas_of(self, publication: Publication) -> int | None:
         return self.replicas if publication.durable and not publication.ephemeral else None

@@ -184,7 +184,7 @@ class MemoryGenerationStore:
             raise steering_full(record.id)
         steered = SteeringMessage(n, msgspec.json.decode(message), by)
         self.records[record.id] = msgspec.structs.replace(
-            record, steering=(*record.steering, steered)
+            record, steering=(*record.steering, steered), received=record.received + 1
         )
         data = {"generation": record.id, **msgspec.to_builtins(steered)}
         self._append(record.channel, STEERED, encode_json(data))
@@ -323,6 +323,10 @@ class MemoryGenerationStore:
             for record in self.records.values()
             if not record.status.ended
         ]
+
+    def count_received(self, generation: str) -> int:
+        """Return how much users have sent to the producer of a generation."""
+        return self.records[generation].received
 
     def apply(
         self, update: GenerationUpdate, data: bytes

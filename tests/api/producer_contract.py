@@ -105,6 +105,11 @@ class Attempt:
     async def stop(self) -> None:
         await self.form.hub.call("DELETE", f"/generations/{self.generation}?user=alice")
 
+    async def steer(self, words: str) -> None:
+        path = f"/generations/{self.generation}/steer?user=alice"
+        status, _ = await self.form.hub.call("POST", path, json={"message": words})
+        assert status == 202
+
     async def record(self) -> Any:
         _, record = await self.form.hub.call("GET", f"/generations/{self.generation}?user=alice")
         return record
@@ -112,6 +117,14 @@ class Attempt:
 
 def text(seq: int, words: str) -> dict[str, Any]:
     return {"seq": seq, "type": "text", "text": words}
+
+
+def messages(*texts: str) -> list[dict[str, Any]]:
+    """Return what producers get of alice's messages."""
+    return [
+        {"n": n, "message": {"role": "user", "content": each}, "by": "alice"}
+        for n, each in enumerate(texts)
+    ]
 
 
 def end(seq: int, **fields: Any) -> dict[str, Any]:
@@ -326,7 +339,8 @@ class ProducerContract:
             "generation": created["generation"], "attempt": 1, "lease_seconds": 10.0,
             "user": "alice", "chat": "c", "prompt": "Refund?", "messages": body["messages"],
             "model": "support", "params": {"temperature": 0}, "metadata": {"order": 7},
-            "previous": None, "checkpoint": None, "inputs": [],
+            "previous": None, "checkpoint": None, "inputs": [], "steering": [],
+            "steering_taken": 0,
         }  # fmt: skip
         attempt = Attempt(form, {**job, "lease": lease})
         checkpointed = {**text(0, "kept"), "checkpoint": {"page": 1}}
@@ -400,6 +414,50 @@ class ProducerContract:
         with pytest.raises(Refused) as caught:
             await self._open_control(first)
         assert caught.value.code == "lease_lost"
+
+    async def test_messages_in_answers(self, form: ProducerForm, first: Attempt) -> None:
+        """Every answer has all messages so far: to new and repeated posts, renewals and the end."""
+        assert (await first.post())["steering"] == []
+        await first.steer("first")
+        for parts in ([text(0, "a")], [text(0, "a")], []):
+            assert (await first.post(*parts))["steering"] == messages("first")
+        await first.steer("second")
+        assert (await first.post(text(1, "b")))["steering"] == messages("first", "second")
+        for _ in range(2):
+            assert (await first.post(end(2)))["steering"] == messages("first", "second")
+
+    async def test_control_announces_messages(self, form: ProducerForm, first: Attempt) -> None:
+        """The stream begins with the messages so far, and each later one follows at once."""
+        for words in ("early", "first"):
+            await first.steer(words)
+        async with form.control(first.generation, first.lease) as signals:
+            await first.steer("second")
+            for message in messages("early", "first", "second"):
+                assert await anext(signals) == ("steering", message)
+            await first.stop()
+            assert await anext(signals) == ("stop", {"by": "alice"})
+
+    async def test_messages_after_a_checkpoint(self, form: ProducerForm, first: Attempt) -> None:
+        """A new attempt has all messages, and how many of them its checkpoint knows."""
+        for words in ("first", "second"):
+            await first.steer(words)
+        again = await form.start(id="k")
+        assert (again["steering"], again["steering_taken"]) == (messages("first", "second"), 0)
+        second = Attempt(form, again)
+        await second.post({**text(0, "kept"), "checkpoint": {"a": 1}, "steering": 1})
+        again = await form.start(id="k")
+        assert (again["checkpoint"], again["steering_taken"]) == ({"a": 1}, 1)
+        assert again["steering"] == messages("first", "second")
+        refused = await Attempt(form, again).refused({**text(0, "x"), "steering": -1})
+        assert refused.fields["path"].endswith("steering")
+
+    async def test_messages_for_a_question(self, hub: Hub, form: ProducerForm) -> None:
+        """What the user has sent before the claim comes with the job."""
+        body = {"prompt": "hi", "upstream": "support"}
+        _, created = await hub.call("POST", "/generations?user=alice", json=body)
+        await Attempt(form, {**created, "lease": ""}).steer("early")
+        (job,) = await form.claim()
+        assert (job["steering"], job["steering_taken"]) == (messages("early"), 0)
 
     async def test_control_ends_with_the_answer(self, form: ProducerForm, first: Attempt) -> None:
         """The stream ends without a signal when the producer ends its answer."""

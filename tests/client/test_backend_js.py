@@ -110,6 +110,33 @@ await backend.generation({ user: "alice" }, async (answer) => {
 });
 results.worded = await snapshot(id);
 
+const steer = async (id, message) => {
+  const headers = { "Content-Type": "application/json" };
+  const init = { method: "POST", headers, body: JSON.stringify({ message }) };
+  await fetch(`${publicUrl}/generations/${id}/steer?user=alice`, init);
+};
+const nextMessages = async (answer) => {
+  let messages = [];
+  while (!messages.length) {
+    await pause(5);
+    messages = answer.steering();
+  }
+  return messages.map(({ n, message, by }) => [n, message.content, by]);
+};
+results.messages = [];
+await nameOf(backend.generation({ user: "alice", id: "m", lease_seconds: 900 }, async (first) => {
+  await steer(first.generation, "one");
+  results.messages.push(await nextMessages(first));
+  await first.write("kept", { checkpoint: 1 });
+  await first.flush();
+  await steer(first.generation, "two");
+  await backend.generation({ user: "alice", id: "m" }, async (second) => {
+    results.messages.push(await nextMessages(second), second.steering());
+  });
+  await first.write("more");
+  await first.flush();
+}));
+
 const ask = async (prompt) => {
   const body = JSON.stringify({ prompt, upstream: "support", model: "m" });
   const init = { method: "POST", body, headers: { "Content-Type": "application/json" } };
@@ -193,6 +220,7 @@ async def test_node(tmp_path: Path) -> None:
     assert (results["silentLost"], results["lost"]) == ("LeaseLost", "LeaseLost")
     assert results["second"] == [2, {"page": 2}, [{"type": "text", "text": "kept "}]]
     assert results["continued"]["text"] == "kept and new"
+    assert results["messages"] == [[[0, "one", "alice"]], [[1, "two", "alice"]], []]
     assert (results["ended"], results["wrong"]) == ("ended", "TypeError")
     assert (results["worded"]["code"], results["worded"]["retryable"]) == ("out_of_stock", True)
     assert (results["job"]["text"], results["job"]["status"]) == ("why?", "done")

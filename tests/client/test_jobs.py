@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hub_client import HubClient, Job, RetryPolicy
+from hub_client.http import HttpClient
 from tests.http.kit import Hub, running_hub
 
 
@@ -99,6 +100,39 @@ async def test_job_that_is_not_ended_returns(hub: Hub, backend: HubClient) -> No
         break
     record = await ended(hub, generation)
     assert (record["status"], record["text"]) == ("done", "whole")
+
+
+async def test_claim_that_is_cancelled_while_its_response_is_lost(
+    hub: Hub, backend: HubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job that it has got returns to the queue at once, without an attempt."""
+    generation = await ask(hub, "why?")
+    has_claimed = asyncio.Event()
+    send = HttpClient.send
+
+    async def lose(self: HttpClient, request: Any) -> Any:
+        response = await send(self, request)
+        if request.path.endswith("/claim") and not has_claimed.is_set():
+            has_claimed.set()
+            await asyncio.Event().wait()
+        return response
+
+    monkeypatch.setattr(HttpClient, "send", lose)
+
+    async def claim() -> None:
+        async for _ in backend.jobs("support"):
+            pass
+
+    claiming = asyncio.create_task(claim())
+    async with asyncio.timeout(30):
+        await has_claimed.wait()
+    claiming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    async with asyncio.timeout(30):
+        async for job in backend.jobs("support"):
+            assert (job.generation, job.attempt) == (generation, 1)
+            break
 
 
 async def test_worker(hub: Hub, backend: HubClient) -> None:

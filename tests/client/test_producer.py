@@ -25,7 +25,7 @@ from hub_client import (
     SyncHubClient,
     SyncProducedAnswer,
 )
-from hub_client.producing import PartsOutbox
+from hub_client.producing import AttemptFacts, PartsOutbox
 from tests.http.kit import Hub, running_hub
 
 FAST = 5.0  # the shortest lease
@@ -288,6 +288,74 @@ async def test_checkpoint() -> None:
                 await first.flush()
         record = await read(hub, second)
     assert (record["status"], record["text"]) == ("done", "kept and new")
+
+
+async def steer(hub: Hub, answer: AttemptFacts, words: str) -> None:
+    path = f"/generations/{answer.generation}/steer?user=alice"
+    status, _ = await hub.call("POST", path, json={"message": words})
+    assert status == 202
+
+
+@pytest.mark.parametrize("control_faults", [0, 1_000_000])
+async def test_messages_of_the_user(control_faults: int) -> None:
+    """Each is returned once, whether the control stream or a post tells of it first; a later
+    attempt gets those after its checkpoint, or all of them without one.
+    """
+    async with relayed() as (hub, relay, backend):
+        relay.control_faults = control_faults
+
+        async def next_messages(answer: ProducedAnswer) -> list[str]:
+            async with asyncio.timeout(30):
+                while not (messages := answer.steering()):
+                    if control_faults:
+                        await answer.write({"type": "status", "text": "waiting"})
+                        await answer.flush()
+                    await asyncio.sleep(0)
+            return [each.text for each in messages]
+
+        with pytest.raises(LeaseLost):
+            async with backend.generation(user="alice", id="k", lease_seconds=900) as first:
+                assert first.steering() == []
+                await steer(hub, first, "one")
+                assert await next_messages(first) == ["one"]
+                await steer(hub, first, "two")
+                async with backend.generation(user="alice", id="k") as second:
+                    assert [each.n for each in second.steering()[:1]] == [0]
+                    await second.write("kept", checkpoint=1)
+                    await second.flush()
+                    await steer(hub, second, "three")
+                    async with backend.generation(user="alice", id="k") as third:
+                        assert third.checkpoint == 1
+                        assert await next_messages(third) == ["three"]
+                        assert third.steering() == []
+
+
+async def test_messages_without_an_event_loop() -> None:
+    """The blocking form learns of them with its posts."""
+
+    def produce(url: str, generation: Callable[[str], object]) -> list[str]:
+        texts: list[str] = []
+        with SyncHubClient(url) as backend, backend.generation(user="alice") as answer:
+            generation(answer.generation)
+            while not texts:
+                answer.write("x")
+                answer.flush()
+                texts = [each.text for each in answer.steering()]
+        return texts
+
+    async with relayed() as (hub, _, backend):
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[str] = loop.create_future()
+        producing = asyncio.create_task(
+            asyncio.to_thread(
+                produce,
+                backend._internal_url or "",
+                lambda name: loop.call_soon_threadsafe(started.set_result, name),
+            )
+        )
+        path = f"/generations/{await started}/steer?user=alice"
+        await hub.call("POST", path, json={"message": "one"})
+        assert await producing == ["one"]
 
 
 async def test_hub_that_stays_away() -> None:

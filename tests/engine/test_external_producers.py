@@ -138,6 +138,23 @@ async def test_random_posts_through_two_nodes(
     assert sum(len(node.results) for node in nodes) == 1
 
 
+async def test_messages_through_two_nodes(nodes: list[Node]) -> None:
+    """Each answer to a post has all messages so far, whichever node took them and the post; a post
+    without new ones costs no further call.
+    """
+    started = await nodes[0].begin()
+    record = await nodes[0].record(started.record.id)
+    for n in range(6):
+        message = {"role": "user", "content": str(n)}
+        await nodes[n // 2 % 2].generations.steer(record, message, "alice", None)
+        for node in nodes:
+            result = await node.producers.post(record.id, started.lease, texts(n, "x"))
+            assert [each.text for each in result.steering] == [str(m) for m in range(n + 1)]
+    before = nodes[1].backend.statistics.calls
+    await nodes[1].producers.post(record.id, started.lease, texts(6, "x"))
+    assert nodes[1].backend.statistics.calls - before == 1
+
+
 async def test_repeated_ids_of_tool_calls(nodes: list[Node]) -> None:
     """Each call has an id of its own, and a result belongs to the newest call with its id,
     whichever node gets it, also after a checkpoint.

@@ -84,6 +84,9 @@ if TYPE_CHECKING:
     from hub_client.retry_policy import (
         RetryPolicy,
     )
+    from hub_client.steering import (
+        SteeringMessage,
+    )
     from hub_client.sync_client import (
         SyncHubClient,
     )
@@ -155,6 +158,7 @@ _NAMES_BY_MODULE = {
         "To",
     ),
     "retry_policy": ("RetryPolicy",),
+    "steering": ("SteeringMessage",),
     "sync_client": ("SyncHubClient",),
     "sync_jobs": ("SyncJob",),
     "sync_producer": ("SyncProducedAnswer",),
@@ -211,6 +215,7 @@ __all__ = [
     "Snapshot",
     "Started",
     "Steered",
+    "SteeringMessage",
     "Stopped",
     "StoredEvent",
     "StoredEvents",

@@ -8,8 +8,10 @@ import msgspec
 
 from hub_client.producing import Attempt
 from hub_client.request import Request, build_path, response_reader, without_none
+from hub_client.retry_policy import RetryPolicy
 
 _WAIT_SECONDS: Final = 20.0
+_RETURN_TIMEOUT_SECONDS: Final = 5.0
 
 
 class JobRequest(Attempt, frozen=True, kw_only=True):
@@ -51,12 +53,14 @@ class JobFacts:
         return self.request.messages
 
 
-def claim_request(queue: str, claim_id: str, lease_seconds: float | None) -> Request[Claimed]:
+def claim_request(
+    queue: str, claim_id: str, lease_seconds: float | None, wait_seconds: float = _WAIT_SECONDS
+) -> Request[Claimed]:
     """Build `POST /jobs/claim`, which waits for a job."""
     body = {
         "queue": queue,
         "claim_id": claim_id,
-        "wait_seconds": _WAIT_SECONDS,
+        "wait_seconds": wait_seconds,
         "lease_seconds": lease_seconds,
     }
     return Request(
@@ -65,6 +69,14 @@ def claim_request(queue: str, claim_id: str, lease_seconds: float | None) -> Req
         body=msgspec.json.encode(without_none(body)),
         read=response_reader(Claimed),
     )
+
+
+def return_policy(policy: RetryPolicy) -> RetryPolicy:
+    """Return how the jobs of a cancelled claim are returned: soon, or not at all.
+
+    The repetition of the claim without a wait gets the same jobs. policy: that of the client.
+    """
+    return msgspec.structs.replace(policy, max_attempts=1, timeout_seconds=_RETURN_TIMEOUT_SECONDS)
 
 
 def release_request(attempt: Attempt) -> Request[None]:

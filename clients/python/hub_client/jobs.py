@@ -25,7 +25,13 @@ from hub_client.errors import (
     TooManyRequests,
 )
 from hub_client.http import HttpClient
-from hub_client.job_requests import JobFacts, JobRequest, claim_request, release_request
+from hub_client.job_requests import (
+    JobFacts,
+    JobRequest,
+    claim_request,
+    release_request,
+    return_policy,
+)
 from hub_client.producer import ProducedAnswer
 from hub_client.producing import Part, ProduceOptions
 
@@ -80,6 +86,9 @@ async def claim_jobs(
     while True:
         try:
             claimed = await http.send(claim_request(queue, claim_id, lease_seconds))
+        except asyncio.CancelledError:
+            await _return_claimed(http, queue, claim_id, lease_seconds)
+            raise
         except (HubUnreachable, HubUnavailable, TooManyRequests):
             failures += 1
             await http.sleep(http.retry_policy.delay_seconds(failures))
@@ -136,3 +145,14 @@ class Worker:
         returned: Part | None = await result
         if returned is not None:
             await job.write(returned)
+
+
+async def _return_claimed(
+    http: HttpClient, queue: str, claim_id: str, lease_seconds: float | None
+) -> None:
+    """Return the jobs that a cancelled claim may have got."""
+    once = http.with_policy(return_policy(http.retry_policy))
+    request = claim_request(queue, claim_id, lease_seconds, wait_seconds=0.0)
+    with suppress(HubClientError):  # then their leases end by themselves
+        for job in (await once.send(request)).jobs:
+            await once.send(release_request(job))

@@ -22,6 +22,7 @@ from hub_client.errors import (
 from hub_client.generations import Prompt
 from hub_client.request import Request, build_path, response_reader, without_none
 from hub_client.retry_policy import RetryPolicy
+from hub_client.steering import SteeringInbox, SteeringMessage
 
 MAX_BATCH_BYTES: Final = 48 * 1024  # far below publish.max_body_bytes, which operators may lower
 MAX_OUTBOX_BYTES: Final = 1024 * 1024
@@ -63,7 +64,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt at an answer, and its lease.
 
     attempt: counts from 1. previous, checkpoint: the folded parts up to the newest checkpoint of an
-    earlier attempt, and its value.
+    earlier attempt, and its value. steering: the messages of the user so far; steering_taken of
+    them had been taken when the checkpoint was saved.
     """
 
     generation: str
@@ -73,6 +75,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
     previous: list[dict[str, Any]] | None = None
     checkpoint: Any = None
+    steering: list[SteeringMessage] = []
+    steering_taken: int = 0
 
 
 class _Stop(msgspec.Struct, frozen=True):
@@ -80,10 +84,15 @@ class _Stop(msgspec.Struct, frozen=True):
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """The hub's answer to a post. ack: the newest published part. stop: who stopped the answer."""
+    """The hub's answer to a post.
+
+    ack: the newest published part. stop: who stopped the answer. steering: the messages of the user
+    so far.
+    """
 
     ack: int
     stop: _Stop | None = None
+    steering: list[SteeringMessage] = []
 
 
 class PartsOutbox:
@@ -229,12 +238,14 @@ class Delivery:
     1. A part stays in the outbox until the hub acknowledges it. It is posted again after a lost
        connection or a lost answer; the hub recognises it by its number.
     2. After a stop, a lost lease or the end, nothing is posted.
-    3. The control stream tells of the first two at once. Without it the next post tells.
+    3. The control stream tells of the first two at once, and of messages of the user. Without it
+       the next post tells.
     """
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.outbox = PartsOutbox()
+        self.messages = SteeringInbox(attempt.steering, attempt.steering_taken)
         self.is_over = False
         self.is_stopped = False
         self.stopped_by: str | None = None
@@ -264,7 +275,8 @@ class Delivery:
         if self._has_end:
             raise RuntimeError("this answer has its end already")
         if checkpoint is not None:
-            part = {**_to_fields(part), "checkpoint": checkpoint}
+            saved = {"checkpoint": checkpoint, "steering": self.messages.taken}
+            part = {**_to_fields(part), **saved}
         self.outbox.add(part)
 
     def end(self, end: EndFields) -> None:
@@ -283,6 +295,7 @@ class Delivery:
     def on_posted(self, batch: list[dict[str, Any]], posted: Posted) -> None:
         """Handle the hub's answer to a post."""
         self.outbox.acknowledge(posted.ack)
+        self.messages.add(posted.steering)
         if self.is_over:
             return
         if posted.stop is not None:
@@ -296,6 +309,8 @@ class Delivery:
             return
         if name == "stop":
             self._on_stop(msgspec.json.decode(data, type=_Stop).by)
+        elif name == "steering":
+            self.messages.add([msgspec.json.decode(data, type=SteeringMessage)])
         elif name == "lease_lost":
             self._fail(LeaseLost("the lease of this attempt is void", code="lease_lost"))
 
@@ -370,6 +385,14 @@ class AttemptFacts:
     def checkpoint(self) -> Any:
         """The value of the newest checkpoint of an earlier attempt."""
         return self._current.attempt.checkpoint
+
+    def steering(self) -> list[SteeringMessage]:
+        """Return the messages that the user has sent while this answer runs, since the last call.
+
+        An attempt that continues from a checkpoint gets those that had not been returned when that
+        was saved; any other one gets all of them. This does not wait.
+        """
+        return self._current.messages.take()
 
     @property
     def is_stopped(self) -> bool:

@@ -15,7 +15,13 @@ from types import TracebackType
 from typing import Self
 
 from hub_client.errors import HubClientError, HubUnavailable, HubUnreachable, TooManyRequests
-from hub_client.job_requests import JobFacts, JobRequest, claim_request, release_request
+from hub_client.job_requests import (
+    JobFacts,
+    JobRequest,
+    claim_request,
+    release_request,
+    return_policy,
+)
 from hub_client.producing import ProduceOptions
 from hub_client.sync_http import SyncHttpClient, run_blocking
 from hub_client.sync_producer import SyncProducedAnswer
@@ -68,6 +74,9 @@ def claim_jobs(http: SyncHttpClient, queue: str, lease_seconds: float | None) ->
     while True:
         try:
             claimed = run_blocking(http.send(claim_request(queue, claim_id, lease_seconds)))
+        except (KeyboardInterrupt, SystemExit):
+            _return_claimed(http, queue, claim_id, lease_seconds)
+            raise
         except (HubUnreachable, HubUnavailable, TooManyRequests):
             failures += 1
             time.sleep(http.retry_policy.delay_seconds(failures))
@@ -79,3 +88,14 @@ def claim_jobs(http: SyncHttpClient, queue: str, lease_seconds: float | None) ->
                 yield job
             finally:
                 job.release()
+
+
+def _return_claimed(
+    http: SyncHttpClient, queue: str, claim_id: str, lease_seconds: float | None
+) -> None:
+    """Return the jobs that an interrupted claim may have got."""
+    once = http.with_policy(return_policy(http.retry_policy))
+    request = claim_request(queue, claim_id, lease_seconds, wait_seconds=0.0)
+    with suppress(HubClientError):  # then their leases end by themselves
+        for job in run_blocking(once.send(request)).jobs:
+            run_blocking(once.send(release_request(job)))

@@ -427,13 +427,14 @@ def to_milliseconds(seconds: float) -> int:
 
 
 def _parse_published(reply: list[Any], replicas: int | None) -> Published:
-    outcome, epoch, offset, stop_requested_by = reply
+    outcome, epoch, offset, stop_requested_by, *more = reply
     position = Position(epoch.decode(), offset) if epoch else None
     return Published(
         _OUTCOMES[outcome],
         position,
         stop_requested_by.decode() or None,
         replicas if position is not None else None,
+        received=more[0] if more else 0,
     )
 
 

@@ -64,6 +64,7 @@ local function answer_input(record_key, input, status, attempt, name, data)
   end
   local about = string.format('%d', now) .. ' ' .. (input.text ~= '' and input.text or '-')
   redis.call('HSET', record_key, fields[2], about .. '\n' .. name .. '\n' .. data)
+  redis.call('HINCRBY', record_key, 'received', 1) -- see steering.lua
   local left = last_attempt == attempt and redis.call('HINCRBY', record_key, 'open_inputs', -1)
   if status == 'waiting' and left and left <= 0 then
     redis.call('HSET', record_key, 'status', 'running')

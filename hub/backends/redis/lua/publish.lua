@@ -24,7 +24,8 @@
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
--- Reply {outcome, epoch, offset, stop_requested_by} for each event
+-- Reply {outcome, epoch, offset, stop_requested_by} for each event; with l also how much users have
+--       sent to the producer (steering.lua)
 -- The value of an idempotency key is 'epoch offset digest' of the event that was published with it.
 -- Invariants
 -- 1. Nothing of an event is written unless every check passed. A refused event affects no other.
@@ -144,6 +145,10 @@ local function update_generation(name, data, external, input, record_key, parts_
   return nil, stop_requested_by, answer
 end
 
+local function count_received(record_key)
+  return tonumber(redis.call('HGET', record_key, 'received') or 0)
+end
+
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
 local retentions = {}
 local function retention_of(kind)
@@ -207,7 +212,7 @@ local function publish()
       return {refusal, '', 0, stop_requested_by}
     end
     if update[4] == 'store' or update[4] == 'compact' then
-      return {'written', '', 0, stop_requested_by}
+      return {'written', '', 0, stop_requested_by, external and count_received(update[1])}
     end
   end
   local epoch, offset = '', '0'
@@ -223,7 +228,7 @@ local function publish()
     local at, number = append(log, head_key, log_key, answer_name, answer_data, retention)
     notify(ARGV[2], log_key, at, number, '', answer_name, answer_data)
   end
-  return {'written', epoch, tonumber(offset), stop_requested_by}
+  return {'written', epoch, tonumber(offset), stop_requested_by, external and count_received(update[1])}
 end
 
 local replies = {}

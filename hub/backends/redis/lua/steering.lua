@@ -2,6 +2,7 @@
 -- these fields of its record's hash, so they outlive the attempts and expire with the record.
 --   steerable    '1' if whoever produces the answer takes messages
 --   steered      '<number of the messages> <bytes of all of them>'
+--   received     counts what users have sent to whoever produces the answer
 --   steering     each of them: LF, digest of its idempotency key or '-', space, digest of the message,
 --                space, JSON {n, message, by}
 -- Invariants
@@ -42,6 +43,7 @@ local function steer(record_key, head_key, log_key, sent, bounds, log)
   local key = sent.key ~= '' and sent.key or '-'
   lines = lines .. '\n' .. key .. ' ' .. sent.digest .. ' {' .. fields
   redis.call('HSET', record_key, 'steered', (count + 1) .. ' ' .. string.format('%d', bytes), 'steering', lines)
+  redis.call('HINCRBY', record_key, 'received', 1)
   local data = '{"generation":"' .. string.match(record_key, '[^:]+$') .. '",' .. fields
   local epoch, offset = append(log, head_key, log_key, 'generation.steered', data, log.retention)
   notify(log.command, log_key, epoch, offset, '', 'generation.steered', data)
