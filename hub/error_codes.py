@@ -837,10 +837,10 @@ UPSTREAM_ERROR: Final = ErrorCode(
     "The LLM reported an error inside its stream",
     "`message` has the text of the LLM, with keys masked. Often it is an overload or a content "
     'filter. For an agent (`kind = "a2a"`) `upstream_code` has the state of its task, such as '
-    "`failed` or `input-required`.",
+    "`failed` or `rejected`.",
     "Follow the text of the LLM.",
     "yes, unless the error has a status such as 400 or 401 in `code` or `status`, or an agent "
-    "rejected the task, or waits for input or an authorisation",
+    "rejected the task",
 )
 UPSTREAM_TRUNCATED: Final = ErrorCode(
     "upstream_truncated",
@@ -895,8 +895,9 @@ UPSTREAM_INTERRUPTED: Final = ErrorCode(
     "upstream_interrupted",
     502,
     "The agent asks for a decision",
-    "The agent ended its run with an interrupt (AG-UI) or a tool approval (AI SDK), and the answer "
-    "cannot wait for a person. `message` has the agent's words.",
+    "The agent ended its run with an interrupt (AG-UI) or a tool approval (AI SDK), or its task "
+    "needs an authorisation (A2A), and the answer cannot wait for a person. `message` has the "
+    "agent's words.",
     "Let the agent go on without an approval, or ask it in a way that can wait. [Connect an "
     "LLM](../guides/upstreams.md) says which.",
 )
@@ -952,7 +953,8 @@ INPUT_TIMEOUT: Final = ErrorCode(
     504,
     "Nobody gave a value in time",
     "The application asked for a value (`generation.input_requested`), nobody gave it by "
-    "`expires_at`, and the function does not go on without it.",
+    '`expires_at`, and the function does not go on without it. Or an agent (`kind = "a2a"`) asked, '
+    "and waits for an hour.",
     "Ask again. Give people more time with `timeout_seconds`, or name `approvers`. [Your own code "
     "as the answer](../guides/functions.md) describes both.",
     "if somebody can answer",

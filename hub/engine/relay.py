@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +42,7 @@ from hub.engine.attempt import (
 from hub.engine.chat_state import find_chat_state
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
+from hub.engine.pending_inputs import PendingInputs
 from hub.engine.resumable import cancel_answer, open_stream
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.engine.text_guard import TextGuard
@@ -84,6 +86,7 @@ class Relay:
     their answers, for some of them. version: that of this worker. pinned: the upstreams whose lost
     answers only a worker of the same version continues.
     remembering: the upstreams that get what they stored with the answer before in the same chat.
+    inputs: waits for what upstreams ask of people; None if they cannot.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Relay:
         version: str = "",
         pinned: Collection[str] = (),
         remembering: Collection[str] = (),
+        inputs: PendingInputs | None = None,
     ) -> None:
         self._events = events
         self._store = store
@@ -108,6 +112,7 @@ class Relay:
         self._version = version
         self._pinned = pinned
         self._remembering = remembering
+        self._inputs = inputs
         self._clock = clock
         self._limits = limits
 
@@ -273,6 +278,7 @@ class Relay:
             chat=record.request.chat,
             metadata=record.request.metadata,
             earlier=earlier,
+            wait_for_input=None if self._inputs is None else partial(self._inputs.wait, record),
         )
         source = self._open_source(attempt, context)
         guard = self._guards.get(record.request.upstream)

@@ -106,7 +106,7 @@ class A2aUpstream:
             context=context,
             message_id=context.generation if context is not None else secrets.token_hex(16),
             earlier=self._find_earlier(context),
-            in_chat=context is not None and context.chat is not None,
+            wait_for_input=None if context is None else context.wait_for_input,
         )
         progress, keeps_parts = restore(checkpoint)
         return self._read_answer(task_request, progress, keeps_parts=keeps_parts)

@@ -5,6 +5,8 @@
     subscribe  the stream of a task that runs: after a broken connection, and by the worker that
                takes over. Its first event is the whole task
 
+A task that needs input becomes an input request. The value is the next message of the same task.
+
 Rules:
 1. Once the agent can have begun a task, no failure of a connection sends the message again.
 2. An event can be both in the first event of `subscribe` and behind it. So a task that was
@@ -16,15 +18,18 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
-from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
+from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, StreamOutput
+from hub.core.inputs import InputAnswer, InputRequest
 from hub.core.parts import Finished, Part
+from hub.error_codes import INPUT_TIMEOUT, UPSTREAM_ERROR, UPSTREAM_INTERRUPTED
 from hub.errors import UpstreamError
 from hub.upstreams.a2a_card import AgentInterface
 from hub.upstreams.a2a_request import Operation
@@ -38,9 +43,11 @@ _FAILURES: Final = {
     "rejected": ("the agent rejected the task", False),
     "canceled": ("the agent canceled the task", True),
     "auth-required": ("the agent needs an authorisation", False),
-    "input-required": ("the agent asks for input, which only a question in a chat can have", False),
+    "input-required": ("the agent asks for input, and nobody can be asked", False),
 }
 """What a state becomes, and whether the question may be asked again."""
+_PROMPT: Final = "The agent needs input."
+_INPUT_SECONDS: Final = 3600.0  # as for functions
 _UNCERTAIN: Final = frozenset({"upstream_truncated", "upstream_timeout"})
 _UNCERTAIN_STATUSES: Final = frozenset({500, 502, 504})
 """Failures after which the agent can have begun a task whose id is not known."""
@@ -50,12 +57,11 @@ _log = structlog.get_logger(__name__)
 class AgentCalls(Protocol):
     """Calls one agent for one answer.
 
-    in_chat: whether a later message can go to the same task. poll_seconds: the interval at which a
-    task is read. idle_seconds: how long a task may have no news. total_seconds: how long it may
-    take.
+    wait_for_input: as in GenerationContext. poll_seconds: the interval at which a task is read.
+    idle_seconds: how long a task may have no news. total_seconds: how long it may take.
     """
 
-    in_chat: bool
+    wait_for_input: Callable[[str], Awaitable[InputAnswer]] | None
     interface: AgentInterface
     progress: TaskProgress
     poll_seconds: float
@@ -64,6 +70,10 @@ class AgentCalls(Protocol):
 
     def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
         """Call the agent, and yield what is new. Raise UpstreamError."""
+        ...
+
+    def set_input(self, key: str, value: Any) -> None:
+        """Let `stream` and `send` send an input of the task from now on. value: JSON."""
         ...
 
 
@@ -116,13 +126,21 @@ class TaskAnswer:
         operation: Operation | None = self._first_operation()
         while operation is not None:
             news = self._progress.news
+            failure: UpstreamError | None = None
             try:
                 async with aclosing(self._calls.call(operation)) as batches:
                     async for parts in batches:
                         if not _is_end(parts):
                             yield self._take(parts)
             except UpstreamError as error:
-                operation = await self._after_failure(operation, error, news)
+                failure = error
+            self._progress.end_input(is_sent=failure is None or self._progress.news > news)
+            if failure is not None and not self._progress.is_settled:
+                operation = await self._after_failure(operation, failure, news)
+            elif self._progress.state == "input-required" and self._calls.wait_for_input:
+                request = self._build_input_request()
+                yield [AskInput(request)]
+                operation = await self._wait_for_input(request.input)
             else:
                 operation = await self._after_end(operation)
         yield [Finished("stop")]
@@ -135,8 +153,9 @@ class TaskAnswer:
     def _first_operation(self) -> Operation | None:
         if self._progress.is_answered:
             return None
-        if self._progress.task is not None:
-            return self._follow()
+        return self._send() if self._progress.task is None else self._follow()
+
+    def _send(self) -> Operation:
         return "stream" if self._calls.interface.can_stream else "send"
 
     def _follow(self) -> Operation:
@@ -149,8 +168,8 @@ class TaskAnswer:
         if progress.task is None and not progress.is_answered:
             message = "the agent answered with neither a task nor a message"
             raise UpstreamError("upstream_protocol", message, retryable=False)
-        if progress.is_answered or (progress.state == "input-required" and self._calls.in_chat):
-            return None  # the next question of the chat is the input
+        if progress.is_answered:
+            return None
         if progress.state in _FAILURES:
             raise _build_failure(progress)
         if progress.state == "completed":
@@ -161,13 +180,34 @@ class TaskAnswer:
             await asyncio.sleep(self._calls.poll_seconds)
         return "get"
 
+    def _build_input_request(self) -> InputRequest:
+        progress = self._progress
+        return InputRequest(
+            input=progress.input_key,
+            prompt=progress.words or _PROMPT,
+            expires_at=round(time.time() + _INPUT_SECONDS, 3),
+        )
+
+    async def _wait_for_input(self, key: str) -> Operation:
+        """Return the operation that sends an input. Raise UpstreamError if nobody gives it."""
+        calls, loop = self._calls, asyncio.get_running_loop()
+        assert calls.wait_for_input is not None
+        begin = loop.time()
+        answer = await calls.wait_for_input(key)
+        if answer.is_expired:
+            message = "nobody has given the input that the agent asked for in time"
+            raise UpstreamError(INPUT_TIMEOUT.name, message, retryable=False, rejects_request=True)
+        self._news_at = loop.time()
+        self._deadline += self._news_at - begin
+        calls.set_input(key, answer.fields["value"])
+        self._progress.begin_input()
+        return self._send()
+
     async def _after_failure(
         self, operation: Operation, error: UpstreamError, news: int
     ) -> Operation | None:
         """Return the operation after a failed one. Raise UpstreamError."""
         progress = self._progress
-        if progress.is_settled:
-            return await self._after_end(operation)
         is_reported = error.code == "upstream_error" or not error.retryable
         if progress.task is None:
             error.is_final = error.code in _UNCERTAIN or error.status in _UNCERTAIN_STATUSES
@@ -205,9 +245,10 @@ def _is_end(parts: Sequence[Part]) -> bool:
 
 def _build_failure(progress: TaskProgress) -> UpstreamError:
     message, is_retryable = _FAILURES[progress.state]
+    is_interrupted = progress.state in ("auth-required", "input-required")
     words = " ".join(progress.words.split())[:300]
     return UpstreamError(
-        "upstream_error",
+        UPSTREAM_INTERRUPTED.name if is_interrupted else UPSTREAM_ERROR.name,
         f"{message}: {words}" if words else message,
         retryable=is_retryable,
         rejects_request=True,  # the agent has done its work: it is not asked again, nor another one

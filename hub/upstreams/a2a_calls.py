@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,12 +18,13 @@ import msgspec
 
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
+from hub.core.inputs import InputAnswer
 from hub.core.parts import Part
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import UpstreamError
 from hub.upstreams.a2a_card import AgentInterface
 from hub.upstreams.a2a_endpoint import AgentEndpoint
-from hub.upstreams.a2a_request import AgentCall, Operation, build_params
+from hub.upstreams.a2a_request import AgentCall, Operation, build_params, build_parts
 from hub.upstreams.a2a_task import SavedTask, TaskProgress
 
 _LATE_CANCEL_SECONDS: Final = 60.0  # how long the id of a task is waited for, to cancel it
@@ -26,14 +34,14 @@ class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent is asked.
 
     message_id: that of the message. earlier: the task of the answer before in the same chat, empty
-    if there is none. in_chat: whether a later question can go to the same task.
+    if there is none. wait_for_input: as in GenerationContext.
     """
 
     request: GenerationRequest
     context: GenerationContext | None
     message_id: str
     earlier: SavedTask = SavedTask()
-    in_chat: bool = False
+    wait_for_input: Callable[[str], Awaitable[InputAnswer]] | None = None
 
 
 class TaskCalls:
@@ -57,12 +65,13 @@ class TaskCalls:
         self._request = task_request
         self._background = background
         self._cancel = cancel
+        self._input: tuple[str, Any] | None = None  # key and value
         self.interface = interface
         self.progress = progress
         self.poll_seconds = poll_seconds
         self.idle_seconds = endpoint.idle_seconds
         self.total_seconds = endpoint.total_seconds
-        self.in_chat = task_request.in_chat
+        self.wait_for_input = task_request.wait_for_input
 
     async def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
         """See AgentCalls.call.
@@ -95,22 +104,31 @@ class TaskCalls:
             if not is_left:
                 await stream.aclose()
 
+    def set_input(self, key: str, value: Any) -> None:
+        """See AgentCalls.set_input."""
+        self._input = key, value
+
     def _build(self, operation: Operation) -> AgentCall:
         """Return the call of an operation. Raise UpstreamError."""
-        params, task_request = None, self._request
-        if operation in ("stream", "send"):
-            earlier = task_request.earlier
-            params = build_params(
-                task_request.request,
-                self.interface,
-                message_id=task_request.message_id,
-                context=earlier.context,
-                task=earlier.task if earlier.state == "input-required" else None,
-                body=self._endpoint.body,
-            )
+        params = self._build_message() if operation in ("stream", "send") else None
         return AgentCall(
             self.interface, operation, self.progress, params, secrets=self._endpoint.secrets
         )
+
+    def _build_message(self) -> Mapping[str, Any]:
+        """Return the message of the request, or one with an input. Raise UpstreamError."""
+        task_request, progress = self._request, self.progress
+        message_id, body = task_request.message_id, self._endpoint.body
+        if self._input is None:
+            context = task_request.earlier.context
+            parts = build_parts(task_request.request, knows_context=context is not None)
+            ids = {"messageId": message_id, "contextId": context}
+        else:
+            key, value = self._input
+            parts = [{"text": value} if isinstance(value, str) else {"data": value}]
+            ids = {"messageId": f"{message_id}/{key}", "contextId": progress.context}
+            ids["taskId"] = progress.task
+        return build_params(parts, self.interface, ids, body)
 
     def _cancel_late(self, stream: AsyncGenerator[Sequence[Part], None]) -> None:
         """Cancel the task as soon as the stream of its message names it."""

@@ -9,7 +9,7 @@ its last answer; otherwise the earlier messages precede the question as one text
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 from urllib.parse import quote
 
@@ -146,34 +146,25 @@ class AgentCall:
 
 
 def build_params(
-    request: GenerationRequest,
+    parts: Sequence[Mapping[str, Any]],
     interface: AgentInterface,
-    *,
-    message_id: str,
-    context: str | None,
-    task: str | None,
+    ids: Mapping[str, str | None],
     body: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the parameters of a new message.
+    """Return the parameters of a message.
 
-    message_id: the same for a repetition of the message, so that an agent can recognise it.
-    context: that of the conversation, None if the agent does not know it. task: one of this context
-    that waits for the message. body: fields of the settings.
-    Raise UpstreamError for a message that cannot be expressed.
+    parts: in the form of 1.0. ids: the fields `messageId`, `contextId` and `taskId`; one that is
+    None is left out. The same `messageId` for a repetition lets an agent recognise it. body: fields
+    of the settings.
     """
     is_new = interface.version == "1.0"
-    parts = list(_build_parts(parse_messages(request), knows_context=context is not None))
     message: dict[str, Any] = {
-        "messageId": message_id,
+        **{name: value for name, value in ids.items() if value is not None},
         "role": "ROLE_USER" if is_new else "user",
         "parts": parts if is_new else [_convert_part(part) for part in parts],
     }
     if not is_new:
         message["kind"] = "message"
-    if context is not None:
-        message["contextId"] = context
-    if task is not None:
-        message["taskId"] = task
     does_not_wait = {"returnImmediately": True} if is_new else {"blocking": False}
     configuration = {"acceptedOutputModes": _OUTPUT_MODES, **does_not_wait}
     given = body.get("configuration")
@@ -182,19 +173,20 @@ def build_params(
     return {**body, "message": message, "configuration": configuration}
 
 
-def _build_parts(
-    messages: Sequence[ChatMessage], *, knows_context: bool
-) -> Iterator[dict[str, Any]]:
-    """Yield the parts of the message, in the form of 1.0."""
+def build_parts(request: GenerationRequest, *, knows_context: bool) -> list[dict[str, Any]]:
+    """Return the parts of a request's message, in the form of 1.0.
+
+    knows_context: whether the agent has the conversation up to its last answer. Raise UpstreamError
+    for a message that cannot be expressed.
+    """
+    messages = parse_messages(request)
     answered = [n for n, each in enumerate(messages) if each.role == "assistant"]
     last = next((n for n in reversed(range(len(messages))) if messages[n].role == "user"), 0)
     begin = (answered[-1] + 1 if answered else 0) if knows_context else last
     begin = min(begin, last)
-    if not knows_context and (text := _write_transcript(messages[:begin])):
-        yield {"text": text}
-    for message in messages[begin:]:
-        for part in message.parts():
-            yield _build_part(part)
+    text = "" if knows_context else _write_transcript(messages[:begin])
+    parts = [{"text": text}] if text else []
+    return parts + [_build_part(part) for each in messages[begin:] for part in each.parts()]
 
 
 def _write_transcript(messages: Sequence[ChatMessage]) -> str:
@@ -232,5 +224,8 @@ def _convert_part(part: Mapping[str, Any]) -> dict[str, Any]:
     """Return the form of 0.3 of a part."""
     if "text" in part:
         return {"kind": "text", "text": part["text"]}
+    if "data" in part:
+        value = part["data"]
+        return {"kind": "data", "data": value if isinstance(value, dict) else {"value": value}}
     names = {"raw": "bytes", "url": "uri", "mediaType": "mimeType", "filename": "name"}
     return {"kind": "file", "file": {names[name]: value for name, value in part.items()}}

@@ -10,7 +10,7 @@ Rules:
    artifact goes on, an empty line separates the two.
 2. The parts of an artifact that are no text are known by their digests, by their number in it.
 3. A message beside the state is a `Status` while the agent works, and text when the task is
-   completed or needs input, unless an artifact has that text already.
+   completed, unless an artifact has that text already.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class SavedTask(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     texts: source and number of characters of each run of text. others: the digests of the parts of
     each artifact that are no text. message: the id of the newest message beside the state.
-    is_answered: whether the agent has answered with a message and without a task.
+    is_answered: whether the agent has answered with a message and without a task. inputs: how many
+    inputs it has got; input: the id of the message that asked for the last one.
     """
 
     task: str | None = None
@@ -60,6 +61,8 @@ class SavedTask(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     others: dict[str, list[str]] = {}
     message: str | None = None
     is_answered: bool = False
+    inputs: int = 0
+    input: str | None = None
 
 
 class TaskProgress:
@@ -80,6 +83,9 @@ class TaskProgress:
         self.is_answered = saved.is_answered if saved else False
         self.news = 0
         self._message = saved.message if saved else None
+        self._inputs = saved.inputs if saved else 0
+        self._input = saved.input if saved else None
+        self._sent_input: str | None = None  # as _input, of the input that is being sent
         self._texts: list[tuple[str, list[str]]] = []  # source and chunks of each run
         self._others = {key: [*digests] for key, digests in saved.others.items()} if saved else {}
         for source, chars in saved.texts if saved else ():
@@ -106,7 +112,26 @@ class TaskProgress:
             others=self._others,
             message=self._message,
             is_answered=self.is_answered,
+            inputs=self._inputs,
+            input=self._input,
         )
+
+    @property
+    def input_key(self) -> str:
+        """The key of the input for which the task waits: another one for each message."""
+        return f"input-{self._inputs + 1}-{_digest(self._message or '')[:8]}"
+
+    def begin_input(self) -> None:
+        """Note that the input for which the task waits is being sent."""
+        self._sent_input = self._message
+        self.state, self.words = "", ""
+
+    def end_input(self, *, is_sent: bool) -> None:
+        """Note whether the agent has got the input, if one was being sent."""
+        if self._sent_input is not None and is_sent:
+            self._inputs, self._input = self._inputs + 1, self._sent_input
+            self.news += 1
+        self._sent_input = None
 
     def on_task(self, task: Task) -> Iterator[Part]:
         """Yield what is new in a whole task.
@@ -152,28 +177,28 @@ class TaskProgress:
             yield NOTHING_SHOWN
 
     def _read_status(self, status: TaskStatus) -> Iterator[Part]:
-        state = _read_state(status.state)
+        state, message = _read_state(status.state), status.message
+        chunks = message.parts or [] if message is not None else []
+        text = "".join(read_text(part.text) for part in chunks)
+        key = (message.messageId if message is not None else None) or _digest(text)
+        if state == "input-required" and key in (self._input, self._sent_input):
+            state = "working"  # the agent has not looked at the input yet
         if state != self.state:
             self.state = state
             self.news += 1
             yield NOTHING_SHOWN
-        message = status.message
-        if message is None or not message.parts:
-            return
-        text = "".join(read_text(part.text) for part in message.parts)
         if self.is_settled and state != "completed":
             self.words = text
-        key = message.messageId or _digest(text)
-        if key == self._message:
+        if message is None or key == self._message:
             return
         self._message = key
         self.news += 1
-        if state in ("completed", "input-required"):
+        if state == "completed":
             if text and text not in self.text:
                 yield from self._add_text(_STATUS, text)
         elif text and not self.is_settled:
             yield Status(text)
-        others = [part for part in message.parts if not read_text(part.text)]
+        others = [part for part in chunks if not read_text(part.text)]
         yield from self._read_parts(key, others, None)
 
     def _read_more(self, artifact: TaskArtifact) -> Iterator[Part]:

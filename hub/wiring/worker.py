@@ -124,6 +124,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 remembering={
                     name for name, each in settings.upstreams.items() if each.remembers_chats
                 },
+                inputs=feeds.inputs,
             ),
             clock,
             concurrency=settings.worker.concurrency,

@@ -27,14 +27,11 @@ _numbers = itertools.count(1)
 
 
 class Agents:
-    """Two programs with agents, behind proxies that break connections, and a hub in front of them.
-
-    workers: those that run.
-    """
+    """Programs with agents, behind proxies that break connections, and a hub in front of them."""
 
     def __init__(self, cluster: Cluster, worker: Process) -> None:
         self.cluster = cluster
-        self.workers = [worker]
+        self.worker = worker
         self.proxies: dict[str, FaultProxy] = {}
         self._urls: dict[str, str] = {}
 
@@ -54,6 +51,12 @@ class Agents:
         for _ in range(count):
             async with self.cluster.session.post(url, params={"prompt": answer.prompt}):
                 pass
+
+    async def replace_worker(self) -> None:
+        """Kill the worker when another one is ready."""
+        worker, self.worker = self.worker, await self.cluster.start_ready_worker()
+        worker.send_signal(signal.SIGKILL)
+        await worker.wait()
 
     async def wait(self, reached: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(60):
@@ -102,6 +105,12 @@ class Answer:
 
     async def has_text(self, text: str) -> bool:
         return bool((await self.record())["text"].startswith(text))
+
+    async def give(self, key: str, value: str) -> None:
+        """Give the value of an input."""
+        url = self.url.replace("?", f"/inputs/{key}?")
+        async with self._cluster.session.post(url, json={"value": value}) as response:
+            assert response.status == 200, await response.text()
 
     async def stop(self) -> None:
         async with self._cluster.session.delete(self.url) as response:
@@ -191,7 +200,6 @@ async def test_parts(agents: Agents) -> None:
         ("reject", "", "generation.failed"),
         ("auth", "", "generation.failed"),
         ("raise", "", "generation.failed"),
-        ("ask", "Which colour?", "generation.failed"),
     ],
 )
 async def test_other_ends(agents: Agents, prompt: str, text: str, end: str) -> None:
@@ -200,7 +208,8 @@ async def test_other_ends(agents: Agents, prompt: str, text: str, end: str) -> N
     events = await (await agents.ask("streaming", prompt)).read()
     assert (events[-1][0], text_of(events)) == (end, text)
     if end == "generation.failed":
-        assert events[-1][1]["code"] == "upstream_error"
+        code = "upstream_interrupted" if prompt == "auth" else "upstream_error"
+        assert events[-1][1]["code"] == code
         assert events[-1][1]["retryable"] is (prompt in ("fail", "raise"))
     assert (await agents.counts("streaming"))["executed"] == before["executed"] + 1
 
@@ -259,31 +268,58 @@ async def test_a_broken_connection(agents: Agents, upstream: str) -> None:
 
 
 async def test_a_chat_is_one_context(agents: Agents) -> None:
-    """Later prompts go to the agent's context, and alone; an input goes to the task itself."""
+    """A later prompt goes to the agent's context, and alone."""
     first = await agents.ask("streaming", "words first", chat="c")
     await first.read()
     messages = [
         {"role": "user", "content": "words first"},
         {"role": "assistant", "content": WORDS},
-        {"role": "user", "content": "ask second"},
+        {"role": "user", "content": "words second"},
     ]
     body = {"messages": messages, "upstream": "streaming", "chat": "c"}
-    answers = []
-    for prompt in ("ask second", "blue"):
-        messages[-1] = {"role": "user", "content": prompt}
-        url = f"{agents.cluster.url}/generations?user={first.user}"
-        async with agents.cluster.session.post(url, json=body) as response:
-            answer = Answer(agents.cluster, first.user, await response.json())
-        await agents.wait(partial(_has_ended, answer))
-        answers.append((await answer.record())["text"])
-    assert answers == ["Which colour?", "You said blue."]
+    url = f"{agents.cluster.url}/generations?user={first.user}"
+    async with agents.cluster.session.post(url, json=body) as response:
+        second = Answer(agents.cluster, first.user, await response.json())
+    await second.read()
     counts = await agents.counts("streaming")
-    assert counts["prompts"][-3:] == ["words first", "ask second", "blue"]
-    assert len(set(counts["contexts"][-3:])) == 1
+    assert counts["prompts"][-2:] == ["words first", "words second"]
+    assert len(set(counts["contexts"][-2:])) == 1
 
 
-async def _has_ended(answer: Answer) -> bool:
-    return (await answer.record())["status"] in ("done", "failed")
+@pytest.mark.parametrize("upstream", ["streaming", "polling", "rest"])
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_an_input(agents: Agents, upstream: str, is_lost: bool) -> None:
+    """The user gives it, also while another worker takes over; it is the task's next message."""
+    answer = await agents.ask(upstream, "ask")
+    await agents.wait(partial(_is_waiting, answer))
+    (part,) = [part for part in (await answer.record())["parts"] if part["type"] == "input"]
+    assert part["prompt"] == "Which colour?"
+    if is_lost:
+        await agents.replace_worker()
+    await answer.give(part["input"], "blue")
+    events = await answer.read()
+    assert (events[-1][0], text_of(events)) == ("generation.done", "You said blue.")
+    counts = await agents.counts(upstream)
+    assert counts["prompts"][-2:] == ["ask", "blue"]
+    assert len(set(counts["contexts"][-2:])) == 1
+
+
+async def test_a_stop_while_an_input_is_awaited(agents: Agents) -> None:
+    """The task is canceled."""
+    before = await agents.counts("streaming")
+    answer = await agents.ask("streaming", "ask")
+    await agents.wait(partial(_is_waiting, answer))
+    await answer.stop()
+    assert (await answer.read())[-1][0] == "generation.stopped"
+
+    async def is_canceled() -> bool:
+        return bool((await agents.counts("streaming"))["canceled"] == before["canceled"] + 1)
+
+    await agents.wait(is_canceled)
+
+
+async def _is_waiting(answer: Answer) -> bool:
+    return bool((await answer.record())["status"] == "waiting")
 
 
 @pytest.mark.parametrize("upstream", ["streaming", "rest", "old"])
@@ -293,10 +329,7 @@ async def test_a_worker_is_killed(agents: Agents, upstream: str) -> None:
     answer = await agents.ask(upstream, "gated")
     await agents.release(answer, 3)
     await agents.wait(lambda: answer.has_text("w0 w1 w2 "))
-    (worker,) = agents.workers
-    agents.workers = [await agents.cluster.start_ready_worker()]
-    worker.send_signal(signal.SIGKILL)
-    await worker.wait()
+    await agents.replace_worker()
     await agents.release(answer, 5)
     events = await answer.read()
     names = [name for name, _ in events]

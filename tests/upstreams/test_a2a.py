@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
+from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, StreamOutput
 from hub.core.folded_parts import FoldedParts
 from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
+from hub.core.inputs import INPUT_EXPIRED, INPUT_RECEIVED, InputAnswer
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part
 from hub.errors import UpstreamError
@@ -324,17 +325,22 @@ async def test_an_endpoint_without_a_card() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "retryable"),
-    [("failed", True), ("rejected", False), ("canceled", True), ("auth-required", False)],
+    ("end", "code", "retryable"),
+    [
+        ("failed", "upstream_error", True),
+        ("rejected", "upstream_error", False),
+        ("canceled", "upstream_error", True),
+        ("auth-required", "upstream_interrupted", False),
+    ],
 )
 @pytest.mark.parametrize("kind", AGENTS)
-async def test_ends_that_are_failures(kind: str, end: str, retryable: bool) -> None:
+async def test_ends_that_are_failures(kind: str, end: str, code: str, retryable: bool) -> None:
     """The state is the reported code, and no endpoint is asked again."""
     async with serving(AGENTS[kind](end=end)) as upstream:
         with pytest.raises(UpstreamError) as caught:
             await read(upstream)
     error = caught.value
-    assert (error.code, error.reported_code, error.retryable) == ("upstream_error", end, retryable)
+    assert (error.code, error.reported_code, error.retryable) == (code, end, retryable)
     assert error.rejects_request
 
 
@@ -405,23 +411,76 @@ async def test_a_task_is_canceled(is_late: bool) -> None:
             await canceled.wait()
 
 
-@pytest.mark.parametrize("chat", [None, "chat"])
-async def test_a_task_that_needs_input(chat: str | None) -> None:
-    """In a chat its question is the answer, and the next question goes to the same task."""
-    context = msgspec.structs.replace(CONTEXT, chat=chat)
-    agent = Agent(end="input-required")
+@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_task_that_needs_input(kind: str, is_lost: bool) -> None:
+    """The value is the next message of the task; it is sent again if it may not have arrived."""
+
+    class InputAgent(Agent):
+        """Loses the connection of the first input, and has the old state at first."""
+
+        lost = is_lost
+
+        async def answer(
+            self, request: web.Request, operation: str, params: dict[str, Any]
+        ) -> web.StreamResponse:
+            is_input = "taskId" in params.get("message", ())
+            if is_input and self.lost:
+                self.lost = False
+                assert request.transport is not None
+                request.transport.abort()
+            elif is_input:
+                self.end = "completed"
+            return await super().answer(request, operation, params)
+
+    received: list[str] = []
+
+    async def wait_for_input(key: str) -> InputAnswer:
+        received.append(key)
+        data = msgspec.json.encode({"value": "blue", "by": "alice"})
+        return InputAnswer(event=INPUT_RECEIVED, data=data)
+
+    context = msgspec.structs.replace(CONTEXT, wait_for_input=wait_for_input)
+    agent = AGENTS[kind](end="input-required")
+    agent.__class__ = InputAgent
     async with serving(agent) as upstream:
-        if chat is None:
-            with pytest.raises(UpstreamError, match="asks for input"):
-                await read(upstream, context=context)
-            return
         output = await read(upstream, context=context)
-        assert output[-1] == Finished("stop")
-        points = [each for each in output if isinstance(each, ResumePoint)]
-        earlier = {"agent": msgspec.json.encode(points[-1].value)}
-        agent.happened, agent.end = 0, "completed"
-        await read(upstream, context=msgspec.structs.replace(context, earlier=earlier))
-    first, second = agent.messages
-    assert "taskId" not in first
+    assert (text_of(output), output[-1]) == (TEXT, Finished("stop"))
+    requests = [each.request for each in output if isinstance(each, AskInput)]
+    assert {(each.input, each.prompt) for each in requests} == {
+        (received[0], "The agent needs input.")
+    }
+    assert len(requests) == len(received) == 1 + is_lost
+    first, *inputs = agent.messages
     assert "contextId" not in first
-    assert (second["taskId"], second["contextId"]) == ("t/1", "c")
+    ids = {(each["messageId"], each["taskId"], each["contextId"]) for each in inputs}
+    assert ids == {(f"g1/{received[0]}", "t/1", "c")}
+    assert len(inputs) == 1 + is_lost
+
+
+async def test_an_input_that_nobody_gives() -> None:
+    """The answer fails; without anybody to ask, it does at once."""
+
+    async def wait_for_input(_: str) -> InputAnswer:
+        return InputAnswer(event=INPUT_EXPIRED, data=b"{}")
+
+    for wait, code in ((wait_for_input, "input_timeout"), (None, "upstream_interrupted")):
+        context = msgspec.structs.replace(CONTEXT, wait_for_input=wait)
+        async with serving(Agent(end="input-required")) as upstream:
+            with pytest.raises(UpstreamError) as caught:
+                await read(upstream, context=context)
+        assert (caught.value.code, caught.value.rejects_request) == (code, True)
+
+
+async def test_a_chat_is_a_context_of_the_agent() -> None:
+    """The next message goes to the context that the agent has assigned, as a task of its own."""
+    agent = Agent()
+    async with serving(agent) as upstream:
+        points = [each for each in await read(upstream) if isinstance(each, ResumePoint)]
+        earlier = {"agent": msgspec.json.encode(points[-1].value)}
+        agent.happened = 0
+        await read(upstream, context=msgspec.structs.replace(CONTEXT, earlier=earlier))
+    first, second = agent.messages
+    assert "contextId" not in first
+    assert second["contextId"] == "c"
+    assert "taskId" not in second

@@ -9,7 +9,7 @@ import pytest
 from hub.core.generation import GenerationRequest, Message
 from hub.errors import UpstreamError
 from hub.upstreams.a2a_card import AgentInterface
-from hub.upstreams.a2a_request import AgentCall, Operation, build_params
+from hub.upstreams.a2a_request import AgentCall, Operation, build_params, build_parts
 from hub.upstreams.a2a_task import SavedTask, TaskProgress
 
 RPC = AgentInterface(url="https://agent.test/rpc", tenant="shop")
@@ -24,16 +24,13 @@ TALK = [
 ]
 
 
-def params(
-    messages: list[Message], interface: AgentInterface = RPC, **options: Any
-) -> dict[str, Any]:
+def parts(messages: list[Message], *, knows_context: bool = False) -> list[Any]:
     request = GenerationRequest(messages, upstream="u", model="m")
-    fields = {"message_id": "g1", "context": None, "task": None, "body": {}, **options}
-    return build_params(request, interface, **fields)
+    return build_parts(request, knows_context=knows_context)
 
 
-def parts(messages: list[Message], **options: Any) -> list[Any]:
-    sent: list[Any] = params(messages, **options)["message"]["parts"]
+def message(parts: list[Any], interface: AgentInterface = RPC) -> dict[str, Any]:
+    sent: dict[str, Any] = build_params(parts, interface, {"messageId": "m"}, {})["message"]
     return sent
 
 
@@ -41,8 +38,8 @@ def test_a_conversation() -> None:
     """An agent that knows the context gets what is new; another one gets all of it."""
     transcript = "system: Be brief.\n\nuser: Hi\n\nassistant: Hello.\n\ntool: 42"
     assert parts(TALK) == [{"text": transcript}, {"text": "Where?"}]
-    assert parts(TALK, context="c") == [{"text": "42"}, {"text": "Where?"}]
-    assert parts(TALK[-1:]) == parts(TALK[-1:], context="c") == [{"text": "Where?"}]
+    assert parts(TALK, knows_context=True) == [{"text": "42"}, {"text": "Where?"}]
+    assert parts(TALK[-1:]) == parts(TALK[-1:], knows_context=True) == [{"text": "Where?"}]
 
 
 def test_files() -> None:
@@ -57,10 +54,13 @@ def test_files() -> None:
         {"url": "https://x/a.png"},
         {"raw": "YQ==", "mediaType": "a/b", "filename": "f"},
     ]
-    assert parts([Message("user", content)], interface=OLD) == [
+    sent = message([*parts([Message("user", content)]), {"data": 4}, {"data": {"a": 1}}], OLD)
+    assert sent["parts"] == [
         {"kind": "text", "text": "See"},
         {"kind": "file", "file": {"uri": "https://x/a.png"}},
         {"kind": "file", "file": {"bytes": "YQ==", "mimeType": "a/b", "name": "f"}},
+        {"kind": "data", "data": {"value": 4}},
+        {"kind": "data", "data": {"a": 1}},
     ]
     for part in ({"type": "file", "file": {"file_id": "1"}}, {"type": "x"}):
         with pytest.raises(UpstreamError) as caught:
@@ -71,9 +71,10 @@ def test_files() -> None:
 def test_the_fields_of_a_message() -> None:
     """The agent does not wait for the end; the settings add fields; versions differ in names."""
     body = {"metadata": {"a": 1}, "configuration": {"historyLength": 0}}
-    new = params(TALK[-1:], context="c", task="t", body=body)
-    old = params(TALK[-1:], interface=OLD, context="c", task="t", body=body)
     ids = {"messageId": "g1", "contextId": "c", "taskId": "t"}
+    new = build_params([{"text": "Where?"}], RPC, ids, body)
+    old = build_params([{"text": "Where?"}], OLD, ids, body)
+    assert "taskId" not in build_params([], RPC, {**ids, "taskId": None}, body)["message"]
     assert new["message"] == {**ids, "role": "ROLE_USER", "parts": [{"text": "Where?"}]}
     part = {"kind": "text", "text": "Where?"}
     assert old["message"] == {**ids, "role": "user", "kind": "message", "parts": [part]}

@@ -157,7 +157,15 @@ def test_artifacts_are_separated_and_may_take_the_place_of_earlier_ones() -> Non
     ]
 
 
-STATES = ("submitted", "working", "failed", "rejected", "canceled", "auth-required")
+STATES = (
+    "submitted",
+    "working",
+    "failed",
+    "rejected",
+    "canceled",
+    "auth-required",
+    "input-required",
+)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -173,14 +181,11 @@ def test_messages_beside_a_state(state: str, is_new: bool) -> None:
     assert progress.is_settled is not works
 
 
-@pytest.mark.parametrize("state", ["completed", "input-required"])
-def test_a_last_message_is_text(state: str) -> None:
+def test_a_last_message_is_text() -> None:
     """It is not repeated if an artifact has it already."""
-    progress = TaskProgress()
-    assert read(progress, status(state, "Which?")) == [Text("Which?")]
-    progress = TaskProgress()
-    events = artifact("a", T("It is done.")), status(state, "It is done.")
-    assert read(progress, *events) == [Text("It is done.")]
+    assert read(TaskProgress(), status("completed", "Blue.")) == [Text("Blue.")]
+    events = artifact("a", T("It is done.")), status("completed", "It is done.")
+    assert read(TaskProgress(), *events) == [Text("It is done.")]
 
 
 def test_parts_of_both_versions() -> None:
