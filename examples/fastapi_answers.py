@@ -1,7 +1,7 @@
-"""A FastAPI backend that holds the stream of its LLM itself, and posts it to the hub.
+"""A FastAPI backend that holds the stream of its LLM itself, and writes it to the hub.
 
     scripts/dev
-    python3 -m venv shop && shop/bin/pip install fastapi uvicorn httpx
+    python3 -m venv shop && shop/bin/pip install ./clients/python fastapi uvicorn
     shop/bin/uvicorn --app-dir examples fastapi_answers:app --port 8000
 
     curl -X POST 'http://localhost:8000/ask?user=alice' -H 'Content-Type: application/json' \
@@ -14,20 +14,28 @@ In production, set HUB_KEY (an API key with the scope `produce`), and take `user
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import httpx
 from fastapi import BackgroundTasks, FastAPI
 from pydantic import BaseModel
 
-app = FastAPI()
-hub = httpx.AsyncClient(
-    base_url=os.environ.get("HUB_URL_OF_BACKENDS", "http://127.0.0.1:8081"),
-    headers={"Authorization": f"Bearer {os.environ.get('HUB_KEY', 'none-in-development')}"},
-)
+from hub_client import GenerationStopped, HubClient, LeaseLost, ProducedAnswer
+
+INTERNAL = os.environ.get("HUB_URL_OF_BACKENDS", "http://127.0.0.1:8081")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Keep one client open while the application runs."""
+    async with HubClient(
+        INTERNAL, internal_url=INTERNAL, key=os.environ.get("HUB_KEY")
+    ) as app.state.hub:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 class AskBody(BaseModel):
@@ -44,29 +52,23 @@ async def ask_llm(prompt: str) -> AsyncIterator[str]:
 @app.post("/ask", status_code=202)
 async def ask(body: AskBody, user: str, tasks: BackgroundTasks) -> dict[str, str]:
     """Begin the answer, and return its id; the text follows in the user's stream."""
-    fields = {"to": {"user": user}, "producer": "external", "model": "own", "prompt": body.prompt}
-    started = (await hub.post("/generations", json=fields)).raise_for_status().json()
-    tasks.add_task(post_answer, started["generation"], started["lease"], body.prompt)
-    return {"generation": started["generation"]}
+    begun = AsyncExitStack()
+    answer = await begun.enter_async_context(
+        app.state.hub.generation(user=user, model="own", messages=body.prompt)
+    )
+    tasks.add_task(write_answer, begun, answer, body.prompt)
+    return {"generation": answer.generation}
 
 
-async def post_answer(generation: str, lease: str, prompt: str) -> None:
-    """Post the parts until the end or a stop. Without posts, the answer fails after 30 s."""
-    numbers = itertools.count()
-
-    async def post(type_: str, **fields: Any) -> bool:
-        """Post one part. Return False once a user has stopped the answer."""
-        part = {"seq": next(numbers), "type": type_, **fields}
-        path, headers = f"/generations/{generation}/parts", {"Hub-Lease": lease}
-        response = await hub.post(path, json=[part], headers=headers)
-        return response.raise_for_status().json()["stop"] is None
-
-    await post("status", text="Asking the LLM")
+async def write_answer(begun: AsyncExitStack, answer: ProducedAnswer, prompt: str) -> None:
+    """Write the parts until the end or a stop. Leaving `begun` ends the answer."""
     try:
-        async for text in ask_llm(prompt):
-            if not await post("text", text=text):
-                return
-    except OSError:  # of your LLM
-        await post("end", status="failed", code="llm_failed", message="The LLM failed.")
-    else:
-        await post("end", status="done")
+        async with begun:
+            await answer.write({"type": "status", "text": "Asking the LLM"})
+            try:
+                async for text in ask_llm(prompt):
+                    await answer.write(text)
+            except OSError:  # of your LLM
+                await answer.fail("llm_failed", "The LLM failed.", retryable=True)
+    except (GenerationStopped, LeaseLost):
+        pass  # a user has stopped the answer, which has ended

@@ -1,4 +1,4 @@
-// A producer in Node.js 20 or later: streams the parts of an answer to the hub, one JSON object a line.
+// A producer in Node.js 20 or later: an agent that writes the parts of an answer.
 //
 //     scripts/dev
 //     node examples/node-producer/producer.mjs alice "When is my refund here?"
@@ -6,41 +6,33 @@
 // Each window of alice shows the answer, such as http://localhost:8080/?user=alice, and can stop it.
 // In production, set HUB_KEY (an API key with the scope `produce`).
 
+import { setTimeout as sleep } from "node:timers/promises";
+// In your project: npm install @ssehub/client, and "@ssehub/client/backend" here.
+import { connectBackend, GenerationStopped } from "../../clients/javascript/backend.js";
+
 const HUB = process.env.HUB_URL_OF_BACKENDS ?? "http://127.0.0.1:8081";
-const headers = { Authorization: `Bearer ${process.env.HUB_KEY ?? "none-in-development"}` };
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const backend = connectBackend(HUB, { key: process.env.HUB_KEY });
 
-async function post(path, body, more) {
-  const init = { method: "POST", duplex: "half", headers: { ...headers, ...more }, body };
-  const response = await fetch(`${HUB}${path}`, init);
-  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-  return response.json();
-}
-
-// Your agent.
-async function* answer(prompt) {
+// Your agent. `signal` is aborted when a user stops the answer: pass it to whatever takes time.
+async function* agent(prompt, signal) {
   yield { type: "status", text: "Looking up the order" };
   yield { type: "tool_call", id: "call_1", name: "find_order", arguments: JSON.stringify({ prompt }) };
   yield { type: "tool_result", id: "call_1", result: { number: 981, state: "returned" } };
   yield { type: "source", url: "https://example.com/refunds", title: "Refunds" };
   for (const word of ["Order ", "981 ", "is ", "back. ", "Your ", "money ", "follows [1]."]) {
-    yield { type: "text", text: word };
-    await sleep(100);
+    yield word;
+    await sleep(100, undefined, { signal });
   }
-  yield { type: "end", status: "done" };
-}
-
-// Numbers the parts; the hub publishes each line as it arrives.
-async function* linesOf(parts) {
-  let seq = 0;
-  for await (const part of parts) yield new TextEncoder().encode(`${JSON.stringify({ seq: seq++, ...part })}\n`);
 }
 
 const [user = "alice", prompt = "When is my refund here?"] = process.argv.slice(2);
-const begin = JSON.stringify({ to: { user }, producer: "external", model: "node-agent", prompt });
-const { generation, lease } = await post("/generations", begin, { "Content-Type": "application/json" });
-const { ack, stop } = await post(`/generations/${generation}/parts`, ReadableStream.from(linesOf(answer(prompt))), {
-  "Content-Type": "application/x-ndjson",
-  "Hub-Lease": lease,
-});
-console.log(stop ? `stopped by ${stop.by}` : `posted ${ack + 1} parts of ${generation}`);
+try {
+  await backend.generation({ user, model: "node-agent", messages: prompt }, async (answer) => {
+    for await (const part of agent(prompt, answer.signal)) await answer.write(part);
+    console.log(`wrote ${answer.generation}`);
+  });
+} catch (error) {
+  const reason = error.cause ?? error; // an AbortError has the reason of the signal as its cause
+  if (!(reason instanceof GenerationStopped)) throw error;
+  console.log(`stopped by ${reason.by}`);
+}
