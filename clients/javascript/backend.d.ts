@@ -28,8 +28,14 @@ export interface Backend {
   worker(
     queue: string,
     write: (job: Job, answer: ProducedAnswer) => Returned | Promise<Returned>,
-    options?: JobOptions & { /** How many jobs run at a time. Default: 1. */ max_running?: number },
+    options?: WorkerOptions,
   ): Promise<void>;
+}
+
+/** Options of `worker`. */
+export interface WorkerOptions extends JobOptions {
+  /** How many jobs run at a time. Default: 1. */
+  max_running?: number;
 }
 
 /** What the function of a worker may return: a part, or nothing. */
@@ -45,16 +51,25 @@ export interface JobOptions {
 
 /** What a user asked, and the answer to write. */
 export interface Job {
+  /** The id of the answer. */
   readonly generation: string;
+  /** The number of this attempt, counted from 1. */
   readonly attempt: number;
+  /** The user who asked. */
   readonly user: string;
+  /** The id of the user's conversation, or null. */
   readonly chat: string | null;
   /** The text of the user's last message. */
   readonly prompt: string;
+  /** The conversation. */
   readonly messages: Message[];
+  /** The model that the user chose, or the default of the upstream. */
   readonly model: string;
+  /** The parameters that the user gave, such as `temperature`. */
   readonly params: Record<string, unknown>;
+  /** The `metadata` of the user's request. */
   readonly metadata: Record<string, unknown>;
+  /** The answer to write. `worker` passes it to its function as well. */
   readonly answer: ProducedAnswer;
 }
 
@@ -82,14 +97,19 @@ export interface GenerationOptions {
 
 /** A message of a conversation. */
 export interface Message {
+  /** `user`, `assistant`, `system` or `tool`. */
   role: string;
+  /** A text, or parts in the form of OpenAI's chat completions. */
   content: unknown;
+  /** Other fields of the same form, such as `tool_calls`. */
   [field: string]: unknown;
 }
 
 /** A part of an answer: an object with `type` and its fields. docs/guides/external-producers.md lists them. */
 export interface Part {
+  /** The kind of part, such as `status` or `source`. */
   type: string;
+  /** The fields of this kind. */
   [field: string]: unknown;
 }
 

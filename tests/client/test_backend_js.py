@@ -9,8 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.client.test_producer import Fault, relayed
 from tests.conftest import missing
+from tests.docs.snippets import DOCS, find_blocks
+from tests.http.kit import running_hub
 
 MODULE = Path(__file__).parents[2] / "clients" / "javascript" / "backend.js"
 PROGRAM = """
@@ -181,12 +185,24 @@ console.log(JSON.stringify(results));
 """
 
 
-async def run_program(tmp_path: Path, url: str, public_url: str) -> Any:
+# The examples of the documents, with what they take from the program around them.
+EXAMPLES = """
+const search = async (words, { signal }) => (signal.aborted ? [] : [words, words]);
+const body = JSON.stringify({ prompt: "why?", upstream: "support", model: "m" });
+const init = { method: "POST", body, headers: { "Content-Type": "application/json" } };
+await fetch(`${process.argv[3]}/generations?user=alice`, init);
+const { log } = console;
+%(examples)s
+log("{}");
+"""
+
+
+async def run_program(tmp_path: Path, url: str, public_url: str, source: str) -> Any:
     node = shutil.which("node")
     if node is None:
         missing("node")
     program = tmp_path / "program.mjs"
-    program.write_text(PROGRAM % {"module": json.dumps(MODULE.as_uri())})
+    program.write_text(source)
     process = await asyncio.create_subprocess_exec(
         *(node, str(program), url, public_url), stdout=asyncio.subprocess.PIPE
     )
@@ -207,7 +223,8 @@ async def test_node(tmp_path: Path) -> None:
     async with relayed() as (hub, relay, backend):
         relay.on_request = relay.on_response = cut
         url = backend._internal_url or ""
-        results = await run_program(tmp_path, url, f"http://127.0.0.1:{hub.port}")
+        source = PROGRAM % {"module": json.dumps(MODULE.as_uri())}
+        results = await run_program(tmp_path, url, f"http://127.0.0.1:{hub.port}", source)
     record = results["parts"]
     assert (record["status"], record["text"], record["model"]) == ("done", "Hello", "agent")
     assert [part["value"] for part in record["parts"][:-1]] == [*range(60)]
@@ -228,3 +245,30 @@ async def test_node(tmp_path: Path) -> None:
     assert [job["text"] for job in results["jobs"]] == ["answer to one", "", "answer to two"]
     assert "failed" in results["logged"]
     assert results["returned"] == [True, 1]
+
+
+@pytest.mark.parametrize("page", ["clients/javascript.md", "guides/external-producers.md"])
+async def test_examples_of_the_documents(tmp_path: Path, page: str) -> None:
+    """They write an answer, and answer a user's question until the process is asked to end."""
+    examples = "".join(
+        block.code
+        for block in find_blocks(DOCS / page)
+        if block.language == "js" and block.test == "tests/client/test_backend_js.py"
+    )
+    for old, new in (
+        ("http://localhost:8081", "${process.argv[2]}"),
+        ('"${process.argv[2]}"', "process.argv[2]"),
+        ('"@ssehub/client/backend"', json.dumps(MODULE.as_uri())),
+        ("    return `You", '    process.emit("SIGTERM");\n    return `You'),
+    ):
+        examples = examples.replace(old, new)
+    async with running_hub() as hub:
+        internal, public = (f"http://127.0.0.1:{port}" for port in (hub.internal_port, hub.port))
+        await run_program(tmp_path, internal, public, EXAMPLES % {"examples": examples})
+        _, listed = await hub.call("GET", "/generations?user=alice&status=done")
+        texts = []
+        for each in listed["generations"]:
+            _, record = await hub.call("GET", f"/generations/{each['generation']}?user=alice")
+            texts.append(record["text"])
+    assert "I have found 2 pages." in texts
+    assert ("You asked: why?" in texts) is ("worker(" in examples)

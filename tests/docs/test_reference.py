@@ -10,10 +10,11 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -26,6 +27,7 @@ from tests.docs.typescript import describe, read_declarations
 
 EXAMPLE = ROOT / "config" / "hub.example.toml"
 JAVASCRIPT_TYPES = ROOT / "hub" / "http" / "pages" / "hub.d.ts"  # also in the npm package
+BACKEND_TYPES = ROOT / "clients" / "javascript" / "backend.d.ts"
 
 # Examples in the help of the commands that need another machine or fixed ports, and who runs them.
 RUN_BY = {
@@ -177,23 +179,33 @@ def test_commands() -> None:
     check("cli.md", cli_page())
 
 
-def javascript_page() -> str:
-    """Return a section for each export: first the functions and classes of an ordinary page."""
-    declarations = list(read_declarations(JAVASCRIPT_TYPES.read_text()))
-    first = ["connect", "Hub", "Answer", "HubError", "Options"]
+def javascript_page(types: Path, first: Sequence[str]) -> str:
+    """Return a section for each export. first: those of an ordinary page."""
+    declarations = list(read_declarations(types.read_text()))
     declarations.sort(key=lambda each: first.index(each.name) if each.name in first else len(first))
     return "\n" + "\n\n".join(describe(each) for each in declarations) + "\n"
 
 
-def test_javascript() -> None:
-    """The page lists each export of hub.js and the members of each, with types and comments."""
-    check("javascript.md", javascript_page())
-    page = (DOCS / "reference" / "javascript.md").read_text()
-    source = JAVASCRIPT_TYPES.read_text()
+@pytest.mark.parametrize(
+    ("page", "types", "first"),
+    [
+        ("javascript.md", JAVASCRIPT_TYPES, ["connect", "Hub", "Answer", "HubError", "Options"]),
+        (
+            "javascript-backend.md",
+            BACKEND_TYPES,
+            ["connectBackend", "Backend", "ProducedAnswer", "Job", "GenerationOptions"],
+        ),
+    ],
+)
+def test_javascript(page: str, types: Path, first: list[str]) -> None:
+    """The page lists each export of a module and the members of each, with types and comments."""
+    check(page, javascript_page(types, first))
+    text = (DOCS / "reference" / page).read_text()
+    source = types.read_text()
     exported = re.findall(r"^export \w+ (\w+)", source, re.MULTILINE)
-    assert sorted(re.findall(r"^## (\w+)", page, re.MULTILINE)) == sorted(exported)
+    assert sorted(re.findall(r"^## (\w+)", text, re.MULTILINE)) == sorted(exported)
     for member in re.findall(r"^  (?:get )?([a-zA-Z]\w*)\??[(:<]", source, re.MULTILINE):
-        assert re.search(rf"`(?:readonly )?{member}\b|new {member}", page) or member in (
+        assert re.search(rf"`(?:readonly )?{member}\b|new {member}", text) or member in (
             "constructor",
             "private",
         ), member
