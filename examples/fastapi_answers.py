@@ -52,18 +52,18 @@ async def ask_llm(prompt: str) -> AsyncIterator[str]:
 @app.post("/ask", status_code=202)
 async def ask(body: AskBody, user: str, tasks: BackgroundTasks) -> dict[str, str]:
     """Begin the answer, and return its id; the text follows in the user's stream."""
-    begun = AsyncExitStack()
-    answer = await begun.enter_async_context(
+    block = AsyncExitStack()
+    answer = await block.enter_async_context(
         app.state.hub.generation(user=user, model="own", messages=body.prompt)
     )
-    tasks.add_task(write_answer, begun, answer, body.prompt)
+    tasks.add_task(write_answer, block, answer, body.prompt)
     return {"generation": answer.generation}
 
 
-async def write_answer(begun: AsyncExitStack, answer: ProducedAnswer, prompt: str) -> None:
-    """Write the parts until the end or a stop. Leaving `begun` ends the answer."""
+async def write_answer(block: AsyncExitStack, answer: ProducedAnswer, prompt: str) -> None:
+    """Write the parts until the end or a stop. Leaving `block` ends the answer."""
     try:
-        async with begun:
+        async with block:
             await answer.write({"type": "status", "text": "Asking the LLM"})
             try:
                 async for text in ask_llm(prompt):
