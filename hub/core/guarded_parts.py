@@ -29,7 +29,7 @@ from typing import Final
 import msgspec
 
 from hub.core import verdicts
-from hub.core.durable import Restart, ResumePoint, Store, StreamOutput, has_commands
+from hub.core.durable import AskInput, Restart, ResumePoint, Store, StreamOutput, has_commands
 from hub.core.growing_text import GrowingText
 from hub.core.parts import (
     Annotations,
@@ -108,6 +108,7 @@ class GuardedParts:
         self._check: _Check | None = None
         self._finished: Finished | None = None
         self._is_finished = False
+        self._is_suspended = False  # a later attempt goes on
         self._is_last_checked = "text" not in checks
         self.is_ended = False  # by the guard
 
@@ -169,7 +170,7 @@ class GuardedParts:
         is_due = new >= self._check_every
         if not (is_due or is_closed or self.is_full):
             return None
-        is_last = self._is_finished and self._is_last(kind, chunks)
+        is_last = self._is_last(kind, chunks)
         self._check = _Check(kind, chunks, is_closed or not is_due, is_last)
         return self._build_window(self._check)
 
@@ -223,6 +224,8 @@ class GuardedParts:
             case ResumePoint() if self._is_finished:
                 pass  # it would be stored before the end
             case _:
+                if isinstance(part, AskInput) and part.save is not None:
+                    self._is_suspended = self._is_last_checked = True
                 self._queue.append(part)
                 self._waiting_chars += _ITEM_CHARS
 
@@ -281,7 +284,7 @@ class GuardedParts:
 
     def _is_last(self, kind: CheckedKind, chunks: Sequence[_Chunk]) -> bool:
         """Return whether the window is the last one. An answer with a text ends with its text."""
-        if len(chunks) < self._count_chunks():
+        if not self._is_finished or self._is_suspended or len(chunks) < self._count_chunks():
             return False
         return kind == "text" or not len(self._before["text"])
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hub.core import verdicts
 from hub.core.durable import AskInput, Restart, ResumePoint, Save, Store, StreamOutput
 from hub.core.folded_parts import FoldedParts
 from hub.core.guarded_parts import MAX_WAITING_CHARS, GuardedParts
+from hub.core.inputs import InputRequest
 from hub.core.part_events import to_event
 from hub.core.parts import (
     Annotations,
@@ -279,6 +281,31 @@ def test_part_after_a_text_does_not_wait_for_more_text(part: StreamOutput) -> No
     assert check_all(guarded) == []
     guarded.add([part])
     assert check_all(guarded) == [Text("Let me see"), part]
+
+
+ASK = AskInput(InputRequest(input="ok", prompt="Ok?", expires_at=9e9))
+
+
+def test_request_of_an_input_does_not_wait_for_more_text() -> None:
+    """The function waits for the answer; readers have the text before the request."""
+    guarded = GuardedParts(KINDS, hold_back=10)
+    guarded.add([Text("May I?"), ASK])
+    assert guarded.has_commands
+    assert check_all(guarded) == [Text("May I?"), ASK]
+    assert not guarded.has_commands
+
+
+def test_answer_that_is_suspended_has_no_last_window() -> None:
+    """A later attempt goes on, so the text before the request is not the last one."""
+    guarded = GuardedParts(KINDS, hold_back=10)
+    suspend = msgspec.structs.replace(ASK, save=Save(msgspec.Raw(b"1")))
+    guarded.add([Text("May I?"), suspend, DONE])
+    window = guarded.next_window()
+    assert window is not None
+    assert (window.is_closed, window.is_last) == (True, False)
+    guarded.apply(Pass())
+    assert guarded.next_window() is None
+    assert guarded.take()[0] == [Text("May I?"), suspend, DONE]
 
 
 def test_window_that_is_closed_later_is_checked_once_more() -> None:

@@ -20,6 +20,13 @@ async def echo(run: Run) -> AsyncIterator[object]:
         yield Status("s") if character == "|" else Text(character)
 
 
+async def asks(run: Run) -> AsyncIterator[str]:
+    """Ask for a value before the text goes on."""
+    yield "Write to bob@example.com"
+    value = await run.input("ok", "May I?")
+    yield f"{value} eve@example.com"
+
+
 async def hang(window: Window) -> None:
     await asyncio.Event().wait()
 

@@ -68,6 +68,9 @@ async def cluster(endpoint: tuple[Endpoint, str], tmp_path: Path) -> AsyncIterat
             for setting, value in guard.items():
                 cluster.set(f"UPSTREAMS__{name}__GUARD__{setting}", value)
         await cluster.add_upstream("sim", tokens_per_second=400.0)
+        cluster.set("UPSTREAMS__asks__KIND", "function")
+        cluster.set("UPSTREAMS__asks__TARGET", f"{APP}:asks")
+        cluster.set("UPSTREAMS__asks__GUARD__TARGET", "examples.guards:check")
         cluster.set("UPSTREAMS__sim__GUARD__TARGET", "examples.guards:check")
         cluster.set_environment({"GUARD_MARKER": str(tmp_path / "crashed")})
         await cluster.start()
@@ -78,6 +81,17 @@ async def ask(cluster: Cluster, upstream: str, prompt: str) -> GenerationEvents:
     status, answer = await cluster.start_generation(upstream, prompt, upstream)
     assert status == 202
     return await cluster.read_generation(upstream, answer["cursor"])
+
+
+async def wait_for_status(cluster: Cluster, url: str, status: str) -> dict[str, Any]:
+    """Return the snapshot of an answer with this status."""
+    async with asyncio.timeout(30):
+        while True:
+            async with cluster.session.get(url) as response:
+                snapshot: dict[str, Any] = await response.json()
+            if snapshot["status"] == status:
+                return snapshot
+            await asyncio.sleep(0.01)
 
 
 def texts(events: GenerationEvents) -> list[str]:
@@ -123,14 +137,20 @@ async def test_guards(cluster: Cluster, endpoint: tuple[Endpoint, str]) -> None:
     assert not any("secret" in json.dumps(data) for _, data in events)
     assert "a secret of the application" in cluster.log("worker")
 
+    _, answer = await cluster.start_generation("asks", "x", "asks")
+    url = f"{cluster.url}/generations/{answer['generation']}"
+    reading = asyncio.create_task(cluster.read_generation("asks", answer["cursor"]))
+    snapshot = await wait_for_status(cluster, f"{url}?user=asks", "waiting")
+    assert snapshot["text"] == "Write to [contact]"
+    reply = {"value": ", not to "}
+    async with cluster.session.post(f"{url}/inputs/ok?user=asks", json=reply) as response:
+        assert response.status == 200
+    assert texts(await reading)[-1] == "Write to [contact], not to  [contact]"
+
     _, answer = await cluster.start_generation("hangs", "abc", "hangs")
     reading = asyncio.create_task(cluster.read_generation("hangs", answer["cursor"]))
     url = f"{cluster.url}/generations/{answer['generation']}?user=hangs"
-    async with asyncio.timeout(30):
-        while True:
-            async with cluster.session.get(url) as response:
-                if (await response.json())["status"] == "running":
-                    break
+    await wait_for_status(cluster, url, "running")
     async with cluster.session.delete(url) as response:
         assert response.status == 202
     events = await reading
