@@ -20,7 +20,7 @@ import msgspec
 
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
-from hub.core.parts import Part
+from hub.core.parts import Part, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.content import read_text
 from hub.upstreams.dialect import UpstreamRequest
@@ -34,6 +34,7 @@ from hub.upstreams.reattaching import AnswerLost
 
 P = TypeVar("P", bound="_Position")
 _GROWING_ITEMS: Final = ("message", "reasoning")
+_ENDS: Final = ("response.completed", "response.incomplete", "response.done")
 _CALLS: Final = ("function_call", "custom_tool_call")
 
 
@@ -110,6 +111,7 @@ class BackgroundReader(ResponsesReader):
         self._has_calls = False
         self._has_parts = False
         self.first_point: _Point | None = None
+        self._last_point: _Point | None = None  # before the end, if that brings no part
         if point is not None:
             self._response_id, self._sequence_number = point.id, point.sequence_number
             self._item = self._resumed_item = point.item
@@ -130,9 +132,11 @@ class BackgroundReader(ResponsesReader):
 
     @property
     def point(self) -> _Point | None:
-        """See PositionedReader. The end of the answer is no point: it must be read again."""
+        """See PositionedReader. The end of the answer is behind it, and is read again."""
+        if self.finish_reason is not None:
+            return self._last_point
         position = self.position
-        if position is None or self._open_items or not self._has_indexes or self.finish_reason:
+        if position is None or self._open_items or not self._has_indexes:
             return None
         reasoning = self._reasoning.newest
         return _Point(
@@ -161,10 +165,16 @@ class BackgroundReader(ResponsesReader):
             raise AnswerLost("the upstream sent the whole response instead of its events")
         if number is not None and number <= self._sequence_number:
             return  # a repetition, after the connection was attached again
+        is_end, is_visible, point = (data.type or event.name) in _ENDS, False, None
+        if is_end:
+            point = self.point
         for part in self.read_data(event, data):
             self._has_parts = True
+            is_visible = is_visible or not isinstance(part, Usage)
             yield part
         self._note(event, data)
+        if is_end and not is_visible:
+            self._last_point = point
         if self.first_point is None and not self._has_parts:
             self.first_point = self.point
 

@@ -30,7 +30,7 @@ import structlog
 from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
-from hub.core.parts import Part
+from hub.core.parts import Part, Usage
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import ResponseReader, UpstreamRequest
 from hub.upstreams.http_upstream import HttpUpstream
@@ -57,8 +57,9 @@ class PositionedReader(ResponseReader, Protocol):
     """Reads the events of one answer, which may come from several connections.
 
     position: where a connection continues for this reader, JSON; None until the endpoint has named
-    the answer. point: the same for a new reader; None where a new one cannot begin. first_point:
-    the one before the first part, None if there was none.
+    the answer. point: the same for a new reader; None where a new one cannot begin. When the answer
+    is finished, it comes before the usage. first_point: the one before the first part, None if
+    there was none.
     """
 
     @property
@@ -205,7 +206,10 @@ def _with_points(
     behind = [] if point is None else [ResumePoint(point)]
     has_first = has_point or behind or response.first_point is None
     before = [] if has_first else [ResumePoint(response.first_point)]
-    return [*before, *parts, *behind]
+    if not behind or response.finish_reason is None:
+        return [*before, *parts, *behind]
+    shown = [part for part in parts if not isinstance(part, Usage)]
+    return [*shown, *behind, *(part for part in parts if isinstance(part, Usage))]
 
 
 class _Connections:

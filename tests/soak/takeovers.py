@@ -92,29 +92,29 @@ class Takeovers:
             self._read(started["generation"], events)
 
     def _read(self, generation: str, events: list[tuple[str, dict[str, Any]]]) -> None:
-        """Read an answer as a client does that only appends what it gets."""
-        text, parts = "", 0
+        """Read an answer as a client does that keeps each part."""
+        parts: list[str] = []
         for name, data in events:
             if data["generation"] != generation:
                 continue
             match name:
                 case "generation.delta":
-                    if data["i"] != parts:
-                        self.problems.append(f"{generation}: part {data['i']} after {parts} parts")
-                    text, parts = text + data["text"], parts + 1
+                    if data["i"] != len(parts):
+                        self.problems.append(f"{generation}: {len(parts)} parts, then {data}")
+                    parts.append(data["text"])
                 case "generation.continued":
                     self.counts["continued"] += 1
-                    self.counts["void parts"] += parts - data["parts"]
-                    if data["parts"] != parts:
-                        self.problems.append(f"{generation}: {parts} parts, then {data}")
+                    self.counts["void parts"] += len(parts) - data["parts"]
+                    del parts[data["parts"] :]
+                    if data["snapshot"]["text"] != "".join(parts):
+                        self.problems.append(f"{generation}: {parts}, then {data}")
                 case "generation.restarted":
                     self.counts["restarted"] += 1
-                    self.counts["void parts"] += parts
                     if parts:
-                        self.problems.append(f"{generation}: restarted after {parts} parts")
-                    text, parts = "", 0
-        if events[-1][0] != "generation.done" or text != choose_answer(_PROMPT):
-            self.problems.append(f"{generation}: {events[-1]}, text {text!r}")
+                        self.problems.append(f"{generation}: restarted after {len(parts)} parts")
+                    parts = []
+        if events[-1][0] != "generation.done" or "".join(parts) != choose_answer(_PROMPT):
+            self.problems.append(f"{generation}: {events[-1]}, text {''.join(parts)!r}")
 
     def _check(self) -> None:
         """Compare the numbers of answers.
