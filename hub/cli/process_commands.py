@@ -176,7 +176,7 @@ def upstream(
         str | None,
         typer.Option(
             help="The fault to simulate: refuse, flaky:N, busy:N, status:CODE, hang, stall:N, "
-            "cut:N, truncate:N, error:N, garbage:N, line:BYTES or endless."
+            "cut:N, truncate:N, error:N, garbage:N, line:BYTES, endless, forget or no-prefill."
         ),
     ] = None,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,

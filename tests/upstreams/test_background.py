@@ -95,8 +95,8 @@ def test_readers_that_take_over_read_the_same_answer(
     answer.take(reader.finish(), None)
     assert answer.folded() == expected.folded()
     for kind in (Usage, Finished):
-        found = [part for part in answer.parts if isinstance(part, kind)]
-        assert found == [part for part in expected.parts if isinstance(part, kind)]
+        last_parts = [part for part in answer.parts if isinstance(part, kind)]
+        assert last_parts == [part for part in expected.parts if isinstance(part, kind)]
 
 
 class Server:
