@@ -90,15 +90,15 @@ def read_saved(checkpoint: Checkpoint | None) -> SavedTask | None:
 def restore(checkpoint: Checkpoint | None) -> tuple[TaskProgress, bool]:
     """Return the progress of an answer, and whether the parts so far remain.
 
-    They do not if there is no task to follow, or if the text is another one than was noted.
+    They do not if there is no task to follow, or if the text is another one than was saved.
     """
     saved = read_saved(checkpoint)
     if checkpoint is None or saved is None or not (saved.task or saved.is_answered):
         return TaskProgress(), checkpoint is None
     text = "".join(part["text"] for part in checkpoint.folded if part["type"] == "text")
-    if len(text) == sum(chars for _, chars in saved.texts):
+    if not saved.is_partial and len(text) == sum(chars for _, chars in saved.texts):
         return TaskProgress(saved, text), True
-    return TaskProgress(SavedTask(task=saved.task, context=saved.context)), False
+    return TaskProgress(msgspec.structs.replace(saved, texts=[], others={}, message=None)), False
 
 
 class TaskAnswer:

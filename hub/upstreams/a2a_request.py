@@ -128,13 +128,14 @@ class AgentCall:
         self, request: GenerationRequest, context: GenerationContext | None = None
     ) -> UpstreamRequest:
         interface, operation = self._interface, self.operation
+        shown = {"historyLength": 0} if operation == "get" else {}
         headers = {"A2A-Version": interface.version}
         if interface.binding == "http":
             is_get = operation == "get"
-            body = {} if self._params is None else self._params
+            body = shown if self._params is None else self._params
             method: Literal["GET", "POST"] = "GET" if is_get else "POST"
             return UpstreamRequest(method=method, body=body, headers=headers)
-        params = {"id": self._progress.task} if self._params is None else dict(self._params)
+        params = {"id": self._progress.task, **shown} if self._params is None else {**self._params}
         if interface.tenant:
             params["tenant"] = interface.tenant
         method_name = _METHODS[interface.version][operation]

@@ -34,6 +34,7 @@ from hub.upstreams.a2a_objects import (
 from hub.upstreams.content import read_text
 
 SEPARATOR: Final = "\n\n"
+_MAX_SAVED: Final = 256  # runs of text, and parts that are no text
 NOTHING_SHOWN: Final = Text("")
 """The part of an event that has something to save, and nothing that readers see."""
 _STATUS: Final = "status"  # the source of the text of messages beside the state
@@ -51,7 +52,8 @@ class SavedTask(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     texts: source and number of characters of each run of text. others: the digests of the parts of
     each artifact that are no text. message: the id of the newest message beside the state.
     is_answered: whether the agent has answered with a message and without a task. inputs: how many
-    inputs it has got; input: the id of the message that asked for the last one.
+    inputs it has got; input: the id of the message that asked for the last one. is_partial: whether
+    `texts` and `others` are left out, because there are too many of them to save again and again.
     """
 
     task: str | None = None
@@ -63,6 +65,7 @@ class SavedTask(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_answered: bool = False
     inputs: int = 0
     input: str | None = None
+    is_partial: bool = False
 
 
 class TaskProgress:
@@ -104,12 +107,15 @@ class TaskProgress:
 
     def save(self) -> SavedTask:
         """Return what another worker needs."""
+        count = len(self._texts) + sum(map(len, self._others.values()))
+        is_partial = count > _MAX_SAVED
         return SavedTask(
             task=self.task,
             context=self.context,
             state=self.state,
-            texts=[(source, sum(map(len, chunks))) for source, chunks in self._texts],
-            others=self._others,
+            texts=[] if is_partial else [(each, sum(map(len, own))) for each, own in self._texts],
+            others={} if is_partial else self._others,
+            is_partial=is_partial,
             message=self._message,
             is_answered=self.is_answered,
             inputs=self._inputs,

@@ -105,11 +105,12 @@ def test_operations(operation: Operation, method: str, old_method: str, path: st
 
     sent = call(RPC).build_request(request)
     assert (sent.body["jsonrpc"], sent.body["method"]) == ("2.0", method)
-    assert sent.body["params"] == {**(message or {"id": "t/1"}), "tenant": "shop"}
+    history = {"historyLength": 0} if operation == "get" else {}
+    assert sent.body["params"] == {**(message or {"id": "t/1", **history}), "tenant": "shop"}
     old = call(OLD).build_request(request)
     assert (old.body["method"], old.headers) == (old_method, {"A2A-Version": "0.3"})
     rest = call(REST)
     sent = rest.build_request(request)
     assert f"{sent.method} {rest.path}" == path
-    assert sent.body == (message or {})
+    assert sent.body == (message or history)
     assert sent.headers == {"A2A-Version": "1.0"}

@@ -157,6 +157,17 @@ def test_artifacts_are_separated_and_may_take_the_place_of_earlier_ones() -> Non
     ]
 
 
+def test_a_task_with_many_parts_is_saved_without_them() -> None:
+    """Another worker reads such a task anew, so that saving costs the same for each part."""
+    progress = TaskProgress()
+    parts = read(progress, *(artifact(f"a{n % 300}", T("x"), append=n >= 300) for n in range(400)))
+    saved = progress.save()
+    assert (saved.task, saved.texts, saved.is_partial) == ("t", [], True)
+    value = msgspec.json.encode(saved)
+    restored, keeps_parts = restore(Checkpoint(value=value, folded=fold(parts).parts))
+    assert (restored.task, restored.text, keeps_parts) == ("t", "", False)
+
+
 STATES = (
     "submitted",
     "working",
