@@ -136,7 +136,7 @@ class ProducerContract:
 
     @pytest.fixture
     async def hub(self) -> AsyncIterator[Hub]:
-        async with running_hub(keys=KEYS) as hub, hub.serving_grpc():
+        async with running_hub(keys=KEYS) as hub:
             yield hub
 
     @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import grpc
 import jwt
@@ -28,7 +30,7 @@ async def cluster() -> AsyncIterator[Cluster]:
     async with create_cluster() as cluster:
         cluster.set("AUTH__DISABLED", "false")
         cluster.set("AUTH__HMAC_SECRET", SECRET)
-        cluster.set("AUTH__API_KEYS", [{"key": "k3y", "scopes": ["publish"]}])
+        cluster.set("AUTH__API_KEYS", [{"key": "k3y", "scopes": ["publish", "produce"]}])
         yield cluster
 
 
@@ -39,6 +41,15 @@ async def open_stream(channel: grpc.aio.Channel, number: int) -> tuple[str, Read
     call = HubStub(channel).Connect(pb.ConnectRequest(), metadata=metadata, wait_for_ready=True)
     reading = Reading(call)
     return json.loads((await reading.next()).data)["node"], reading
+
+
+async def read_acknowledgements(call: Any) -> list[int]:
+    """Return those of a call until it ends, however it ends."""
+    read: list[int] = []
+    with suppress(grpc.aio.AioRpcError):
+        while (response := await call.read()) is not grpc.aio.EOF:
+            read.append(response.ack)
+    return read
 
 
 async def wait_for_both(cluster: Cluster) -> None:
@@ -59,6 +70,7 @@ async def test_two_processes_over_grpc(cluster: Cluster) -> None:
     """Two processes share the ports, deliver events and an answer, and end on SIGTERM.
 
     On SIGTERM, each stream receives hub.bye and ends with UNAVAILABLE, so that clients reconnect.
+    So does the call of an external producer, after the acknowledgement of all that it has posted.
     """
     port, internal_port = free_ports(2)
     cluster.set("PUBLIC__GRPC_PORT", str(port))
@@ -96,7 +108,18 @@ async def test_two_processes_over_grpc(cluster: Cluster) -> None:
         assert len(text) > 50
         assert [e.event for e in events[-2:]] == ["generation.done", "hub.bye"]
 
+        hub = HubInternalStub(internal)
+        started = await hub.StartExternal(pb.StartExternalRequest(user="gina"), metadata=key)
+        producing = hub.PostParts(metadata=key)
+        attempt = {"generation": started.generation, "lease": started.lease}
+        await producing.write(pb.PostPartsRequest(**attempt))
+        assert (await producing.read()).ack == -1
+        await producing.write(pb.PostPartsRequest(parts=['{"seq":0,"type":"text","text":"hi"}']))
+        assert (await producing.read()).ack == 0
+
         cluster.node.terminate()
+        assert set(await read_acknowledgements(producing)) == {0}
+        assert await producing.code() is grpc.StatusCode.UNAVAILABLE
         for _, reading in streams:
             assert (await reading.next()).event == "hub.bye"
             assert await reading.call.code() is grpc.StatusCode.UNAVAILABLE

@@ -170,8 +170,10 @@ def _as_dict(message: Any) -> dict[str, Any]:
 class TestGrpc(StreamingContract):
     @pytest.fixture
     async def form(self, hub: Hub) -> AsyncIterator[GrpcForm]:
-        target = f"127.0.0.1:{hub.grpc_internal_port}"
-        async with grpc.aio.insecure_channel(target) as channel:
+        async with (
+            hub.serving_grpc(),
+            grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as channel,
+        ):
             yield GrpcForm(hub, channel)
 
     async def test_first_response_says_where_the_attempt_stands(
@@ -279,7 +281,7 @@ class TestGrpc(StreamingContract):
         (job,) = await form.claim()
         assert job["generation"] == created["generation"]
 
-    async def test_example_of_the_page(self, hub: Hub) -> None:
+    async def test_example_of_the_page(self, hub: Hub, form: GrpcForm) -> None:
         """The example of docs/reference/grpc.md produces an answer."""
         (code,) = (
             block.code
