@@ -959,6 +959,15 @@ INPUT_TIMEOUT: Final = ErrorCode(
     "as the answer](../guides/functions.md) describes both.",
     "if somebody can answer",
 )
+TOO_MANY_WAITING: Final = ErrorCode(
+    "too_many_waiting",
+    429,
+    "Too many answers of the user wait for a value",
+    "The function suspended the answer, and the user has `generations.max_waiting_per_user` (100) "
+    "suspended answers already, in the own channel or in the topic.",
+    "Answer or stop some of them, or raise the setting.",
+    "when some have ended",
+)
 PRODUCER_LOST: Final = ErrorCode(
     "producer_lost",
     502,
@@ -1021,6 +1030,7 @@ FAILURE_CODES: Final = {
         PRODUCER_ERROR,
         PRODUCER_TIMEOUT,
         INPUT_TIMEOUT,
+        TOO_MANY_WAITING,
         PRODUCER_LOST,
         GUARD_FAILED,
         GENERATION_LOST,

@@ -332,12 +332,15 @@ def _after_input(record: Generation, update: RequestedInput | AnsweredInput | No
     inputs, status = dict(record.inputs), record.status
     more: dict[str, Any] = {}
     match update:
-        case RequestedInput(request, suspends):
+        case RequestedInput(request, suspends, _):
             known = inputs.get(request.input)
             requested = StoredInput(request, record.attempt) if known is None else known
             inputs[request.input] = msgspec.structs.replace(requested, attempt=record.attempt)
             if suspends:
-                more = {"suspended": request.input, "suspensions": record.suspensions + 1}
+                if record.external is not None:  # its lease is released
+                    external = msgspec.structs.replace(record.external, lease_seconds=0.0)
+                    more = {"external": external}
+                more |= {"suspended": request.input, "suspensions": record.suspensions + 1}
                 status = Status.SUSPENDED if requested.answer is None else Status.QUEUED
             elif requested.answer is None:
                 status = Status.WAITING

@@ -93,11 +93,13 @@ class StoredInput(msgspec.Struct, frozen=True):
 class RequestedInput(msgspec.Struct, frozen=True):
     """The part of a record's update that asks for an input; a known key keeps its request.
 
-    suspends: the attempt ends with the update, and the value lets the next one begin.
+    suspends: the attempt ends with the update, and the value lets the next one begin, unless the
+    user has `max_suspended` other answers that wait so.
     """
 
     request: InputRequest
     suspends: bool = False
+    max_suspended: int | None = None
 
 
 class AnsweredInput(msgspec.Struct, frozen=True):

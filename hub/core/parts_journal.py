@@ -40,11 +40,13 @@ class PartsTooLarge(ValueError):
 
 class PartsLimits(msgspec.Struct, frozen=True, kw_only=True):
     """max_part_bytes: of a part that is a `generation.part`. max_record_bytes: of all together,
-    with the stored values and the checkpoint.
+    with the stored values and the checkpoint. max_suspended: how many answers of a user may be
+    suspended; None means any number.
     """
 
     max_part_bytes: int
     max_record_bytes: int
+    max_suspended: int | None = None
 
 
 class PartsJournal:

@@ -26,6 +26,7 @@ import structlog
 
 from hub.core.call_numbers import CallNumbers
 from hub.core.durable import (
+    AskInput,
     Checkpoint,
     DurableState,
     Restart,
@@ -43,6 +44,7 @@ from hub.core.usage import add_usage
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
 from hub.engine.coalescing import MAX_RUNS, coalesce
 from hub.engine.stop_signal import StopRequested, StopSignal
+from hub.error_codes import TOO_MANY_WAITING
 from hub.errors import BrokerUnavailable, UpstreamError
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Outcome, Publication
@@ -127,11 +129,17 @@ class Attempt:
         self._earlier_usage: Mapping[str, Any] | None = None  # of the parts before the checkpoint
         self._usage: Mapping[str, Any] | None = None  # of this attempt
         self.finish_reason: str | None = None  # set by the part `Finished`
+        self.suspension: AskInput | None = None  # set by the command that ends the attempt
 
     @property
     def number(self) -> int:
         """The number of the attempt; that of the previous one until `start`."""
         return self._events.number
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the producer yields nothing more: the answer is finished or suspended."""
+        return self.finish_reason is not None or self.suspension is not None
 
     @property
     def usage(self) -> Mapping[str, Any] | None:
@@ -158,7 +166,7 @@ class Attempt:
         What earlier attempts have stored is kept, and the parts up to their checkpoint. All other
         parts are void. Raise AttemptSuperseded, StopRequested, BrokerUnavailable.
         """
-        is_first = self.record.status is Status.QUEUED and not self._is_started
+        is_first = self.record.attempt == 0 and not self._is_started
         name = STARTED if is_first else RESTARTED
         record = await self._find_previous() if self._is_started else self.record
         while True:
@@ -175,7 +183,7 @@ class Attempt:
         self._is_started = True
         checkpoint = self.state.checkpoint
         self._earlier_usage = checkpoint.usage if checkpoint else None
-        self._usage = self.finish_reason = None
+        self._usage = self.finish_reason = self.suspension = None
         self._call_numbers = CallNumbers(self._events.next_call)
         await self._publish(publications, stop)
 
@@ -245,12 +253,36 @@ class Attempt:
                 publications[:] = with_point
             elif command is not None:
                 publications += self._events.command(command, self.usage)
+            if isinstance(command, AskInput) and command.save is not None:
+                self.suspension = command
         publications += self._events.flush()
 
     def _count_usage(self, output: Sequence[StreamOutput]) -> None:
         for part in output:
             if isinstance(part, Usage):
                 self._usage = {**(self._usage or {}), **part.tokens}
+
+    async def confirm_suspension(self, stop: StopSignal) -> Generation:
+        """Return the record of the answer, which is suspended.
+
+        Raise UpstreamError if the user has too many suspended answers, AttemptSuperseded,
+        StopRequested, BrokerUnavailable.
+        """
+        assert self.suspension is not None
+        for is_repeated in (False, True):
+            record = await self._with_retry(lambda: self._broker.store.find(self.record.id))
+            if record is None or record.status.ended:
+                raise AttemptSuperseded
+            if record.suspended is not None:
+                return record
+            if not is_repeated:  # a fail-over may have lost it, and the parts were published again
+                try:
+                    command = self._events.command(self.suspension, self.usage)
+                    await self._publish(command, stop)
+                except _Refused:
+                    raise AttemptSuperseded from None
+        message = "too many answers of this user wait for a value; try again later"
+        raise UpstreamError(TOO_MANY_WAITING.name, message, retryable=True)
 
     async def end(self, status: Status, fields: dict[str, Any]) -> GenerationResult:
         """Publish the end event; fields: those of this kind of end.

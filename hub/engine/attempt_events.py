@@ -293,9 +293,8 @@ class AttemptEvents:
         if self._journal.is_due:
             kind = UpdateKind.REPLACE if is_new else UpdateKind.COMPACT
             self._unpublished = self._journal.compact()
-        update = msgspec.structs.replace(
-            self._update(kind), input=RequestedInput(request, suspends=save is not None)
-        )
+        asks = RequestedInput(request, save is not None, self._limits.max_suspended)
+        update = msgspec.structs.replace(self._update(kind), input=asks)
         if not is_new:
             return Publication(channel=self._record.channel, name="", data=b"", update=update)
         publication = self._build(INPUT_REQUESTED, {"i": self.deltas, **fields}, update)

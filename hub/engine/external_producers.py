@@ -178,7 +178,7 @@ class ExternalProducers:
         self, events: AttemptEvents, record: Generation, lease_seconds: float
     ) -> list[Publication]:
         """Return what begins the next attempt, which keeps what earlier ones have stored."""
-        is_first = record.status is Status.QUEUED
+        is_first = record.attempt == 0
         publications = events.begin_after(record, STARTED if is_first else RESTARTED)
         checkpoint = events.state.checkpoint
         usage = None if checkpoint is None or checkpoint.usage is None else dict(checkpoint.usage)

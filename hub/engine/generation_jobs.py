@@ -22,6 +22,8 @@ from hub.core.generation import (
 )
 from hub.engine.attempt import GenerationResult, lost_key
 from hub.engine.generation_log import LogTrimmed, ends_after
+from hub.engine.input_events import expired, publish_answer, publish_request
+from hub.error_codes import INPUT_TIMEOUT
 from hub.errors import ProducerLost, RecordLost
 from hub.ports.claims import ClaimedJob, JobClaims
 from hub.ports.events import FROM_START, EventLog, Outcome, Publication
@@ -70,6 +72,55 @@ class GenerationJobs:
     async def add_again(self, record: Generation) -> None:
         """Add the job of a generation that has lost it. Raise BrokerUnavailable."""
         await self._queue.requeue(self._job(record))
+
+    async def resume(self, record: Generation) -> None:
+        """Add the job of a suspended answer that has its value. Raise BrokerUnavailable.
+
+        The process that posts an external answer begins the next attempt itself.
+        """
+        if not record.request.producer:
+            await self.add_again(record)
+
+    async def release(self, record: Generation) -> None:
+        """Remove the job of a suspended answer, and add it again if the value has come meanwhile.
+
+        While there is the job, a node that has the value adds none. Raise BrokerUnavailable.
+        """
+        is_taken = record.request.upstream in self._retries
+        await self._queue.withdraw(self._job(record), is_taken=is_taken)
+        await self.resume_answered(record.id)
+
+    async def show_request(self, record: Generation) -> None:
+        """Publish the request of a suspended answer to its approvers. Raise BrokerUnavailable."""
+        stored = record.inputs.get(record.suspended or "")
+        if stored is not None:
+            await publish_request(self._events, record, stored.request)
+
+    async def resume_answered(self, generation: str) -> None:
+        """Add the job of an answer if it was suspended and its value has come.
+
+        Raise BrokerUnavailable.
+        """
+        record = await self._store.find(generation)
+        if record is not None and record.status is Status.QUEUED and record.suspended is not None:
+            await self.resume(record)
+
+    async def end_unanswered(self, record: Generation) -> bool:
+        """End a suspended answer whose time is over. Return whether it ended here.
+
+        Raise BrokerUnavailable.
+        """
+        stored = record.inputs.get(record.suspended or "")
+        if stored is None or (stored.answer is not None and not stored.answer.is_expired):
+            return False
+        if stored.answer is None:
+            end = expired(record.id, stored.request.input)
+            outcome = await publish_answer(self._events, record, stored.request, end)
+            if outcome is not Outcome.WRITTEN:
+                return False
+        message = f"nobody has answered in time: {stored.request.prompt}"
+        failure = {"code": INPUT_TIMEOUT.name, "message": message, "retryable": True}
+        return await self.end(record, Status.FAILED, failure)
 
     async def end(self, record: Generation, status: Status, fields: dict[str, Any]) -> bool:
         """End a generation that no worker attends to, and remove its job.
@@ -148,7 +199,7 @@ class GenerationJobs:
 
     def _may_retry(self, record: Generation) -> bool:
         upstream = record.request.upstream
-        return not record.request.producer and record.attempt <= self._retries.get(upstream, 0)
+        return not record.request.producer and record.losses <= self._retries.get(upstream, 0)
 
     async def finish(self, result: GenerationResult) -> None:
         """Do what follows the end of an answer that its external producer has ended.

@@ -331,7 +331,7 @@ class Generations:
         if record is None or record.status.ended:
             return
         by = record.stop_requested_by or by
-        has_worker = record.attempt and record.external is None
+        has_worker = record.attempt and record.external is None and record.suspended is None
         if has_worker or not await self._jobs.end(record, Status.STOPPED, {"by": by}):
             await self._queue.broadcast_notice(generation)
 

@@ -1,7 +1,7 @@
 """What users do with the inputs of a running answer: they give the values. Every node takes them.
 
 The store decides which value counts (core/inputs.py). The worker whose function waits gets a
-notice.
+notice. A suspended answer gets a job instead, which starts its next attempt.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.core.generation import Generation
+from hub.core.generation import Generation, Status
 from hub.core.input_schema import InvalidSchema, InvalidValue, check_value
 from hub.core.inputs import InputAnswer, InputRequest
+from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
 from hub.engine.input_events import expired, publish_answer, received
 from hub.error_codes import (
@@ -35,10 +36,17 @@ _MAX_REFUSALS: Final = 10  # of one call; each one means that somebody else was 
 class Inputs:
     """Takes the values of inputs."""
 
-    def __init__(self, events: EventWriter, store: GenerationStore, queue: GenerationQueue) -> None:
+    def __init__(
+        self,
+        events: EventWriter,
+        store: GenerationStore,
+        queue: GenerationQueue,
+        jobs: GenerationJobs,
+    ) -> None:
         self._events = events
         self._store = store
         self._queue = queue
+        self._jobs = jobs
 
     async def answer(self, generation: str, key: str, value: Any, user: str) -> InputAnswer:
         """Give the value of an input, and return the one that counts. value: JSON.
@@ -50,6 +58,7 @@ class Inputs:
         for _ in range(_MAX_REFUSALS):
             record, request, answer = await self._read(generation, key, user)
             if answer is not None:
+                await self._go_on(record)
                 return _check_same(answer, value)
             if record.status.ended:
                 raise Conflict("this answer has ended", code=ENDED, generation=generation)
@@ -62,6 +71,15 @@ class Inputs:
             if outcome is Outcome.WRITTEN:
                 await self._queue.broadcast_notice(generation)
         raise BrokerUnavailable("other requests kept changing the same answer")
+
+    async def _go_on(self, record: Generation) -> None:
+        """Do what an answered input means for a suspended answer. A repetition does no harm."""
+        if record.suspended is None:
+            return
+        if record.status is Status.QUEUED:
+            await self._jobs.resume(record)
+        elif record.status is Status.SUSPENDED:
+            await self._jobs.end_unanswered(record)
 
     async def _read(
         self, generation: str, key: str, user: str

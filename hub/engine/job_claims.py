@@ -211,7 +211,7 @@ class Claims:
         external = record.external
         if external is not None and (external.is_held or is_recalled):
             return _held_attempt(record, each)
-        if record.attempt > self._retries.get(record.request.upstream, 0):
+        if record.losses > self._retries.get(record.request.upstream, 0):
             await self._jobs.end_lost(record)
             return None
         try:

@@ -10,6 +10,11 @@ of them does it for all. It compares each record with its job:
                                                              of its chat must end first
     any               no worker attends to it for too long   `queue_timeout`
 
+    suspended         none                                   nothing
+    suspended         any                                    the job is removed
+    suspended, and    any                                    `input_timeout`
+    its time is over
+
     The job of an external producer's attempt does not matter: its lease counts.
 
     record            lease                                  what happens
@@ -106,6 +111,9 @@ class Reconciler:
         interval = self._times.interval_seconds
         if state is not None and state.is_attended:
             return
+        if generation.is_suspended:
+            await self._reconcile_suspended(generation, state)
+            return
         if generation.stop_requested:
             await self._end(generation, Status.STOPPED, {})
         elif state is None:
@@ -113,6 +121,22 @@ class Reconciler:
                 await self._requeue(generation)
         elif state.unattended_checks * interval > self._times.max_queued_seconds:
             await self._end_in_time(generation)
+
+    async def _reconcile_suspended(
+        self, generation: OpenGeneration, state: JobState | None
+    ) -> None:
+        if state is None and not generation.is_overdue:
+            return
+        record = await self._store.find(generation.id)
+        if record is None or record.status is not Status.SUSPENDED:
+            return
+        if generation.is_overdue:
+            if await self._jobs.end_unanswered(record):
+                _log.info("generation.input_timeout", generation=record.id)
+            return
+        # Whoever suspended it was lost before it could do the rest.
+        await self._jobs.show_request(record)
+        await self._jobs.release(record)
 
     async def _reconcile_leased(self, generation: OpenGeneration) -> None:
         if generation.stop_requested:

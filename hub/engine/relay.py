@@ -42,6 +42,7 @@ from hub.engine.attempt import (
 from hub.engine.chat_state import find_chat_state
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
+from hub.engine.input_events import publish_request
 from hub.engine.pending_inputs import PendingInputs
 from hub.engine.resumable import cancel_answer, open_stream
 from hub.engine.stop_signal import StopRequested, StopSignal
@@ -126,7 +127,7 @@ class Relay:
         """Relay the generation of a job until it has ended.
 
         holds_lease: returns whether this worker still holds the lease of the job, and renews it.
-        Return the result if this call ended the generation, None if it had ended.
+        Return the result if this call ended the generation, None if it had ended or is suspended.
         When the record has vanished and this worker holds the lease, the generation fails.
         Raise AttemptSuperseded when another worker has the generation, which has not ended; raise
         OtherVersion when only workers of another version may continue it; raise BrokerUnavailable
@@ -138,6 +139,9 @@ class Relay:
             return await self._end_unstarted(lease, holds_lease)
         if record.status.ended:
             return None
+        if record.status is Status.SUSPENDED:  # the worker before was lost before it released it
+            await self._show_to_approvers(record)
+            return None
         # A worker that was frozen may have lost the lease long ago. The check comes after `find`:
         # when another worker begins an attempt after this check, the broker refuses this one's.
         if not await holds_lease():
@@ -145,6 +149,8 @@ class Relay:
         attempt = self._new_attempt(record, holds_lease)
         try:
             status, fields = await self._run_attempt(attempt, stop, lease.deliveries)
+            if status is Status.SUSPENDED:
+                return None
             result = await attempt.end(status, fields)
             if status is not Status.DONE:
                 await self._cancel(attempt)
@@ -205,8 +211,13 @@ class Relay:
                     await self._relay_stream(attempt, stop)
                     break
                 except ProducerLost:
-                    if attempt.number > self._retries(record):
+                    if attempt.number - record.suspensions > self._retries(record):
                         raise
+            if attempt.suspension is not None:
+                suspended = await attempt.confirm_suspension(stop)
+                await self._show_to_approvers(suspended)
+                _log.info("generation.suspended", generation=record.id, attempt=attempt.number)
+                return Status.SUSPENDED, {}
         except StopRequested:
             return Status.STOPPED, {"by": stop.by}
         except UpstreamError as error:
@@ -220,10 +231,10 @@ class Relay:
         if stop.by is not None:
             raise StopRequested
         function = self._functions.get(record.request.upstream)
-        if function is not None and record.attempt > function.retries:
+        if function is not None and record.losses > function.retries:
             raise ProducerLost
         max_attempts = max(limits.max_attempts, self._retries(record) + 1)
-        if max(record.attempt, deliveries - 1) >= max_attempts:
+        if max(record.losses, deliveries - 1) >= max_attempts:
             message = f"{max_attempts} workers received this request and none finished it"
             raise UpstreamError("too_many_attempts", message, retryable=True)
         if (
@@ -248,16 +259,22 @@ class Relay:
         if name in self._remembering:
             earlier = await find_chat_state(self._store, attempt.record)
         async with aclosing(self._open_stream(attempt, earlier)) as stream:
-            while attempt.finish_reason is None:
+            while not attempt.is_complete:
                 with stop:
                     parts = await read_parts(stream, name)
                 received_at = self._clock.now()
                 if not await attempt.publish_parts(parts, stop, max_runs=max_runs):
                     continue
                 delay = received_at + self._limits.flush_seconds - self._clock.now()
-                if delay > 0 and attempt.finish_reason is None:
+                if delay > 0 and not attempt.is_complete:
                     with stop:
                         await self._clock.sleep(delay)
+
+    async def _show_to_approvers(self, record: Generation) -> None:
+        """Publish the request of a suspended answer to those who may answer it."""
+        stored = record.inputs.get(record.suspended or "")
+        if stored is not None:
+            await publish_request(self._events, record, stored.request)
 
     async def _cancel(self, attempt: Attempt) -> None:
         """Cancel an answer that has ended here and may go on at its endpoint."""

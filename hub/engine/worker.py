@@ -5,7 +5,8 @@ and passes on stop requests. At shutdown it lets running generations finish unti
 then releases the others to another worker.
 
 Rules:
-1. A job is completed only after its generation has ended, so a lost worker loses no job.
+1. A job is completed only after its generation has ended or is suspended, so a lost worker loses no
+   job.
 2. A worker that lost the lease of a job cancels its relay; the broker refuses its events anyway.
 3. A worker begins an attempt only while it holds the lease. It may have been frozen since it
    reserved the job.
@@ -48,12 +49,17 @@ async def _ignore_result(result: GenerationResult) -> None:
     pass
 
 
+async def _ignore_release(generation: str) -> None:
+    pass
+
+
 class Worker:
     """Relays up to `concurrency` generations at a time.
 
     lease_seconds: how long a job stays reserved without a renewal. on_result: called for each
     generation that ended on this worker. on_notice: called with each generation whose record has
-    something new.
+    something new. on_released: called after the job of a
+    generation was completed that did not end here; a suspended one may have got its value before.
     """
 
     def __init__(
@@ -67,7 +73,9 @@ class Worker:
         lease_seconds: float,
         on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
         on_notice: Callable[[str], None] = lambda generation: None,
+        on_released: Callable[[str], Awaitable[None]] = _ignore_release,
     ) -> None:
+        self._on_released = on_released
         self._on_notice = on_notice
         self._queue = queue
         self._store = store
@@ -147,6 +155,8 @@ class Worker:
             await self._queue.complete(job.lease)
             if result is not None:
                 await self._on_result(result)
+            else:
+                await self._on_released(lease.generation)
         except AttemptSuperseded:
             _log.warning("worker.superseded", generation=lease.generation)
             await self._queue.release(job.lease)  # does nothing if another worker has the job

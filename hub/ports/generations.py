@@ -88,7 +88,8 @@ class OpenGeneration(NamedTuple):
     """A generation that has not ended.
 
     attempt: 0 before a worker has started it. age_seconds: as in Generation. stop_requested:
-    whether a stop was requested. lease: that of an external producer.
+    whether a stop was requested. lease: that of an external producer. is_suspended: whether it
+    waits for a value without an attempt; is_overdue: whether the time for that value is over.
     """
 
     id: str
@@ -96,6 +97,8 @@ class OpenGeneration(NamedTuple):
     age_seconds: float
     stop_requested: bool
     lease: LeaseState = LeaseState.NONE
+    is_suspended: bool = False
+    is_overdue: bool = False
 
 
 def request_digest(request: GenerationRequest) -> str:

@@ -32,6 +32,7 @@ from hub.core.steering import SteeringMessage
 from hub.producer.answer import Answer, SyncAnswer
 from hub.producer.app import App
 from hub.producer.failures import Failed, InputTimeout, Stopped, UpstreamFailed, UpstreamReport
+from hub.producer.inputs import Suspend
 from hub.producer.run import Run, SyncRun
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "StepEnd",
     "StepStart",
     "Stopped",
+    "Suspend",
     "SyncAnswer",
     "SyncRun",
     "Text",

@@ -20,6 +20,7 @@ from typing import Any, Final
 from hub.core.steering import SteeringMessage
 from hub.producer.app import Producer
 from hub.producer.failures import Failed, Stopped, UpstreamFailed
+from hub.producer.inputs import Suspend
 from hub.producer.output import InvalidPart, OutputBuffer, PartTooLarge
 from hub.producer.protocol import End
 from hub.producer.run import Run, RunContext, SyncRun
@@ -59,6 +60,8 @@ class FunctionCall:
             return _producer_error(str(error), "")
         except PartTooLarge as error:
             return End("answer_too_large", str(error))
+        except Suspend as suspend:
+            return self._suspend(suspend)
         except Failed as error:
             report = error.report if isinstance(error, UpstreamFailed) else None
             return End(error.code, error.message, error.retryable, upstream_report=report)
@@ -68,6 +71,14 @@ class FunctionCall:
             return _describe(error)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it must not end the process
             return _describe(error)
+        return End()
+
+    def _suspend(self, suspend: Suspend) -> End:
+        try:
+            self._output.suspend(self._run.build_suspension(suspend))
+        except ValueError as error:
+            code = "answer_too_large" if isinstance(error, PartTooLarge) else None
+            return _producer_error(str(error), "") if code is None else End(code, str(error))
         return End()
 
     def steer(self, messages: Sequence[SteeringMessage]) -> None:

@@ -19,7 +19,7 @@ from hub.core.input_schema import InvalidSchema, check_schema
 from hub.core.inputs import MAX_KEY_CHARS, InputRequest
 from hub.core.json_depth import check_depth
 from hub.producer.failures import InputTimeout
-from hub.producer.steps import CommandBuffer, decode
+from hub.producer.steps import CommandBuffer, decode, encode
 
 MAX_OPTIONS: Final = 100
 MAX_APPROVERS: Final = 100
@@ -96,6 +96,40 @@ class InputCalls:
             self._waits -= 1
             if not self._waits:
                 self.waited_seconds += time.monotonic() - self._waits_since
+
+
+class Suspend(BaseException):
+    """Raise it in a function to end the attempt until somebody gives a value.
+
+    The next attempt has the value in `run.inputs`, and `state` in `run.checkpoint`. Meanwhile the
+    answer holds no process and no place among the running ones. The arguments are those of
+    `Run.input`; state: JSON. When nobody answers in time, the answer fails as `input_timeout`.
+    It is no Exception, so that a function does not catch it by mistake.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        prompt: str,
+        *,
+        state: Any = None,
+        options: Sequence[str] | None = None,
+        schema: Any = None,
+        timeout_seconds: float = 86400.0,
+        approvers: Sequence[str] | None = None,
+        tool_call: str | None = None,
+    ) -> None:
+        super().__init__(key, prompt)
+        self.request = build_request(
+            key,
+            prompt,
+            options=options,
+            schema=schema,
+            timeout_seconds=timeout_seconds,
+            approvers=approvers,
+            tool_call=tool_call,
+        )
+        self.state = encode(state, "the state")
 
 
 def build_request(

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.core.call_ids import CallIds
-from hub.core.durable import Command, PartOrCommand, Restart, Save, Store
+from hub.core.durable import AskInput, Command, PartOrCommand, Restart, Save, Store
 from hub.core.json_depth import check_depth
 from hub.core.parts import File, Finished, Part, Reasoning, Text, ToolCallDelta
 from hub.core.tool_calls import ToolCallAssembler
@@ -101,11 +101,7 @@ class OutputBuffer:
         if self._is_stopped:
             raise Stopped
         size = len(command.value) if isinstance(command, Store | Save) else 0
-        if size > self._max_part_bytes:
-            raise PartTooLarge(
-                f"{what} has {size} bytes; the limit of an answer is {self._max_part_bytes} bytes "
-                "(generations.max_record_bytes)"
-            )
+        self._check_size(size, what)
         if isinstance(command, Restart):
             self._calls, self._call_ids = ToolCallAssembler(has_whole_names=True), CallIds()
         self._take_thread_parts()
@@ -115,13 +111,32 @@ class OutputBuffer:
             self.add(each, size)
         await done
 
+    def suspend(self, command: AskInput) -> None:
+        """Add the command that ends the attempt. Raise PartTooLarge."""
+        assert command.save is not None
+        self._check_size(len(command.save.value), "the state")
+        self._finish_calls()
+        self.add(command, len(command.save.value))
+
     def finish(self, end: End) -> None:
         """Add the end; nothing follows it."""
+        if not end.code:
+            self._finish_calls()
         self._take_thread_parts()
-        if not end.code and (calls := self._calls.finish()):
-            self.add(self._call_ids.replace(ToolCallDelta(calls)), 0)
         self._end = end
         self._send_wanted()
+
+    def _finish_calls(self) -> None:
+        self._take_thread_parts()
+        if calls := self._calls.finish():
+            self.add(self._call_ids.replace(ToolCallDelta(calls)), 0)
+
+    def _check_size(self, size: int, what: str) -> None:
+        if size > self._max_part_bytes:
+            raise PartTooLarge(
+                f"{what} has {size} bytes; the limit of an answer is {self._max_part_bytes} bytes "
+                "(generations.max_record_bytes)"
+            )
 
     def pull(self) -> None:
         """Send what there is, or the next part as soon as there is one."""

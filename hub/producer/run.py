@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from hub.core.durable import AskInput, Save
 from hub.core.messages import last_prompt
 from hub.core.steering import SteeringMessage
 from hub.producer.answer import (
@@ -19,7 +20,7 @@ from hub.producer.answer import (
     build_request,
     encode_value,
 )
-from hub.producer.inputs import InputCalls, InputServices
+from hub.producer.inputs import InputCalls, InputServices, Suspend
 from hub.producer.inputs import build_request as build_input_request
 from hub.producer.steering import ReceivedMessages
 from hub.producer.steps import CommandBuffer, DurableCalls, call, decode, wait_for
@@ -211,6 +212,13 @@ class Run(_BaseRun):
         parts. value: JSON. Raise TypeError, and ValueError if it is too large.
         """
         await self._durable.save(value, self._received.taken)
+
+    def build_suspension(self, suspend: Suspend) -> AskInput:
+        """Return the command that ends this attempt. Raise ValueError for an answered input."""
+        key = suspend.request.input
+        if key in self.inputs:
+            raise ValueError(f"the input {key!r} has a value, which run.inputs has: do not suspend")
+        return AskInput(suspend.request, Save(msgspec.Raw(suspend.state), self._received.taken))
 
     def steering(self) -> list[SteeringMessage]:
         """Return the messages that the user has sent while the answer runs, since the last call.

@@ -70,14 +70,14 @@ class DurableCalls:
     async def finish(self, name: str, result: Any, *, visible: bool) -> Any:
         """Store the result of a step, and return it as a later run gets it."""
         what = f"the result of the step {name!r}"
-        encoded = _encode(result, what)
+        encoded = encode(result, what)
         parts = [StepEnd(name)] if visible else []
         await self._buffer.carry_out(Store(name, msgspec.Raw(encoded)), parts, what)
         return json.loads(encoded)
 
     async def save(self, value: Any, steering: int = 0) -> None:
         """Save a checkpoint. steering: the number of messages that the function has taken."""
-        encoded = _encode(value, "the checkpoint")
+        encoded = encode(value, "the checkpoint")
         await self._buffer.carry_out(Save(msgspec.Raw(encoded), steering), [], "the checkpoint")
 
     async def restart(self) -> None:
@@ -124,7 +124,7 @@ async def wait_for(result: Any) -> Any:
     return await result
 
 
-def _encode(value: Any, what: str) -> bytes:
+def encode(value: Any, what: str) -> bytes:
     """Return a value as JSON. Raise TypeError if it is none."""
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

@@ -202,6 +202,7 @@ class Generations(Section):
     flush_seconds: float = Field(0.025, ge=0)
     max_running_per_user: PositiveInt = 4
     max_queued_per_user: PositiveInt = 20
+    max_waiting_per_user: PositiveInt = 100
     max_stored_bytes_per_user: PositiveInt | None = 64 * 1024 * 1024
     max_queued_seconds: PositiveFloat = 600.0
     usage_seconds: PositiveFloat = 35 * 86400.0

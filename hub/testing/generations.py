@@ -319,6 +319,8 @@ class MemoryGenerationStore:
                 now - record.requested_at,
                 bool(record.stop_requested_by),
                 self._lease_state(record),
+                is_suspended=record.status is Status.SUSPENDED,
+                is_overdue=self._is_overdue(record, now),
             )
             for record in self.records.values()
             if not record.status.ended
@@ -348,6 +350,9 @@ class MemoryGenerationStore:
                 return Outcome.EXPIRED, record.stop_requested_by, None
             answer = msgspec.structs.replace(update.input.answer, at=self._now())
             update = msgspec.structs.replace(update, input=AnsweredInput(update.input.key, answer))
+        if isinstance(update.input, RequestedInput) and not self._may_suspend(record, update.input):
+            unsuspended = msgspec.structs.replace(update.input, suspends=False)
+            update = msgspec.structs.replace(update, input=unsuspended)
         updated = apply_update(self._with_lease(record), update, data)
         if isinstance(updated, Refusal):
             return Outcome(updated.value), record.stop_requested_by, None
@@ -358,6 +363,24 @@ class MemoryGenerationStore:
         requested = update.input.request.input if isinstance(update.input, RequestedInput) else ""
         known = updated.inputs.get(requested)
         return None, record.stop_requested_by, None if known is None else known.answer
+
+    def _may_suspend(self, record: Generation, update: RequestedInput) -> bool:
+        known = record.inputs.get(update.request.input)
+        if update.max_suspended is None or (known is not None and known.answer is not None):
+            return True
+        others = [
+            each
+            for each in self.records.values()
+            if (each.channel, each.user) == (record.channel, record.user)
+            and each.status is Status.SUSPENDED
+            and each.id != record.id
+        ]
+        return len(others) < update.max_suspended
+
+    def _is_overdue(self, record: Generation, now: float) -> bool:
+        stored = record.inputs.get(record.suspended or "")
+        is_suspended = record.status is Status.SUSPENDED
+        return is_suspended and (stored is None or now >= stored.request.expires_at)
 
     def _is_too_late(self, record: Generation, update: AnsweredInput) -> bool:
         requested = record.inputs.get(update.key)

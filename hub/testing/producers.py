@@ -29,6 +29,7 @@ from hub.core.generation import (
     Message,
     new_generation_id,
 )
+from hub.core.generation import Status as GenerationStatus
 from hub.core.generation_context import GenerationContext
 from hub.core.inputs import InputRequest
 from hub.core.parts import Finished, Part, Text
@@ -38,6 +39,7 @@ from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
+from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.input_events import expired, publish_answer
 from hub.engine.inputs import Inputs
 from hub.engine.pending_inputs import PendingInputs
@@ -295,7 +297,8 @@ class _TestedAnswer:
         self._refusal: CallerError | None = None  # of a value
         events, store = self._backend.events, self._backend.generations
         self._pending_inputs = PendingInputs(events, store, check_seconds=1.0)
-        self._inputs = Inputs(events, store, self._backend.queue)
+        self._jobs = GenerationJobs(events, store, self._backend.queue)
+        self._inputs = Inputs(events, store, self._backend.queue, self._jobs)
         self._function = ApplicationFunction(
             _UPSTREAM,
             self,
@@ -320,17 +323,17 @@ class _TestedAnswer:
         try:
             async for parts in stream:
                 for part in parts:
-                    self._crash_if_due(attempt)
-                    yield [part]
+                    self._crash_if_due()
                     is_seen = isinstance(part, AskInput) or not has_commands([part])
-                    self._crash_points += is_seen
+                    self._crash_points += is_seen  # the relay reads no further after a suspension
+                    yield [part]
                     published += is_seen
                     if attempt == 1:
                         await self._steer(published)
                     if published == self._stop_after:
                         self._stop.set(self._user)
-                    if isinstance(part, AskInput):
-                        self._crash_if_due(attempt)
+                    if isinstance(part, AskInput) and part.save is None:
+                        self._crash_if_due()
                         await self._give(record, part.request)
                         self._crash_points += 1
         finally:
@@ -344,9 +347,9 @@ class _TestedAnswer:
             await self._backend.generations.steer(self._record, message, self._user, None)
             await self._feed.read(self._record.id)
 
-    def _crash_if_due(self, attempt: int) -> None:
+    def _crash_if_due(self) -> None:
         """Lose the function if this is the moment. Raise ProducerLost."""
-        if attempt == 1 and self._crash_points == self._crash_at:
+        if self._crash_points == self._crash_at and not self.has_crashed:
             self.has_crashed = True
             self._processes[-1].lose()
             raise ProducerLost
@@ -363,6 +366,9 @@ class _TestedAnswer:
         else:
             end = expired(record.id, key)
             await publish_answer(self._backend.events, record, request, end)
+            newest = await self._backend.generations.find(record.id)
+            if newest is not None and newest.suspended is not None:
+                await self._jobs.end_unanswered(newest)
         self._pending_inputs.notify(record.id)
 
     # FunctionRuns
@@ -402,11 +408,16 @@ class _TestedAnswer:
             ),
             functions={_UPSTREAM: self},
         )
-        await relay.run(Lease(id_, self._user, _UPSTREAM, "1"), self._stop)
-        if self._refusal is not None:
-            raise self._refusal
-        record = await backend.generations.find(id_)
-        assert record is not None
+        record = None
+        while record is None or not record.status.ended:
+            await relay.run(Lease(id_, self._user, _UPSTREAM, "1"), self._stop)
+            record = await backend.generations.find(id_)
+            assert record is not None
+            if record.status is GenerationStatus.SUSPENDED and record.suspended is not None:
+                await self._give(record, record.inputs[record.suspended].request)
+            if self._refusal is not None:
+                raise self._refusal
+            record = await backend.generations.find(id_)
         channel = user_channel(self._user)
         pages = await backend.events.read(
             {channel: FROM_START}, max_events=1_000_000, max_bytes=2**40

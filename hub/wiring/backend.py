@@ -168,6 +168,7 @@ def build_parts_limits(settings: Settings) -> PartsLimits:
     return PartsLimits(
         max_part_bytes=settings.generations.max_part_bytes,
         max_record_bytes=settings.generations.max_record_bytes,
+        max_suspended=settings.generations.max_waiting_per_user,
     )
 
 

@@ -135,7 +135,7 @@ def build_node_parts(
             jobs=jobs,
             steerable=steerable_upstreams(settings),
         ),
-        inputs=Inputs(backend.events, store, backend.queue),
+        inputs=Inputs(backend.events, store, backend.queue, jobs),
         producers=producers,
         claims=Claims(
             backend.claims,

@@ -131,6 +131,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             lease_seconds=settings.worker.lease_seconds,
             on_result=on_relayed,
             on_notice=feeds.on_notice,
+            on_released=jobs.resume_answered,
         )
         metrics.running.set_function(lambda: len(worker))
         if settings.worker.port is not None:

@@ -19,7 +19,7 @@ from hub import error_codes
 from hub.api.problems import problem_from_error
 from hub.core.channel import check_user_id
 from hub.core.interrupts import UpstreamInterrupted
-from hub.error_codes import ERROR_CODES, FAILURE_CODES, INPUT_TIMEOUT, ErrorCode
+from hub.error_codes import ERROR_CODES, FAILURE_CODES, INPUT_TIMEOUT, TOO_MANY_WAITING, ErrorCode
 from hub.errors import BadRequest, ProducerLost, RecordLost
 from hub.wiring.route_table import LISTENERS
 from tests.described import described_operations
@@ -162,7 +162,7 @@ def test_every_failure_is_listed() -> None:
         if isinstance(argument, ast.Constant)
     }
     used |= {ProducerLost().code, RecordLost().code, UpstreamInterrupted([]).code}
-    assert used | {INPUT_TIMEOUT.name} == set(FAILURE_CODES)
+    assert used | {INPUT_TIMEOUT.name, TOO_MANY_WAITING.name} == set(FAILURE_CODES)
 
 
 def test_example_of_an_error_is_what_the_hub_sends() -> None:

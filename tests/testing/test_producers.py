@@ -20,6 +20,7 @@ from hub.producer import (
     Run,
     Source,
     Status,
+    Suspend,
     SyncRun,
     Text,
     ToolCall,
@@ -492,3 +493,86 @@ async def test_inputs_at_the_same_time() -> None:
     results = [await run_producer(answer, inputs=inputs)]
     results += await crash_at_every_part(answer, inputs=inputs)
     assert {each.text for each in results} == {"ABC"}
+
+
+async def suspends(run: Run) -> AsyncIterator[Part | str]:
+    if run.checkpoint is None:
+        yield "a"
+        raise Suspend("refund", "Refund 40 €?", options=["approve", "deny"], state={"n": 1})
+    assert [part["state"] for part in run.previous if part["type"] == "input"] == ["received"]
+    yield f" {run.inputs['refund']} {run.checkpoint['n']}"
+
+
+def suspends_in_a_thread(run: SyncRun) -> Iterator[Part | str]:
+    if run.checkpoint is None:
+        yield "a"
+        raise Suspend("refund", "Refund 40 €?", options=["approve", "deny"], state={"n": 1})
+    yield f" {run.inputs['refund']} {run.checkpoint['n']}"
+
+
+@pytest.mark.parametrize("function", [suspends, suspends_in_a_thread])
+async def test_suspension(function: Callable[..., Any]) -> None:
+    """The value begins the next attempt, which is no retry; readers keep what they have."""
+    result = await run_producer(function, inputs={"refund": "approve"})
+    assert (result.status, result.text, result.attempts) == ("done", "a approve 1", 2)
+    names = [name for name, _ in result.events]
+    assert names == [
+        "generation.started",
+        "generation.delta",
+        "generation.input_requested",
+        "generation.input_received",
+        "generation.continued",
+        "generation.delta",
+        "generation.done",
+    ]
+    assert [part["type"] for part in result.seen] == ["text", "input", "text"]
+    crashed = await crash_at_every_part(function, inputs={"refund": "approve"})
+    assert len(crashed) >= 4
+    assert {(each.status, each.text) for each in crashed} == {("done", "a approve 1")}
+
+
+async def test_suspension_that_nobody_ends() -> None:
+    """The answer fails when the time is over; the function is not called again."""
+    result = await run_producer(suspends)
+    assert (result.status, result.end["code"], result.attempts) == ("failed", "input_timeout", 1)
+    assert result.seen[-1]["state"] == "expired"
+
+
+async def test_suspension_for_a_value_that_is_there() -> None:
+    """The function would be called again and again."""
+
+    async def answer(run: Run) -> None:
+        raise Suspend("a", "?")
+
+    result = await run_producer(answer, inputs={"a": 1})
+    assert (result.status, result.end["code"]) == ("failed", "producer_error")
+    assert "run.inputs" in result.end["message"]
+    assert result.attempts == 2
+
+
+async def test_suspension_twice() -> None:
+    """Each one has a key of its own; the state is that of the newest."""
+
+    async def answer(run: Run) -> str:
+        n = len(run.inputs)
+        if n < 3:
+            raise Suspend(f"k{n}", "?", state=n)
+        return f"{run.checkpoint} {sorted(run.inputs)} {run.attempt}"
+
+    result = await run_producer(answer, inputs={f"k{n}": n for n in range(3)})
+    assert (result.status, result.text) == ("done", "2 ['k0', 'k1', 'k2'] 4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [({"state": {1, 2}}, TypeError), ({"timeout_seconds": -1}, ValueError)],
+)
+async def test_wrong_suspension(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """The error is raised where the function would suspend."""
+
+    async def answer(run: Run) -> str:
+        with pytest.raises(error):
+            raise Suspend("a", "?", **arguments)
+        return "refused"
+
+    assert (await run_producer(answer)).text == "refused"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
-from hub.producer import App, InputTimeout, Run, SyncRun
+from hub.producer import App, InputTimeout, Run, Suspend, SyncRun
 
 app = App()
 
@@ -52,3 +52,11 @@ async def waits_no_longer(run: Run) -> str:
     except TimeoutError:
         return "gone on"
     return "answered"
+
+
+@app.producer()
+async def suspends(run: Run) -> AsyncIterator[str]:
+    if run.checkpoint is None:
+        yield "a"
+        raise Suspend("refund", "?", state="saved", approvers=["bob"])
+    yield f" {run.inputs['refund']} {run.checkpoint}"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from hub.core.channel import user_channel
 from hub.core.generation import Generation, GenerationRequest, Message, Status
 from hub.engine.function import ApplicationFunction
+from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import Generations
 from hub.engine.inputs import Inputs
 from hub.engine.pending_inputs import PendingInputs
@@ -30,9 +31,11 @@ class InputCase:
 
     def __init__(self, backend: MemoryBackend) -> None:
         self.backend = backend
+        self.jobs = GenerationJobs(backend.events, backend.generations, backend.queue)
         self._generations = Generations(backend.events, backend.generations, backend.queue)
-        self._inputs = Inputs(backend.events, backend.generations, backend.queue)
+        self._inputs = Inputs(backend.events, backend.generations, backend.queue, self.jobs)
         self.id = ""
+        self.worker: Worker
 
     async def start(self, upstream: str) -> None:
         request = GenerationRequest([Message("user", "x")], upstream, "m")
@@ -61,6 +64,12 @@ class InputCase:
     async def ended(self) -> Generation:
         return await self.until(lambda record: record.status.ended)
 
+    async def released(self) -> None:
+        """Return when nothing of the answer runs any more."""
+        async with asyncio.timeout(60):
+            while (await self.backend.queue.list_jobs(9)).total or len(self.worker):
+                await asyncio.sleep(0.002)
+
     async def names_in_channel(self, user: str) -> list[str]:
         channel = user_channel(user)
         pages = await self.backend.events.read(
@@ -72,6 +81,7 @@ class InputCase:
 @asynccontextmanager
 async def worker(running: Functions) -> AsyncIterator[InputCase]:
     backend = MemoryBackend()
+    case = InputCase(backend)
     pending = PendingInputs(backend.events, backend.generations, check_seconds=60.0)
     relay = Relay(
         backend.events,
@@ -89,11 +99,13 @@ async def worker(running: Functions) -> AsyncIterator[InputCase]:
         concurrency=3,
         lease_seconds=60.0,
         on_notice=pending.notify,
+        on_released=case.jobs.resume_answered,
     )
     async with Supervisor(SystemClock()) as tasks:
         tasks.start("fetch", worker.run_fetch)
         tasks.start("notices", worker.run_notices)
-        yield InputCase(backend)
+        case.worker = worker
+        yield case
 
 
 async def check_that_an_approver_answers(processes: Functions, name: str) -> None:
@@ -154,6 +166,31 @@ async def check_that_the_function_waits_no_longer(processes: Functions) -> None:
         assert record.parts[0]["state"] == "cancelled"
 
 
+async def check_a_suspension(processes: Functions) -> None:
+    """It holds no job, no process and no place on the worker; the value begins the next attempt."""
+    async with worker(processes) as case:
+        await case.start("suspends")
+        await case.until(lambda record: record.status is Status.SUSPENDED)
+        await case.released()
+        assert await case.names_in_channel("bob") == ["generation.input_requested"]
+        await case.answer("yes", by="bob")
+        record = await case.ended()
+        assert (record.status, record.text) == (Status.DONE, "a yes saved")
+        assert (record.attempt, record.suspensions) == (2, 1)
+
+
+async def check_a_stop_while_suspended(processes: Functions) -> None:
+    """The node ends the answer itself: no worker has it."""
+    async with worker(processes) as case:
+        await case.start("suspends")
+        await case.until(lambda record: record.status is Status.SUSPENDED)
+        await case.released()
+        await case.stop()
+        record = await case.record()
+        assert (record.status, record.text) == (Status.STOPPED, "a")
+        assert record.parts[-1]["state"] == "cancelled"
+
+
 async def test_inputs_of_functions() -> None:
     """One process serves all cases, as that of a worker does."""
     async with functions(NAMES, target=TARGET) as processes:
@@ -163,3 +200,5 @@ async def test_inputs_of_functions() -> None:
         await check_that_waiting_is_no_running_time(processes)
         await check_that_there_is_no_answer(processes)
         await check_that_the_function_waits_no_longer(processes)
+        await check_a_suspension(processes)
+        await check_a_stop_while_suspended(processes)

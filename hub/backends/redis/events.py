@@ -402,7 +402,9 @@ def _encode_input(update: RequestedInput | AnsweredInput) -> tuple[Argument, ...
         action = "expire" if update.answer.is_expired else "receive"
         return action, update.key, update.answer.digest, ""
     request = update.request
-    action = "suspend" if update.suspends else "ask"
+    action = "ask"
+    if update.suspends:
+        action = f"suspend {-1 if update.max_suspended is None else update.max_suspended}"
     expires_ms = round(request.expires_at * 1000)
     return action, request.input, msgspec.json.encode(request), expires_ms
 

@@ -446,9 +446,11 @@ class RedisGenerationStore:
                 age_ms / 1000,
                 bool(stop_requested),
                 LeaseState(lease.decode()),
+                is_suspended=suspended != b"",
+                is_overdue=suspended == b"overdue",
             )
             for page in pages
-            for generation, attempt, age_ms, stop_requested, lease in page
+            for generation, attempt, age_ms, stop_requested, lease, suspended in page
         ]
 
 

@@ -46,7 +46,12 @@ class InputKit(GenerationKit):
         await self.begin()
 
     async def ask(
-        self, request: InputRequest, attempt: int = 1, *, suspends: bool = False
+        self,
+        request: InputRequest,
+        attempt: int = 1,
+        *,
+        suspends: bool = False,
+        max_suspended: int | None = None,
     ) -> Outcome:
         fields = request.fields
         data = msgspec.json.encode({"generation": self.id, "i": self.deltas, **fields})
@@ -56,7 +61,7 @@ class InputKit(GenerationKit):
             UpdateKind.DELTA,
             index=self.deltas,
             entries=self.journal.append((INPUT_REQUESTED, fields)),
-            input=RequestedInput(request, suspends),
+            input=RequestedInput(request, suspends, max_suspended),
         )
         self.deltas += 1
         return await self._publish(INPUT_REQUESTED, data, update)
@@ -285,3 +290,39 @@ class InputsContract:
         record: Generation = await kit.find()
         await kit.node.backend.generations.discard(record, None)
         assert await kit.find() == record
+
+    async def test_open_generations(self, kit: InputKit) -> None:
+        """Those that are suspended are marked, and those whose time is over."""
+        store = kit.node.backend.generations
+        late = InputKit(kit.node)
+        await late.start()
+        await kit.ask(request_of(), suspends=True)
+        await late.ask(request_of(seconds=-1.0), suspends=True)
+        taken = {each.id: each for each in await store.take_open(1e-9)}
+        assert (taken[kit.id].is_suspended, taken[kit.id].is_overdue) == (True, False)
+        assert (taken[late.id].is_suspended, taken[late.id].is_overdue) == (True, True)
+        await kit.answer()
+        await store.request_stop(late.id, "alice")
+        taken = {each.id: each for each in await store.take_open(1e-9)}
+        assert {each.is_suspended for each in taken.values()} == {False}
+
+    async def test_limit_of_suspended_answers(self, kit: InputKit) -> None:
+        """One more is not suspended, but asks for its input. Values and ends make room."""
+        others = [InputKit(kit.node) for _ in range(3)]
+        for each in others:
+            await each.start()
+            await each.ask(request_of(), suspends=True, max_suspended=2)
+        assert [await each.status() for each in others] == [
+            Status.SUSPENDED,
+            Status.SUSPENDED,
+            Status.WAITING,
+        ]
+        assert (await others[2].find()).suspended is None
+        await others[0].answer()
+        await kit.ask(request_of(), suspends=True, max_suspended=2)
+        assert await kit.status() is Status.SUSPENDED
+        await kit.update(UpdateKind.END, status=Status.STOPPED, index=1)
+        last = InputKit(kit.node)
+        await last.start()
+        await last.ask(request_of(), suspends=True, max_suspended=2)
+        assert await last.status() is Status.SUSPENDED

@@ -7,7 +7,29 @@
 --   beside        the keys that live as long as the record, one a line (create_generation.lua)
 --   suspended     the key of the input for which no attempt runs: the newest one has ended
 --   suspensions   how many attempts have ended so
+-- The suspended answers of a user in the partition are in the sorted set '...:suspended:<user>': id by
+-- the time (ms) until which its record is kept.
 -- Invariant: an input has one request and at most one answer. The first of each is kept.
+
+local function id_of(record_key)
+  return string.match(record_key, '[^:]+$')
+end
+
+local function suspended_set(record_key)
+  local user = redis.call('HGET', record_key, 'user') or ''
+  return string.match(record_key, '^(.*:)generation:') .. 'suspended:' .. user
+end
+
+-- Returns whether another answer of the user may be suspended; max is negative without a limit.
+local function may_suspend(set, record_key, max)
+  redis.call('ZREMRANGEBYSCORE', set, '-inf', now_ms())
+  redis.call('ZREM', set, id_of(record_key))
+  return max < 0 or redis.call('ZCARD', set) < max
+end
+
+local function forget_suspended(record_key)
+  redis.call('ZREM', suspended_set(record_key), id_of(record_key))
+end
 
 -- Asks for an input with an update of this attempt. Returns until when the record is kept (ms), and
 -- the answer if there is one.
@@ -27,7 +49,9 @@ local function ask_input(record_key, open_key, input, attempt, ttl_ms)
       redis.call('HINCRBY', record_key, 'open_inputs', 1)
     end
   end
-  local suspends = input.action == 'suspend'
+  local max_suspended = tonumber(string.match(input.action, '^suspend (%-?%d+)$'))
+  local suspended_key = suspended_set(record_key)
+  local suspends = max_suspended and (answer or may_suspend(suspended_key, record_key, max_suspended))
   local status = answer and (suspends and 'queued') or (not answer and (suspends and 'suspended' or 'waiting'))
   if status and record[2] ~= 'stopping' then
     redis.call('HSET', record_key, 'status', status)
@@ -35,12 +59,17 @@ local function ask_input(record_key, open_key, input, attempt, ttl_ms)
   if suspends then
     redis.call('HSET', record_key, 'suspended', input.key)
     redis.call('HINCRBY', record_key, 'suspensions', 1)
+    redis.call('HDEL', record_key, 'lease')
   end
   local until_ms = math.max(tonumber(record[3] or 0), tonumber(expires_ms))
   if not answer then
     redis.call('HSET', record_key, 'keep_until', string.format('%d', until_ms))
     local kept_ms = math.max(0, until_ms - now_ms()) + tonumber(ttl_ms)
     extend_ttl(open_key, kept_ms)
+    if suspends then
+      redis.call('ZADD', suspended_key, now_ms() + kept_ms, id_of(record_key))
+      extend_ttl(suspended_key, kept_ms)
+    end
     for key in string.gmatch(record[4] or '', '[^\n]+') do
       extend_ttl(key, kept_ms)
     end
@@ -70,6 +99,7 @@ local function answer_input(record_key, input, status, attempt, name, data)
     redis.call('HSET', record_key, 'status', 'running')
   elseif status == 'suspended' and record[3] == input.key and input.action == 'receive' then
     redis.call('HSET', record_key, 'status', 'queued')
+    forget_suspended(record_key)
   end
   return nil
 end

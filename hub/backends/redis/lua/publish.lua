@@ -18,8 +18,9 @@
 --         l  with s, for an external producer (lease.lua): four more arguments: the progress that the
 --            record must have; the progress after it; length of the lease in ms, or '' for an update
 --            of the hub's own, which needs no lease; notes, or '' if they stay as they are
---         i  with s, for an input (inputs.lua): four more arguments: ask or suspend, with the update of
---            the producer, or, with the kind input, receive or expire; the key; the request (JSON), or
+--         i  with s, for an input (inputs.lua): four more arguments: 'ask', or 'suspend <max suspended
+--            answers of the user, negative without a limit>', with the update of the producer, or,
+--            with the kind input, 'receive' or 'expire'; the key; the request (JSON), or
 --            the digest of the one that is answered; the time in ms until which it may be answered
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
@@ -114,6 +115,9 @@ local function update_generation(name, data, external, input, record_key, parts_
     redis.call('HDEL', record_key, 'progress', 'notes', 'lease', 'suspended', 'open_inputs')
     redis.call('SET', parts_key, entries)
   else
+    if record[10] then
+      forget_suspended(record_key)
+    end
     redis.call('HSET', record_key, 'status', status, 'end', data)
     if entries ~= '' then
       redis.call('APPEND', parts_key, entries)

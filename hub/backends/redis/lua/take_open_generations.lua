@@ -2,14 +2,15 @@
 -- KEYS  1 open generations, a sorted set: id by the time at which it was created or read last (ms)
 -- ARGV  1 run id  2 max generations  3 ttl of an open record in ms
 -- Reply for each generation {id, attempt, age in ms, 1 if a stop was requested, lease of an external
---       producer: '' (none), 'held' or 'ended'}
+--       producer: '' (none), 'held' or 'ended'; '' or, of one that is suspended (inputs.lua), 'waiting'
+--       or 'overdue'}
 -- Invariants
 -- 1. A member whose record has ended or does not exist is removed.
 -- 2. The keys beside an open record (create_generation.lua) live as long as it does.
 local now, reply = now_ms(), {}
 local prefix = string.gsub(KEYS[1], 'open$', 'generation:')
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
-  local record = redis.call('HMGET', prefix .. id, 'status', 'attempt', 'requested_at', 'stop_requested_by', 'lease', 'beside')
+  local record = redis.call('HMGET', prefix .. id, 'status', 'attempt', 'requested_at', 'stop_requested_by', 'lease', 'beside', 'suspended')
   local status = record[1]
   if not status or status == 'done' or status == 'stopped' or status == 'failed' then
     redis.call('ZREM', KEYS[1], id)
@@ -23,7 +24,12 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
     if record[5] then
       lease = has_lease_ended(prefix .. id, ARGV[1], record[5]) and 'ended' or 'held'
     end
-    reply[#reply + 1] = {id, tonumber(record[2]), age, record[4] and 1 or 0, lease}
+    local suspended = ''
+    if status == 'suspended' then
+      local request = redis.call('HGET', prefix .. id, 'input ' .. record[7]) or ''
+      suspended = now >= tonumber(string.match(request, '^%d+') or now) and 'overdue' or 'waiting'
+    end
+    reply[#reply + 1] = {id, tonumber(record[2]), age, record[4] and 1 or 0, lease, suspended}
   end
 end
 return reply

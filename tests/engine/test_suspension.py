@@ -1,0 +1,311 @@
+"""Suspended answers: whatever is lost and whoever is faster, each goes on once and ends once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.core.channel import partition_of, user_channel
+from hub.core.durable import AskInput, Save
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    Message,
+    Status,
+    new_generation_id,
+)
+from hub.core.inputs import INPUT_RECEIVED, InputRequest
+from hub.core.parts_journal import PartsLimits
+from hub.engine.attempt_events import RESTARTED, AttemptEvents
+from hub.engine.generation_jobs import GenerationJobs
+from hub.engine.generation_stream import END_EVENTS
+from hub.engine.generations import Generations
+from hub.engine.inputs import Inputs
+from hub.engine.reconciler import Reconciler, ReconcilerTimes
+from hub.errors import CallerError, Conflict
+from hub.ports.events import FROM_START, Outcome
+from hub.ports.queue import Lease
+from hub.testing.backend import MemoryBackend
+from hub.testing.queue import MemoryGenerationQueue
+from tests.doubles import FakeClock
+
+ALICE = user_channel("alice")
+REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
+LEASE, INTERVAL = 15.0, 5.0
+HOUR = 3600.0
+LIMITS = PartsLimits(max_part_bytes=10_000, max_record_bytes=100_000, max_suspended=100)
+
+
+class Case:
+    """An answer, two nodes, and a worker whose steps the test takes. Time passes by `advance`."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.started_at = 1.7e9
+        self.backend = MemoryBackend(now=lambda: self.started_at + self.passed)
+        self.queue = self.backend.queue = MemoryGenerationQueue(
+            None, lease_seconds=LEASE, now=lambda: time.monotonic() + self.passed
+        )
+        events, store = self.backend.events, self.backend.generations
+        self.jobs = GenerationJobs(events, store, self.queue)
+        self.nodes = [Inputs(events, store, self.queue, self.jobs) for _ in range(2)]
+        self.generations = Generations(events, store, self.queue)
+        self.reconciler = Reconciler(
+            self.jobs,
+            store,
+            self.queue,
+            FakeClock(),
+            ReconcilerTimes(lease_seconds=LEASE, max_queued_seconds=1e9),
+        )
+        self.id = new_generation_id(partition_of(ALICE))
+        self.lease: Lease | None = None
+        self.attempt: AttemptEvents | None = None
+        self.keys: list[str] = []
+        self.values: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        record = Generation(self.id, "alice", REQUEST)
+        await self.backend.generations.create(record, None)
+        await self.jobs.add(record)
+
+    async def record(self) -> Generation:
+        record = await self.backend.generations.find(self.id)
+        assert record is not None
+        return record
+
+    async def names(self) -> list[str]:
+        pages = await self.backend.events.read(
+            {ALICE: FROM_START}, max_events=1000, max_bytes=10**7
+        )
+        return [event.name for event in pages[ALICE].events]
+
+    # The worker.
+
+    async def take(self) -> None:
+        """Take the job, if there is one, and begin an attempt unless there is nothing to do."""
+        if self.lease is None:
+            self.lease = await self.queue.reserve(0)
+        if self.lease is None or self.attempt is not None:
+            return
+        record = await self.record()
+        if record.status.ended or record.status is Status.SUSPENDED:
+            await self.complete()
+            return
+        attempt = AttemptEvents(record, LIMITS)
+        outcomes = await self.backend.events.publish(attempt.begin_after(record, RESTARTED))
+        assert {each.outcome for each in outcomes} == {Outcome.WRITTEN}
+        if outcomes[-1].stop_requested_by is not None:
+            await self.backend.events.publish([attempt.end(Status.STOPPED, {"by": "alice"})])
+            await self.complete()
+        else:
+            self.attempt = attempt
+
+    async def suspend(self) -> None:
+        """Let the function suspend the answer; the job is still there."""
+        if self.attempt is None:
+            return
+        key = f"k{len(self.keys)}"
+        request = InputRequest(
+            input=key, prompt="?", expires_at=self.started_at + self.passed + HOUR
+        )
+        ask = AskInput(request, Save(msgspec.Raw(b"1")))
+        (published,) = await self.backend.events.publish(self.attempt.command(ask, None))
+        self.attempt = None
+        if published.outcome is Outcome.WRITTEN:
+            self.keys.append(key)
+
+    async def finish(self) -> None:
+        """Let the function end the answer, if it runs."""
+        if self.attempt is not None:
+            await self.backend.events.publish([self.attempt.end(Status.DONE, {})])
+            self.attempt = None
+            await self.complete()
+
+    async def complete(self) -> None:
+        """Do what a worker does at the end."""
+        if self.lease is not None and self.attempt is None:
+            await self.queue.complete(self.lease)
+            self.lease = None
+            await self.jobs.resume_answered(self.id)
+
+    async def complete_and_die(self) -> None:
+        """The worker is lost before it looks whether the value has come."""
+        if self.lease is not None and self.attempt is None:
+            await self.queue.complete(self.lease)
+            self.lease = None
+
+    async def die(self) -> None:
+        """The worker is lost; its lease ends."""
+        self.lease = self.attempt = None
+        self.passed += LEASE + 1
+
+    # Users and nodes.
+
+    async def answer(self, values: Sequence[str] = ("x", "y")) -> None:
+        """Two users give the newest value at once, through two nodes."""
+        if not self.keys:
+            return
+        key = self.keys[-1]
+        results = await asyncio.gather(
+            *(
+                node.answer(self.id, key, value, "alice")
+                for node, value in zip(self.nodes, values, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        counted = {each.fields["value"] for each in results if not isinstance(each, BaseException)}
+        assert all(isinstance(each, CallerError) for each in results if isinstance(each, Exception))
+        assert len(counted) <= 1
+        for value in counted:
+            assert self.values.setdefault(key, value) == value
+
+    async def answer_and_die(self) -> None:
+        """The node is lost after it has stored the value."""
+        requeue, self.queue.requeue = self.queue.requeue, _lose  # type: ignore[method-assign]
+        try:
+            await self.answer()
+        finally:
+            self.queue.requeue = requeue  # type: ignore[method-assign]
+
+    async def stop(self) -> None:
+        await self.generations.stop(self.id, "alice")
+
+    async def reconcile(self) -> None:
+        self.passed += INTERVAL + 0.1
+        if self.lease is not None:
+            await self.queue.renew([self.lease])
+        await self.reconciler.check()
+
+
+async def _lose(job: Any) -> None:
+    pass
+
+
+STEPS = st.sampled_from(
+    [
+        Case.take,
+        Case.take,
+        Case.suspend,
+        Case.suspend,
+        Case.complete,
+        Case.complete,
+        Case.complete_and_die,
+        Case.die,
+        Case.answer,
+        Case.answer,
+        Case.answer_and_die,
+        Case.reconcile,
+    ]
+)
+
+
+@given(st.lists(STEPS, max_size=40), st.sampled_from(["finish", "stop", "deadline"]))
+async def test_each_answer_goes_on_once_and_ends_once(steps: list[Any], end: str) -> None:
+    """Whatever is lost in between: one value of each input counts, and nothing is left over."""
+    case = Case()
+    await case.start()
+    for step in steps:
+        await step(case)
+    record = await case.record()
+    if end == "stop":
+        await case.stop()
+    elif end == "deadline":
+        case.passed += HOUR + 1
+    for _ in range(8):
+        await case.take()
+        await case.finish()
+        await case.complete()
+        await case.reconcile()
+        await case.reconcile()
+        if end == "finish":
+            await case.answer()
+    record = await case.record()
+    assert record.status.ended, record.status
+    names = await case.names()
+    ends = [name for name in names if name in END_EVENTS]
+    assert len(ends) == 1
+    assert names[-1] == ends[0]
+    assert record.attempt >= record.suspensions
+    received = {key: each.answer for key, each in record.inputs.items() if each.answer is not None}
+    assert {
+        key: answer.fields["value"] for key, answer in received.items() if not answer.is_expired
+    } == case.values
+    assert names.count(INPUT_RECEIVED) >= len(case.values)
+    assert (await case.queue.list_jobs(9)).total == 0
+    assert await case.queue.reserve(0) is None
+
+
+async def suspended() -> Case:
+    case = Case()
+    await case.start()
+    await case.take()
+    await case.suspend()
+    return case
+
+
+async def test_job_that_a_lost_worker_left() -> None:
+    """The reconciler removes it, and the answer stays suspended for as long as it may."""
+    case = await suspended()
+    await case.die()
+    for _ in range(3):
+        await case.reconcile()
+    assert (await case.queue.list_jobs(9)).total == 0
+    for _ in range(20):
+        case.passed += 170
+        await case.reconcile()
+    assert (await case.record()).status is Status.SUSPENDED
+
+
+@pytest.mark.parametrize("is_released", [True, False])
+async def test_deadline(is_released: bool) -> None:
+    """A node ends the answer as `input_timeout`, and a value is refused from then on."""
+    case = await suspended()
+    await (case.complete() if is_released else case.die())
+    case.passed += HOUR + 1
+    await case.reconcile()
+    record = await case.record()
+    assert (record.status, record.end["code"]) == (Status.FAILED, "input_timeout")
+    assert record.parts[-1]["state"] == "expired"
+    with pytest.raises(Conflict) as refused:
+        await case.nodes[0].answer(case.id, "k0", 1, "alice")
+    assert refused.value.code == "input_expired"
+
+
+async def test_value_after_the_deadline_ends_the_answer() -> None:
+    """The node that refuses it need not wait for the reconciler."""
+    case = await suspended()
+    await case.complete()
+    case.passed += HOUR + 1
+    with pytest.raises(Conflict):
+        await case.nodes[0].answer(case.id, "k0", 1, "alice")
+    assert (await case.record()).end["code"] == "input_timeout"
+
+
+async def test_value_whose_job_was_lost() -> None:
+    """The reconciler adds the job, and so does the same value again."""
+    for is_repeated in (True, False):
+        case = await suspended()
+        await case.complete()
+        await case.answer_and_die()
+        assert (await case.record()).status is Status.QUEUED
+        assert (await case.queue.list_jobs(9)).total == 0
+        if is_repeated:
+            await case.answer()
+        else:
+            await case.reconcile()
+        assert (await case.queue.list_jobs(9)).total == 1
+
+
+async def test_stop_while_suspended() -> None:
+    """The node that gets the stop ends the answer at once, without a worker."""
+    case = await suspended()
+    await case.complete()
+    await case.stop()
+    assert (await case.record()).status is Status.STOPPED
