@@ -50,7 +50,7 @@ async def open_guards(
         yield {
             name: TextGuard(
                 name,
-                functions.get(name) or _build_http(each, session),
+                functions.get(name) or build_http_guard(each, session),
                 _build_options(each),
                 clock,
                 metrics.observer(name),
@@ -80,7 +80,8 @@ def _build_pool(settings: Settings, targets: Mapping[str, str]) -> FunctionPool:
     )
 
 
-def _build_http(settings: GuardSettings, session: aiohttp.ClientSession) -> Guard:
+def build_http_guard(settings: GuardSettings, session: aiohttp.ClientSession) -> Guard:
+    """Return the guard of settings with a url."""
     api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
     headers = {**BEARER.build(api_key), **settings.headers}
     return HttpGuard(session, settings.url or "", headers)

@@ -7,6 +7,7 @@ machine     the limits of this machine: open files, listen backlog, local ports
 endpoints   what responds on the hub's two ports
 workers     does a worker serve the queue of each upstream
 upstreams   do the upstreams respond, accept their keys and have the models
+guards      do the endpoints that check answers respond with a verdict
 
 With --url, check_proxy looks at the way from a client through the proxy to a node:
 proxy_connection   TLS, the status and the headers of the response
@@ -25,6 +26,7 @@ import aiohttp
 
 from hub.cli.doctor.broker import check_broker
 from hub.cli.doctor.endpoints import check_listeners
+from hub.cli.doctor.guards import check_guards
 from hub.cli.doctor.keys import check_keys
 from hub.cli.doctor.machine import check_machine
 from hub.cli.doctor.probe import CheckResult, ProbeTarget
@@ -46,10 +48,12 @@ async def run_checks(settings: Settings) -> list[CheckResult]:
     results += check_machine(settings.stream.max_connections)
     timeout = aiohttp.ClientTimeout(total=_RESPONSE_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        listeners, upstreams = await asyncio.gather(
-            check_listeners(session, settings), check_upstreams(session, settings.upstreams)
+        listeners, upstreams, guards = await asyncio.gather(
+            check_listeners(session, settings),
+            check_upstreams(session, settings.upstreams),
+            check_guards(session, settings.upstreams),
         )
-    return [*results, *listeners, *upstreams, *await check_workers(settings)]
+    return [*results, *listeners, *upstreams, *guards, *await check_workers(settings)]
 
 
 async def check_proxy(target: ProbeTarget, *, ca_file: str | None = None) -> list[CheckResult]:
