@@ -391,7 +391,7 @@ async def test_closing_closes_the_connection() -> None:
             while stats["cut"] != 1:
                 async with session.get(url.removesuffix("/v1") + "/stats") as response:
                     stats = await response.json()
-    assert stats == {"started": 1, "running": 0, "cut": 1}
+    assert stats == {"started": 1, "running": 0, "cut": 1, "continued": 0, "cancelled": 0}
 
 
 async def test_total_time_of_a_stream_that_never_pauses() -> None:
