@@ -7,23 +7,23 @@ The model is a fake one, so no key is needed; `init_chat_model("openai:gpt-5")` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessageChunk, ToolMessage
-from langchain_core.messages import messages_from_dict as load
-from langchain_core.messages import messages_to_dict as dump
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
-from hub.producer import App, Part, Run, ToolCall, ToolResult
+from hub.producer import App, Part, Run
+from hub.producer.adapters import langgraph
 
 app = App()
 CALL = {"id": "call_1", "name": "find_order", "args": {"number": 981}}
+threads = InMemorySaver()  # in production one that outlives the process, such as PostgresSaver
 
 
 @tool
@@ -58,23 +58,10 @@ def build_agent() -> Any:
     graph.add_edge(START, "model")
     graph.add_conditional_edges("model", tools_condition)
     graph.add_edge("tools", "model")
-    return graph.compile()
+    return graph.compile(checkpointer=threads)
 
 
 @app.producer(retries=2, timeout_seconds=120)
-async def agent(run: Run) -> AsyncIterator[str | Part]:
-    known = load(run.checkpoint) if run.checkpoint else run.messages  # behind the last tool
-    given, modes = {"messages": known}, ["messages", "values"]
-    async for mode, item in build_agent().astream(given, stream_mode=modes):
-        if mode == "messages":  # a token of the model
-            if isinstance(item[0], AIMessageChunk) and item[0].text:
-                yield str(item[0].text)
-            continue
-        for message in item["messages"][len(known) :]:  # what a node of the graph has added
-            for call in getattr(message, "tool_calls", []):
-                yield ToolCall(call["id"], call["name"], json.dumps(call["args"]))
-            if isinstance(message, ToolMessage):
-                yield ToolResult(message.tool_call_id, message.content)
-        known = item["messages"]
-        if isinstance(known[-1], ToolMessage):
-            await run.save(dump(known))
+async def agent(run: Run) -> AsyncIterator[Part]:
+    async for part in langgraph.stream(build_agent(), run):
+        yield part

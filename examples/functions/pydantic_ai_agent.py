@@ -11,18 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from pydantic_ai import (
-    Agent,
-    FunctionToolCallEvent,
-    FunctionToolResultEvent,
-    PartDeltaEvent,
-    PartStartEvent,
-    TextPart,
-    TextPartDelta,
-)
+from pydantic_ai import Agent
 from pydantic_ai.models.test import TestModel
 
-from hub.producer import App, Part, Run, ToolCall, ToolResult
+from hub.producer import App, Part, Run
+from hub.producer.adapters import pydantic_ai
 
 app = App()
 support = Agent(
@@ -37,16 +30,7 @@ def find_order(number: int) -> dict[str, Any]:
     return {"number": number, "state": "shipped", "arrives": "tomorrow"}
 
 
-@app.producer(timeout_seconds=120)
-async def agent(run: Run) -> AsyncIterator[str | Part]:
-    async with support.run_stream_events(run.prompt) as events:
-        async for event in events:
-            match event:
-                case PartStartEvent(part=TextPart(content=text)):
-                    yield text
-                case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
-                    yield text
-                case FunctionToolCallEvent(part=call):
-                    yield ToolCall(call.tool_call_id, call.tool_name, call.args_as_json_str())
-                case FunctionToolResultEvent(part=result):
-                    yield ToolResult(result.tool_call_id, result.content)
+@app.producer(retries=2, timeout_seconds=120)
+async def agent(run: Run) -> AsyncIterator[Part]:
+    async for part in pydantic_ai.stream(support, run):
+        yield part

@@ -55,7 +55,8 @@ async def test_agent(running: Sites, function: str, number: int, result: object)
 
 
 @pytest.mark.parametrize(
-    ("function", "name"), [("handbook", "handbook"), ("langgraph_agent", "agent")]
+    ("function", "name"),
+    [("handbook", "handbook"), ("langgraph_agent", "agent"), ("pydantic_ai_agent", "agent")],
 )
 async def test_lost_at_every_part(
     function: str, name: str, monkeypatch: pytest.MonkeyPatch
