@@ -167,7 +167,7 @@ def ask(
     """Start a generation and print the answer while it grows.
 
     If the answer asks for an input, such as an approval, the command asks at the terminal. Without
-    a terminal it prints the request and waits until somebody answers it elsewhere.
+    a terminal, and with --json, it prints the request and waits until somebody answers elsewhere.
 
     Ctrl-C stops the generation on the hub.
 

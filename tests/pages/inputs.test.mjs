@@ -55,6 +55,13 @@ test("a page that joins late knows what waits, and what became of it behind the 
   suspended.markGap();
   suspended.applySnapshot(snapshot("suspended"));
   assert.deepEqual([suspended.status, suspended.waitingInputs], ["waiting", [{ ...PART, state: "waiting" }]]);
+  const older = transcriptOf();
+  older.markGap();
+  for (const event of [received("approve"), delta(4, "e")]) older.apply(...event);
+  older.applySnapshot(snapshot("waiting"));
+  assert.deepEqual([older.hasGap, older.waitingInputs.length], [true, 1]);
+  older.applySnapshot(snapshot("waiting", 4));
+  assert.deepEqual([older.hasGap, older.parts[0], older.text, older.status], [false, ANSWERED, "e", "running"]);
   const partial = transcriptOf(received("deny"), delta(3, "c"));
   partial.acceptGap();
   assert.deepEqual([partial.text, partial.deltas], ["c", 4]);
