@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -34,6 +34,7 @@ from hub.errors import UpstreamError
 from hub.upstreams.a2a_card import AgentInterface
 from hub.upstreams.a2a_request import Operation
 from hub.upstreams.a2a_task import NOTHING_SHOWN, SavedTask, TaskProgress
+from hub.upstreams.error_reports import extract_error_text
 
 _MAX_FAILURES: Final = 8  # of connections in a row, without news of the task
 _MIN_DELAY_SECONDS: Final = 0.25
@@ -58,7 +59,8 @@ class AgentCalls(Protocol):
     """Calls one agent for one answer.
 
     wait_for_input: as in GenerationContext. poll_seconds: the interval at which a task is read.
-    idle_seconds: how long a task may have no news. total_seconds: how long it may take.
+    idle_seconds: how long a task may have no news. total_seconds: how long it may take. secrets:
+    what no error may show.
     """
 
     wait_for_input: Callable[[str], Awaitable[InputAnswer]] | None
@@ -67,6 +69,7 @@ class AgentCalls(Protocol):
     poll_seconds: float
     idle_seconds: float
     total_seconds: float
+    secrets: Collection[str]
 
     def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
         """Call the agent, and yield what is new. Raise UpstreamError."""
@@ -171,7 +174,7 @@ class TaskAnswer:
         if progress.is_answered:
             return None
         if progress.state in _FAILURES:
-            raise _build_failure(progress)
+            raise _build_failure(progress, self._calls.secrets)
         if progress.state == "completed":
             needs_check, self._has_subscribed = self._has_subscribed, False
             return "get" if needs_check else None
@@ -243,10 +246,10 @@ def _is_end(parts: Sequence[Part]) -> bool:
     return all(isinstance(part, Finished) for part in parts)
 
 
-def _build_failure(progress: TaskProgress) -> UpstreamError:
+def _build_failure(progress: TaskProgress, secrets: Collection[str]) -> UpstreamError:
     message, is_retryable = _FAILURES[progress.state]
     is_interrupted = progress.state in ("auth-required", "input-required")
-    words = " ".join(progress.words.split())[:300]
+    words = extract_error_text(progress.words, secrets)
     return UpstreamError(
         UPSTREAM_INTERRUPTED.name if is_interrupted else UPSTREAM_ERROR.name,
         f"{message}: {words}" if words else message,

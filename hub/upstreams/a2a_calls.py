@@ -71,6 +71,7 @@ class TaskCalls:
         self.poll_seconds = poll_seconds
         self.idle_seconds = endpoint.idle_seconds
         self.total_seconds = endpoint.total_seconds
+        self.secrets = endpoint.secrets
         self.wait_for_input = task_request.wait_for_input
 
     async def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
@@ -111,9 +112,7 @@ class TaskCalls:
     def _build(self, operation: Operation) -> AgentCall:
         """Return the call of an operation. Raise UpstreamError."""
         params = self._build_message() if operation in ("stream", "send") else None
-        return AgentCall(
-            self.interface, operation, self.progress, params, secrets=self._endpoint.secrets
-        )
+        return AgentCall(self.interface, operation, self.progress, params, secrets=self.secrets)
 
     def _build_message(self) -> Mapping[str, Any]:
         """Return the message of the request, or one with an input. Raise UpstreamError."""

@@ -70,13 +70,17 @@ class Agent:
         self.happened = 0
         self.end = end
         self.error: dict[str, Any] | None = None  # of `subscribe`
+        self.words = ""  # beside the last state
         self.hold: asyncio.Event | None = None  # before the first word of a stream
 
     def state(self, name: str) -> str:
         return name if self.version == "0.3" else "TASK_STATE_" + name.upper().replace("-", "_")
 
     def status(self) -> dict[str, Any]:
-        return {"state": self.state(self.end if self.happened > len(WORDS) else "working")}
+        is_over = self.happened > len(WORDS)
+        words = {"messageId": "m", "parts": [{"kind": "text", "text": self.words}]}
+        message = {"message": words} if is_over and self.words else {}
+        return {"state": self.state(self.end if is_over else "working"), **message}
 
     def task(self) -> dict[str, Any]:
         parts = [{"kind": "text", "text": word} for word in WORDS[: self.happened]]
@@ -335,11 +339,16 @@ async def test_an_endpoint_without_a_card() -> None:
 )
 @pytest.mark.parametrize("kind", AGENTS)
 async def test_ends_that_are_failures(kind: str, end: str, code: str, retryable: bool) -> None:
-    """The state is the reported code, and no endpoint is asked again."""
-    async with serving(AGENTS[kind](end=end)) as upstream:
+    """The state is the reported code, the words are the agent's, without secrets, and no endpoint
+    is asked again.
+    """
+    agent = AGENTS[kind](end=end)
+    agent.words = "I got secret-key."
+    async with serving(agent) as upstream:
         with pytest.raises(UpstreamError) as caught:
             await read(upstream)
     error = caught.value
+    assert error.message.endswith(": I got ***.")
     assert (error.code, error.reported_code, error.retryable) == (code, end, retryable)
     assert error.rejects_request
 
