@@ -23,7 +23,7 @@ import aiohttp
 from tests.conftest import short_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
-from tests.soak import chaos, takeovers
+from tests.soak import chaos, suspended, takeovers
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
@@ -45,6 +45,8 @@ def main() -> int:
         return chaos.main(sys.argv[2:])
     if sys.argv[1:2] == ["takeovers"]:
         return takeovers.main(sys.argv[2:])
+    if sys.argv[1:2] == ["suspended"]:
+        return suspended.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=200)
