@@ -33,7 +33,8 @@ PREFIX: Final = "HUB_"
 FUNCTION_KIND: Final = "function"
 QUEUE_KIND: Final = "queue"
 A2A_KIND: Final = "a2a"
-AGENT_KINDS: Final = ("ag_ui", "ai_sdk", A2A_KIND)
+INTERRUPTIBLE_KINDS: Final = ("ag_ui", "ai_sdk")
+AGENT_KINDS: Final = (*INTERRUPTIBLE_KINDS, A2A_KIND)
 MIN_SECRET_BYTES: Final = 32
 MIN_API_KEY_CHARS: Final = 16
 """A shorter API key is accepted, with a warning."""

@@ -38,8 +38,7 @@ from hub.upstreams.ag_ui_interrupts import read_interrupts
 from hub.upstreams.ag_ui_messages import RunMessages
 from hub.upstreams.ag_ui_request import REASONING_FORMAT, build_run, message_ids
 from hub.upstreams.ag_ui_state import RunState
-from hub.upstreams.agent_calls import AgentCalls
-from hub.upstreams.chat_params import tool_names
+from hub.upstreams.agent_calls import calls_of
 from hub.upstreams.content import ContentText, read_text
 from hub.upstreams.dialect import (
     BEARER,
@@ -121,7 +120,7 @@ class _RunReader:
 
     def __init__(self, request: GenerationRequest | None) -> None:
         self._messages = RunMessages(message_ids(request) if request else ())
-        self._calls = AgentCalls(tool_names(request.params) if request else ())
+        self._calls = calls_of(request)
         self._state = RunState()
         self._retracted = RetractedText()
         self._has_reasoning = False

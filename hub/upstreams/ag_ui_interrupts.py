@@ -1,16 +1,16 @@
-"""The interrupts of AG-UI: what an agent asks, and the answers that let it go on.
+"""The interrupts of AG-UI: what an agent asks.
 
-Source: docs.ag-ui.com, "Interrupts", and the package @ag-ui/core (`Interrupt`, `ResumeEntry`).
+Source: docs.ag-ui.com, "Interrupts", and the package @ag-ui/core (`Interrupt`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from hub.core.interrupts import DECISIONS, Interrupt
+from hub.core.interrupts import Interrupt
 
-_NO_WORDS = "The agent asks for a decision."
+_NO_WORDS: Final = "The agent asks for a decision."
 
 
 def read_interrupts(given: Any) -> list[Interrupt]:
@@ -40,22 +40,3 @@ def _is_approval(schema: Any) -> bool:
     properties = schema.get("properties")
     approved = properties.get("approved") if isinstance(properties, dict) else None
     return isinstance(approved, dict) and approved.get("type") == "boolean"
-
-
-def build_resume(
-    interrupts: Sequence[Interrupt], values: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Return the field `resume` of the run that goes on.
-
-    values: by the id of the interrupt. One without a value was not answered in time.
-    """
-    return [_build_entry(each, values) for each in interrupts]
-
-
-def _build_entry(interrupt: Interrupt, values: Mapping[str, Any]) -> dict[str, Any]:
-    head = {"interruptId": interrupt.id}
-    if interrupt.id not in values:
-        return {**head, "status": "cancelled"}
-    value = values[interrupt.id]
-    payload = {"approved": value == DECISIONS[0]} if interrupt.is_approval else value
-    return {**head, "status": "resolved", "payload": payload}

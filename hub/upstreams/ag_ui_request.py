@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
+from hub.core.interrupts import RESUME
 from hub.upstreams.chat_messages import (
     ChatMessage,
     ContentPart,
@@ -31,7 +32,7 @@ from hub.upstreams.chat_params import NO_PARAMETERS, filter_params, function_too
 PROTOCOL_VERSION: Final = "1.0"
 REASONING_FORMAT: Final = "ag-ui-v1"
 """The format of reasoning details that hold the encrypted values of an agent."""
-_OWN_FIELDS: Final = ("state", "context", "forwardedProps", "resume")
+_OWN_FIELDS: Final = ("state", "context", "forwardedProps", RESUME)
 _MEDIA: Final = ("image", "audio", "video")
 
 
@@ -41,11 +42,12 @@ def build_run(
     """Return the RunAgentInput. body: the fields of every request. Raise UpstreamError.
 
     The thread is the chat, or the generation outside of one. The run is the attempt at the
-    generation.
+    generation, and the number of the run in the attempt if it is not the first one.
     """
     params = filter_params(request.params)
     generation = context.generation if context else secrets.token_hex(8)
     attempt = context.attempt if context else 1
+    run = f"-{context.run}" if context and context.run > 1 else ""
     tools = [
         {
             "name": tool.name,
@@ -62,7 +64,7 @@ def build_run(
         **body,
         **own,
         "threadId": request.chat or generation,
-        "runId": f"{generation}-{attempt}",
+        "runId": f"{generation}-{attempt}{run}",
         "messages": [*_build_messages(request)],
         "tools": [*body.get("tools", ()), *tools],
         "forwardedProps": _build_props(request, params, body),
@@ -88,7 +90,7 @@ def message_ids(request: GenerationRequest) -> list[str]:
     A made id is the same in each request of a chat, so that an agent recognises the messages.
     """
     given = request.metadata.get("ids")
-    known = given if isinstance(given, list) and len(given) == len(request.messages) else []
+    known = given if isinstance(given, list) and len(given) <= len(request.messages) else []
     ids = [*known, *[None] * (len(request.messages) - len(known))]
     return [id_ if isinstance(id_, str) and id_ else f"msg_{n}" for n, id_ in enumerate(ids)]
 

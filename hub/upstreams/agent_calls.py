@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
+from hub.core.generation import GenerationRequest
 from hub.core.parts import Part, ToolCallDelta, ToolResult
+from hub.upstreams.chat_params import tool_names
 
 
 class AgentCall(msgspec.Struct, eq=False):
@@ -38,11 +40,13 @@ class AgentCall(msgspec.Struct, eq=False):
 class AgentCalls:
     """Converts what an agent streams of its tool calls to parts.
 
-    client_tools: the names of the tools that the client offers, and runs itself.
+    client_tools: the names of the tools that the client offers, and runs itself. decided: the ids
+    of the calls of an earlier run that a person has decided on: some agents send them again.
     """
 
-    def __init__(self, client_tools: Collection[str] = ()) -> None:
+    def __init__(self, client_tools: Collection[str] = (), decided: Collection[str] = ()) -> None:
         self._client_tools = client_tools
+        self._decided = decided
         self._calls: list[AgentCall] = []
         self._by_agent_id: dict[str, AgentCall] = {}
         self._ids: set[str] = set()
@@ -75,6 +79,8 @@ class AgentCalls:
         Return None for a call that has begun, and for one that is repeated after its retraction.
         An id that comes again after the end of its call begins another call.
         """
+        if agent_id in self._decided:
+            return None
         call = self._by_agent_id.get(agent_id) if agent_id else None
         run_by = "client" if name in self._client_tools else "producer"
         if call is not None and name and not call.name:  # its arguments came first
@@ -92,6 +98,8 @@ class AgentCalls:
 
     def append(self, agent_id: str, arguments: str) -> Iterator[Part]:
         """Yield more of the arguments of a call, which may not have begun."""
+        if agent_id in self._decided:
+            return
         if (call := self.find(agent_id)) is None:
             if (part := self.begin(agent_id, "")) is not None:
                 yield part
@@ -189,3 +197,14 @@ class AgentCalls:
             id_ = f"call_{secrets.token_hex(12)}"
         self._ids.add(id_)
         return id_
+
+
+def calls_of(request: GenerationRequest | None) -> AgentCalls:
+    """Return the calls of the response to a request, None for one that is not known."""
+    if request is None:
+        return AgentCalls()
+    earlier = [call for message in request.messages for call in message.tool_calls or ()]
+    decided = [
+        str(call.get("id")) for call in earlier if isinstance(call, dict) and "approval" in call
+    ]
+    return AgentCalls(tool_names(request.params), frozenset(decided))

@@ -22,10 +22,9 @@ from hub.core.generation_context import GenerationContext
 from hub.core.interrupts import Interrupt, UpstreamInterrupted
 from hub.core.parts import Data, Part, Reasoning, Source, Status, Text, Usage
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.agent_calls import AgentCalls
+from hub.upstreams.agent_calls import calls_of
 from hub.upstreams.ai_sdk_parts import ReasoningMetadata, Steps, call_extras, read_file
 from hub.upstreams.ai_sdk_request import build_chat
-from hub.upstreams.chat_params import tool_names
 from hub.upstreams.content import ContentText, read_text
 from hub.upstreams.dialect import (
     BEARER,
@@ -109,7 +108,7 @@ class _ChunkReader:
     has_whole_tool_names: ClassVar[bool] = True
 
     def __init__(self, request: GenerationRequest | None) -> None:
-        self._calls = AgentCalls(tool_names(request.params) if request else ())
+        self._calls = calls_of(request)
         self._steps = Steps()
         self._reasoning = ReasoningMetadata()
         self._retracted = RetractedText()

@@ -15,6 +15,7 @@ import msgspec
 
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
+from hub.core.interrupts import RESUME
 from hub.upstreams.ai_sdk_parts import HUB, REASONING_FORMAT
 from hub.upstreams.chat_messages import (
     ChatMessage,
@@ -51,7 +52,7 @@ def build_chat(
         }
         for tool in function_tools(params)
     }
-    others = {name: value for name, value in params.items() if name != "tools"}
+    others = {name: value for name, value in params.items() if name not in ("tools", RESUME)}
     given: dict[str, Any] = {}
     if request.model != request.upstream:  # the name of the upstream stands for no model
         given["model"] = request.model

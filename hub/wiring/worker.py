@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -9,6 +10,7 @@ import structlog
 
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
+from hub.engine.interruptible import InterruptibleUpstream
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.tasks import Supervisor, SystemClock
@@ -20,6 +22,7 @@ from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
+from hub.settings.models import INTERRUPTIBLE_KINDS
 from hub.upstreams.function_pool import FunctionPool
 from hub.wiring.backend import (
     build_jobs,
@@ -62,17 +65,19 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             ).items()
         }
         queues = settings.worker.queues
-        upstreams = {
-            name: upstream
-            for name, upstream in endpoints.items()
-            if settings.upstreams[name].queue in queues
-        }
         feeds = UserFeeds.build(
             backend.events,
             backend.generations,
             clock,
             interval_seconds=settings.worker.lease_seconds / 3,
         )
+        upstreams = {
+            name: InterruptibleUpstream(upstream, feeds.inputs, backend.generations, time.time)
+            if settings.upstreams[name].kind in INTERRUPTIBLE_KINDS
+            else upstream
+            for name, upstream in endpoints.items()
+            if settings.upstreams[name].queue in queues
+        }
         askable = AskableUpstreams(endpoints, build_upstream_models(settings))
         pools: list[FunctionPool] = []
         functions = await opened.enter_async_context(

@@ -25,7 +25,7 @@ from tests.interop.programs import JS, ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-AGENTS: Final = ("weather", "frontend", "slow", "echo", "failing", "parts", "confirm")
+AGENTS: Final = ("weather", "frontend", "slow", "echo", "failing", "parts", "confirm", "refunds")
 PNG: Final = "data:image/png;base64,aGk="
 CONFIRM: Final = {
     "type": "function",
@@ -57,7 +57,19 @@ class Agents:
 
     def __init__(self, cluster: Cluster, printed: dict[str, Lines]) -> None:
         self.url = cluster.url
+        self.session = cluster.session
         self.printed = printed
+
+    async def wait_for(self, url: str, status: str) -> Any:
+        """Wait until an answer of dora has a status; return its snapshot."""
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            while True:
+                async with self.session.get(f"{url}?user=dora") as response:
+                    snapshot = await response.json()
+                if snapshot["status"] == status:
+                    return snapshot
+                assert snapshot["status"] not in ("done", "failed", "stopped"), snapshot
+                await asyncio.sleep(0.05)
 
     async def ask(self, upstream: str, prompt: Any, **options: Any) -> Any:
         """Return the parts of an answer, its reason and its usage."""
@@ -217,3 +229,29 @@ async def test_reload_and_stop(agents: Agents, server: str) -> None:
         assert await answer.text() == text
         assert (answer.status, joined.status) == ("stopped", "stopped")
     assert await agents.printed[SERVERS[server][1]].next() == "stopped"
+
+
+@each_server
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+async def test_approval(agents: Agents, server: str, decision: str) -> None:
+    """A tool that needs an approval asks for an input, and the decision lets the agent go on."""
+    async with HubClient(agents.url, user="dora") as hub:
+        answer = await hub.ask("refund it", upstream=f"{server}_refunds")
+        url = f"{agents.url}/generations/{answer.id}"
+        waiting = await agents.wait_for(url, "waiting")
+        call, request = [p for p in waiting["parts"] if p["type"] in ("tool_call", "input")]
+        assert (request["tool_call"], request["state"]) == (call["id"], "waiting")
+        assert request["options"] == ["approve", "deny"]
+        given = {"value": decision}
+        path = f"{url}/inputs/{request['input']}?user=dora"
+        async with agents.session.post(path, json=given) as response:
+            assert response.status == 200, await response.text()
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await answer.text()
+        ended = await agents.wait_for(url, "done")
+    shown = [part for part in ended["parts"] if part["type"] in ("tool_call", "input", "text")]
+    assert [part["type"] for part in shown] == ["tool_call", "input", "text"]
+    result = json.dumps(shown[0]["result"]) + shown[2]["text"]
+    assert (answer.status, answer.finish_reason) == ("done", "stop")
+    assert shown[1]["value"] == decision
+    assert ("refunded 40 euros" in result) is (decision == "approve")

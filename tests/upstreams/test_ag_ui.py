@@ -23,7 +23,6 @@ from hub.core.parts import (
 )
 from hub.errors import UpstreamError
 from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ag_ui_interrupts import build_resume
 from tests.upstreams.agent_kit import REQUEST, call_entry, fold, read, usage_of
 
 AGENT = AgUi({})
@@ -314,17 +313,6 @@ def test_interrupts(given: dict[str, Any], expected: Interrupt) -> None:
     for odd in (None, [], "x", [5]):
         with pytest.raises(UpstreamInterrupted):
             read(AGENT, {**FINISHED, "outcome": {"type": "interrupt", "interrupts": odd}})
-
-
-def test_resume() -> None:
-    """The run that goes on has an answer for each interrupt."""
-    approval = Interrupt(id="i1", prompt="?", is_approval=True)
-    others = [Interrupt(id=id_, prompt="?") for id_ in ("i2", "i3")]
-    assert build_resume([approval, *others], {"i1": "approve", "i2": {"d": 1}}) == [
-        {"interruptId": "i1", "status": "resolved", "payload": {"approved": True}},
-        {"interruptId": "i2", "status": "resolved", "payload": {"d": 1}},
-        {"interruptId": "i3", "status": "cancelled"},
-    ]
 
 
 def test_what_the_vendor_needs_back() -> None:
