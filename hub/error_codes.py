@@ -895,11 +895,11 @@ UPSTREAM_INTERRUPTED: Final = ErrorCode(
     "upstream_interrupted",
     502,
     "The agent asks for a decision",
-    "The agent ended its run with an interrupt (AG-UI) or a tool approval (AI SDK), or its task "
-    "needs an authorisation (A2A), and the answer cannot wait for a person. `message` has the "
-    "agent's words.",
-    "Let the agent go on without an approval, or ask it in a way that can wait. [Connect an "
-    "LLM](../guides/upstreams.md) says which.",
+    "The agent asks for something that the answer cannot wait for: a decision, when `run.ask` of a "
+    "function asked it (an interrupt of AG-UI, a tool approval of the AI SDK), or an authorisation "
+    "(A2A). `message` has the agent's words.",
+    "Let users ask the agent itself, or let it go on without a decision. [Connect an "
+    "LLM](../guides/upstreams.md) says how an answer waits.",
 )
 UPSTREAM_CIRCUIT_OPEN: Final = ErrorCode(
     "upstream_circuit_open",

@@ -19,7 +19,7 @@ DECISIONS: Final = ("approve", "deny")
 """The options of an approval; the first one approves."""
 RESUME: Final = "resume"
 """The parameter of a request with the answers."""
-_NOBODY: Final = "Nobody has answered in time."
+_EXPIRED: Final = "Nobody has answered in time."
 
 
 class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ def resume_request(
 
 def _build_approval(interrupt: Interrupt, values: Mapping[str, Any]) -> dict[str, Any]:
     approved = values.get(interrupt.id) == DECISIONS[0]
-    reason = {} if interrupt.id in values else {"reason": _NOBODY}
+    reason = {} if interrupt.id in values else {"reason": _EXPIRED}
     return {**interrupt.fields, "id": interrupt.id, "approved": approved, **reason}
 
 

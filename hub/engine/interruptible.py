@@ -9,6 +9,7 @@ again. Each run has its own usage; that of the answer is their sum.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
@@ -33,9 +34,6 @@ from hub.core.interrupts import (
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part, Usage
 from hub.core.usage import UsageCount
-from hub.engine.pending_inputs import PendingInputs
-from hub.errors import RecordLost
-from hub.ports.generations import GenerationStore
 from hub.ports.upstreams import Upstream
 
 TIMEOUT_SECONDS: Final = timedelta(hours=1).total_seconds()
@@ -62,16 +60,8 @@ _decode_pause = msgspec.json.Decoder(_Pause).decode
 class InterruptibleUpstream:
     """Implements ports.ResumableUpstream around an agent. wall: the time in Unix seconds."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        inputs: PendingInputs,
-        store: GenerationStore,
-        wall: Callable[[], float],
-    ) -> None:
+    def __init__(self, upstream: Upstream, wall: Callable[[], float] = time.time) -> None:
         self._upstream = upstream
-        self._inputs = inputs
-        self._store = store
         self._wall = wall
 
     def stream(
@@ -99,7 +89,7 @@ class InterruptibleUpstream:
             own_request = request
             if pause is not None:
                 yield [*self._ask(pause)]
-                values = await self._wait(pause, context)
+                values = await _wait(pause, context)
                 own_request = resume_request(request, messages, pause.interrupts, values)
             runs += 1
             folded = FoldedParts()
@@ -110,7 +100,7 @@ class InterruptibleUpstream:
                         yield [*_count(parts, runs, usage, folded)]
                 return
             except UpstreamInterrupted as interrupted:
-                if context is None:
+                if context is None or context.wait_for_input is None:
                     raise
                 messages = [*messages, *to_messages(folded.parts)]
                 pause = self._pause(messages, interrupted.interrupts, context, runs)
@@ -145,17 +135,17 @@ class InterruptibleUpstream:
             )
         yield Save(msgspec.Raw(msgspec.json.encode(pause)))
 
-    async def _wait(self, pause: _Pause, context: GenerationContext | None) -> dict[str, Any]:
-        """Return the values that people have given, by the ids of the interrupts."""
-        record = None if context is None else await self._store.find(context.generation)
-        if record is None:
-            raise RecordLost
-        values = {}
-        for each in pause.interrupts:
-            answer = await self._inputs.wait(record, pause.keys[each.id])
-            if not answer.is_expired:
-                values[each.id] = answer.fields["value"]
-        return values
+
+async def _wait(pause: _Pause, context: GenerationContext | None) -> dict[str, Any]:
+    """Return the values that people have given, by the ids of the interrupts."""
+    if context is None or context.wait_for_input is None:
+        raise UpstreamInterrupted(pause.interrupts)
+    values = {}
+    for each in pause.interrupts:
+        answer = await context.wait_for_input(pause.keys[each.id])
+        if not answer.is_expired:
+            values[each.id] = answer.fields["value"]
+    return values
 
 
 def _read_pause(checkpoint: Checkpoint) -> _Pause | None:

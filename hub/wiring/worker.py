@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -72,7 +71,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             interval_seconds=settings.worker.lease_seconds / 3,
         )
         upstreams = {
-            name: InterruptibleUpstream(upstream, feeds.inputs, backend.generations, time.time)
+            name: InterruptibleUpstream(upstream)
             if settings.upstreams[name].kind in INTERRUPTIBLE_KINDS
             else upstream
             for name, upstream in endpoints.items()
