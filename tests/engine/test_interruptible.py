@@ -47,7 +47,7 @@ class Agent:
 
 
 class People:
-    """The people who are asked: they give these values. None: nobody does in time."""
+    """Gives these values for the inputs, in order. None: the input expires."""
 
     def __init__(self, *values: Any) -> None:
         self._values = [*values]
