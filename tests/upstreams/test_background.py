@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from hub.core.call_numbers import CallNumbers
 from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
@@ -30,6 +31,7 @@ from hub.upstreams.simulated_answers import choose_answer
 from hub.upstreams.stream_reader import StreamReader
 from tests.defaults import simulation
 from tests.engine.test_resumable import World, fold
+from tests.topologies import free_ports
 from tests.upstreams.kit import REQUEST, build_upstream
 from tests.upstreams.responses import ITEMS, build_events
 
@@ -362,6 +364,17 @@ async def test_point_of_something_else_restarts(value: bytes) -> None:
     assert output[0] == Restart()
     assert text_of(output) == "The sky is blue."
     assert server.cancelled == 0
+
+
+async def test_cancellation_that_fails_is_logged() -> None:
+    """The answer has ended in the hub, so nobody waits for more."""
+    (port,) = free_ports(1)
+    point = Checkpoint(value=b'{"id":"resp_1","sequence_number":3}', folded=[])
+    async with aiohttp.ClientSession() as session:
+        http = build_upstream(session, f"http://127.0.0.1:{port}/v1", DIALECT)
+        with capture_logs() as logs:
+            await ReattachingUpstream(http, BackgroundResponses(DIALECT)).cancel(REQUEST, point)
+    assert [log["event"] for log in logs] == ["upstream.cancel_failed"]
 
 
 async def test_simulated_server() -> None:
