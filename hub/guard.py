@@ -17,8 +17,16 @@ from typing import Any
 
 import msgspec
 
-from hub.core.generation_context import GenerationContext
-from hub.core.verdicts import CheckedKind, End, Pass, Replace, Retract, TextWindow, Verdict
+from hub.core.verdicts import (
+    CheckedKind,
+    End,
+    GuardContext,
+    Pass,
+    Replace,
+    Retract,
+    TextWindow,
+    Verdict,
+)
 
 __all__ = ["End", "Pass", "Replace", "Retract", "Verdict", "Window"]
 
@@ -46,7 +54,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     is_last: bool
 
     @classmethod
-    def build(cls, context: GenerationContext, window: TextWindow) -> Window:
+    def build(cls, context: GuardContext, window: TextWindow) -> Window:
         """Return the window of an answer, for whom the context says."""
         return cls(
             user=context.user,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -55,6 +56,19 @@ class End(_Verdict, frozen=True):
 
 
 Verdict = Pass | Replace | Retract | End
+
+
+class GuardContext(msgspec.Struct, frozen=True, kw_only=True):
+    """For whom the answer is that a guard checks. The fields mean the same as in hub.guard.Window.
+
+    It is sent to the process of the guard, and has nothing but JSON.
+    """
+
+    user: str
+    generation: str
+    attempt: int
+    chat: str | None = None
+    metadata: Mapping[str, Any] = {}
 
 
 class TextWindow(msgspec.Struct, frozen=True, kw_only=True):

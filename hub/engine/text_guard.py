@@ -29,7 +29,7 @@ from hub.core.durable import StreamOutput
 from hub.core.generation_context import GenerationContext
 from hub.core.guarded_parts import GuardedParts
 from hub.core.parts import Finished
-from hub.core.verdicts import CheckedKind, End, TextWindow, Verdict
+from hub.core.verdicts import CheckedKind, End, GuardContext, TextWindow, Verdict
 from hub.engine.tasks import cancel_and_wait
 from hub.engine.upstream_reading import read_parts
 from hub.errors import GuardFailed, UpstreamError
@@ -96,7 +96,16 @@ class TextGuard:
         the generator closes the source and ends the check that runs.
         Raise UpstreamError when the guard ends the answer or fails, and when the source fails.
         """
-        return _GuardedStream(self, self._guard.open(context), source, context, shown).run()
+        session = self._guard.open(
+            GuardContext(
+                user=context.user,
+                generation=context.generation,
+                attempt=context.attempt,
+                chat=context.chat,
+                metadata=context.metadata,
+            )
+        )
+        return _GuardedStream(self, session, source, context, shown).run()
 
 
 class _GuardedStream:

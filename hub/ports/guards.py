@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hub.core.generation_context import GenerationContext
-from hub.core.verdicts import TextWindow, Verdict
+from hub.core.verdicts import GuardContext, TextWindow, Verdict
 
 
 class GuardSession(Protocol):
@@ -26,6 +25,6 @@ class GuardSession(Protocol):
 class Guard(Protocol):
     """A guard of the application."""
 
-    def open(self, context: GenerationContext) -> GuardSession:
+    def open(self, context: GuardContext) -> GuardSession:
         """Return the session for one attempt. context: for whom the answer is."""
         ...

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from hub.core.generation_context import GenerationContext
-from hub.core.verdicts import CheckedKind, End, Pass, Replace, Retract, Verdict
+from hub.core.verdicts import CheckedKind, End, GuardContext, Pass, Replace, Retract, Verdict
 from hub.guard import Window
 from hub.producer.protocol import Check, Checked
 
@@ -33,7 +32,7 @@ class GuardCall:
         self,
         number: int,
         function: Callable[[Window], Any],
-        context: GenerationContext,
+        context: GuardContext,
         send: Callable[[Checked], None],
     ) -> None:
         self._number = number

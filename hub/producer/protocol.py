@@ -13,10 +13,9 @@ from __future__ import annotations
 import msgspec
 
 from hub.core.durable import PartOrCommand
-from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
 from hub.core.steering import SteeringMessage
-from hub.core.verdicts import CheckedKind, Verdict
+from hub.core.verdicts import CheckedKind, GuardContext, Verdict
 from hub.producer.answer import AnswerEnd, AskRequest
 from hub.producer.failures import UpstreamReport
 from hub.producer.inputs import InputValue
@@ -55,7 +54,7 @@ class StartGuard(_Message, frozen=True):
 
     run: int
     upstream: str
-    context: GenerationContext
+    context: GuardContext
 
 
 class Check(_Message, frozen=True):

@@ -10,11 +10,10 @@ import msgspec
 
 from hub.core.durable import StreamOutput
 from hub.core.folded_parts import FoldedParts
-from hub.core.generation_context import GenerationContext
 from hub.core.guarded_parts import GuardedParts
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part, Text, Usage
-from hub.core.verdicts import CheckedKind, End, Pass, TextWindow, Verdict
+from hub.core.verdicts import CheckedKind, End, GuardContext, Pass, TextWindow, Verdict
 from hub.errors import GuardFailed
 from hub.guard import Window
 from hub.ports.guards import GuardSession
@@ -31,7 +30,7 @@ class InProcessGuard:
         self.windows: list[Window] = []
         self.closed = 0
 
-    def open(self, context: GenerationContext) -> GuardSession:
+    def open(self, context: GuardContext) -> GuardSession:
         """See ports.guards.Guard."""
         return _Session(self, context)
 
@@ -45,7 +44,7 @@ class InProcessGuard:
 
 
 class _Session:
-    def __init__(self, guard: InProcessGuard, context: GenerationContext) -> None:
+    def __init__(self, guard: InProcessGuard, context: GuardContext) -> None:
         self._guard = guard
         self._context = context
 
@@ -61,7 +60,7 @@ class _Session:
         self._guard.closed += 1
 
 
-_CONTEXT: Final = GenerationContext(user="user", generation="g", attempt=1)
+_CONTEXT: Final = GuardContext(user="user", generation="g", attempt=1)
 _KINDS: Final[Sequence[CheckedKind]] = ("text", "reasoning")
 
 
@@ -87,7 +86,7 @@ async def run_guard(
     checks: Sequence[CheckedKind] = _KINDS,
     hold_back_characters: int = 64,
     check_every_characters: int = 1,
-    context: GenerationContext = _CONTEXT,
+    context: GuardContext = _CONTEXT,
 ) -> GuardResult:
     """Check an answer with a guard, as a worker does whose guard is faster than its LLM.
 

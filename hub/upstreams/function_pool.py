@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import structlog
 
-from hub.core.generation_context import GenerationContext
+from hub.core.verdicts import GuardContext
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
 from hub.engine.guard_run import GuardRun
@@ -96,7 +96,7 @@ class FunctionPool:
             process.mark_unready()
         return run
 
-    async def start_guard(self, upstream: str, context: GenerationContext) -> GuardRun:
+    async def start_guard(self, upstream: str, context: GuardContext) -> GuardRun:
         """Start the guard of an upstream for one answer, as `start_run` does."""
         return (await self._find_process()).start_guard(upstream, context)
 

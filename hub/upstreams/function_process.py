@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from hub.core.generation_context import GenerationContext
+from hub.core.verdicts import GuardContext
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function_answers import FunctionRequest
 from hub.engine.function_run import ProcessRun
@@ -170,7 +170,7 @@ class FunctionProcess:
         self.send(Start(run.number, function, request.context))
         return run
 
-    def start_guard(self, upstream: str, context: GenerationContext) -> GuardRun:
+    def start_guard(self, upstream: str, context: GuardContext) -> GuardRun:
         """Start the guard of an upstream for one answer."""
         run = GuardRun(next(self._numbers), self)
         self._guard_runs[run.number] = run

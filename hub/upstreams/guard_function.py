@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hub.core.generation_context import GenerationContext
-from hub.core.verdicts import TextWindow, Verdict
+from hub.core.verdicts import GuardContext, TextWindow, Verdict
 from hub.engine.guard_run import GuardRun
 from hub.errors import GuardFailed, ProducerLost, UpstreamError
 from hub.ports.guards import GuardSession
@@ -21,7 +20,7 @@ class FunctionGuard:
         self._upstream = upstream
         self._pool = pool
 
-    def open(self, context: GenerationContext) -> GuardSession:
+    def open(self, context: GuardContext) -> GuardSession:
         """See ports.guards.Guard."""
         return _FunctionGuardSession(self._upstream, self._pool, context)
 
@@ -29,7 +28,7 @@ class FunctionGuard:
 class _FunctionGuardSession:
     """The checks of one answer. If their process is lost, another one goes on."""
 
-    def __init__(self, upstream: str, pool: FunctionPool, context: GenerationContext) -> None:
+    def __init__(self, upstream: str, pool: FunctionPool, context: GuardContext) -> None:
         self._upstream = upstream
         self._pool = pool
         self._context = context

@@ -12,8 +12,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from hub.core.generation_context import GenerationContext
-from hub.core.verdicts import Pass, TextWindow, Verdict
+from hub.core.verdicts import GuardContext, Pass, TextWindow, Verdict
 from hub.errors import GuardFailed
 from hub.guard import Window
 from hub.ports.guards import GuardSession
@@ -38,7 +37,7 @@ class HttpGuard:
             **headers,
         }
 
-    def open(self, context: GenerationContext) -> GuardSession:
+    def open(self, context: GuardContext) -> GuardSession:
         """See ports.guards.Guard."""
         return _HttpGuardSession(self, context)
 
@@ -75,7 +74,7 @@ class HttpGuard:
 class _HttpGuardSession:
     """The checks of one answer."""
 
-    def __init__(self, guard: HttpGuard, context: GenerationContext) -> None:
+    def __init__(self, guard: HttpGuard, context: GuardContext) -> None:
         self._guard = guard
         self._context = context
 

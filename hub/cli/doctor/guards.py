@@ -12,16 +12,15 @@ from typing import Final
 import aiohttp
 
 from hub.cli.doctor.probe import CheckResult, fail, ok
-from hub.core.generation_context import GenerationContext
 from hub.core.growing_text import GrowingText
-from hub.core.verdicts import TextWindow
+from hub.core.verdicts import GuardContext, TextWindow
 from hub.errors import GuardFailed
 from hub.settings import mask_url
 from hub.settings.models import Upstream
 from hub.wiring.guards import build_http_guard
 
 _TIMEOUT_SECONDS: Final = 3.0
-_CONTEXT: Final = GenerationContext(user="", generation="", attempt=1)
+_CONTEXT: Final = GuardContext(user="", generation="", attempt=1)
 _WINDOW: Final = TextWindow(
     kind="text",
     text="",

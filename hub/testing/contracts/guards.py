@@ -9,12 +9,20 @@ from random import Random
 import msgspec
 import pytest
 
-from hub.core.generation_context import GenerationContext
 from hub.core.growing_text import GrowingText
 from hub.core.guarded_parts import GuardedParts
 from hub.core.parts import Replace as Replaced
 from hub.core.parts import Text
-from hub.core.verdicts import CheckedKind, End, Pass, Replace, Retract, TextWindow, Verdict
+from hub.core.verdicts import (
+    CheckedKind,
+    End,
+    GuardContext,
+    Pass,
+    Replace,
+    Retract,
+    TextWindow,
+    Verdict,
+)
 from hub.errors import GuardFailed
 from hub.guard import Window
 from hub.ports.guards import Guard
@@ -22,9 +30,7 @@ from hub.ports.guards import Guard
 OpenGuard = Callable[[], Awaitable[Guard]]
 """Returns a guard that calls `obey`."""
 
-CONTEXT = GenerationContext(
-    user="alice", generation="g1", attempt=2, chat="c", metadata={"a": [1, "ü"]}
-)
+CONTEXT = GuardContext(user="alice", generation="g1", attempt=2, chat="c", metadata={"a": [1, "ü"]})
 
 
 def obey(window: Window) -> Verdict | None:
