@@ -113,6 +113,20 @@ export interface Part {
   [field: string]: unknown;
 }
 
+/** What may be answered to an input, how long, and by whom. */
+export interface InputOptions {
+  /** Texts, one of which is the value. */
+  options?: string[];
+  /** A JSON Schema of the value. */
+  schema?: unknown;
+  /** How long somebody may answer. Default: an hour. */
+  timeout_seconds?: number;
+  /** Users who may answer beside the one who asked. */
+  approvers?: string[];
+  /** The id of the tool call that is approved. */
+  tool_call?: string;
+}
+
 /** A message that the user has sent to an answer while it runs. */
 export interface SteeringMessage {
   /** Counts the messages of an answer from 0. */
@@ -138,6 +152,11 @@ export interface ProducedAnswer {
   /** Publishes a text or another part. It waits only while 1 MiB waits for the hub. `checkpoint` is a JSON value that is
    *  saved with the part; the next attempt continues from it. */
   write(part: string | Part, options?: { checkpoint?: unknown }): Promise<void>;
+  /** The values of inputs that were received so far, by key, also in earlier attempts. */
+  readonly inputs: Record<string, any>;
+  /** Asks the user for a value, and resolves with it. `key` is a name of your own, once in each answer; a later attempt
+   *  that asks with it again gets the value at once. Rejects with `InputTimeout` when nobody has answered in time. */
+  input(key: string, prompt: string, options?: InputOptions): Promise<any>;
   /** Returns the messages that the user has sent while this answer runs, since the last call. An attempt that continues
    *  from a checkpoint gets those that had not been returned when it was saved; any other one gets all of them. */
   steering(): SteeringMessage[];
@@ -170,6 +189,9 @@ export class GenerationStopped extends HubError {
   /** The user who stopped it, or null. */
   by: string | null;
 }
+
+/** Nobody has answered an input in time. */
+export class InputTimeout extends HubError {}
 
 /** The lease is void: another attempt has begun, or the answer has ended. */
 export class LeaseLost extends HubError {}

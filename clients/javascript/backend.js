@@ -45,6 +45,10 @@ export class GenerationStopped extends HubError {
   }
 }
 
+export class InputTimeout extends HubError {
+  name = "InputTimeout";
+}
+
 export class LeaseLost extends HubError {
   name = "LeaseLost";
 }
@@ -142,6 +146,7 @@ class ProducedAnswer {
   #stopped = new AbortController(); // aborted by a stop, a lost lease or a hub that stays away
   #over = new AbortController(); // aborted by these, and by the end
   #hasEnd = false;
+  #inputs = new Map(); // those that wait no longer, by key
   #messages = []; // of the user, in their order
   #taken; // how many of them the producer has taken
   #sender;
@@ -151,6 +156,7 @@ class ProducedAnswer {
     this.#attempt = attempt;
     this.#taken = attempt.steering_taken ?? 0;
     this.#addMessages(attempt.steering);
+    this.#addInputs(attempt.inputs);
     this.#sender = this.#sendParts();
     this.#followControl();
   }
@@ -183,6 +189,21 @@ class ProducedAnswer {
     this.#changed.notify();
     while (this.#outbox.sizeBytes > MAX_OUTBOX_BYTES && !this.#isOver) await this.#changed.wait();
     this.#check();
+  }
+
+  // The values of inputs that were received so far, by key.
+  get inputs() {
+    return Object.fromEntries([...this.#inputs.values()].filter((each) => !each.expired).map((each) => [each.input, each.value]));
+  }
+
+  async input(key, prompt, options = {}) {
+    await this.write({ type: "input_request", input: key, prompt, ...options });
+    await this.#changed.wait(Infinity, () => this.#inputs.has(key) || this.#isOver);
+    this.#check();
+    const received = this.#inputs.get(key);
+    if (!received) throw new Error("this answer has its end already");
+    if (received.expired) throw new InputTimeout(`nobody has answered "${key}" in time`);
+    return received.value;
   }
 
   // Returns the messages of the user since the last call, each { n, message, by }.
@@ -244,6 +265,10 @@ class ProducedAnswer {
     for (const message of messages) if (message.n === this.#messages.length) this.#messages.push(message);
   }
 
+  #addInputs(inputs = []) {
+    for (const each of inputs) if (!this.#inputs.has(each.input)) this.#inputs.set(each.input, each);
+  }
+
   #check() {
     if (this.failure) throw this.failure;
   }
@@ -289,9 +314,10 @@ class ProducedAnswer {
     await this.#changed.wait(answeredAt + COALESCE_MS - performance.now(), () => this.#isOver);
   }
 
-  #onPosted(batch, { ack, stop, steering }) {
+  #onPosted(batch, { ack, stop, steering, inputs }) {
     this.#outbox.acknowledge(ack);
     this.#addMessages(steering);
+    this.#addInputs(inputs);
     const last = batch.at(-1);
     if (stop) this.#fail(new GenerationStopped(stop.by));
     else if (last?.type === "end" && ack >= last.seq) this.#close();
@@ -318,7 +344,10 @@ class ProducedAnswer {
         for await (const { name, data } of this.#http.events(`${this.#path}/control`, request)) {
           failures = 1;
           if (name === "steering") this.#addMessages([data]);
-          else if (name === "stop") this.#fail(new GenerationStopped(data.by));
+          else if (name === "input") {
+            this.#addInputs([data]);
+            this.#changed.notify();
+          } else if (name === "stop") this.#fail(new GenerationStopped(data.by));
           else if (name === "lease_lost") this.#fail(new LeaseLost("the lease is lost", { code: "lease_lost" }));
           else if (name === "hub.bye" && !data.reconnect) return;
           else if (name === "hub.bye") delayMs = data.retry_ms;

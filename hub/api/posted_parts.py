@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from hub.api.json_decoding import decode_json
+from hub.core.durable import AskInput
 from hub.core.event import compact_json
 from hub.core.generation import Status
 from hub.core.parts import (
@@ -32,6 +33,7 @@ from hub.core.posted_parts import Posted, PostedEnd, PostedPart
 from hub.core.usage import read_usage
 from hub.error_codes import ERROR_CODES, PRODUCER_ERROR, UNKNOWN_FIELD
 from hub.errors import BadRequest
+from hub.producer.inputs import DEFAULT_INPUT_TIMEOUT_SECONDS, build_request
 
 _PARTS: Final[tuple[type[Part], ...]] = (
     Text, Reasoning, ReasoningDetails, ToolCall, ToolCallDelta, ToolResult, Annotations, Source,
@@ -42,6 +44,7 @@ _BY_TYPE: Final[Mapping[str, type[Part]]] = {
 }
 _COMMON: Final = frozenset({"seq", "type", "checkpoint", "steering"})
 _END: Final = "end"
+_INPUT_REQUEST: Final = "input_request"
 _MAX_CODE_CHARS: Final = 128
 
 
@@ -86,6 +89,36 @@ class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return PostedEnd(self.seq, Status.FAILED, fields, usage)
 
 
+class InputRequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part that asks for an input. The fields mean the same as in Run.input."""
+
+    seq: int
+    type: Literal["input_request"]
+    input: str
+    prompt: str
+    options: list[str] | None = None
+    schema: Any = None
+    timeout_seconds: float = DEFAULT_INPUT_TIMEOUT_SECONDS
+    approvers: list[str] | None = None
+    tool_call: str | None = None
+
+    def to_command(self) -> AskInput:
+        """Return what asks for the input. Raise BadRequest."""
+        try:
+            request = build_request(
+                self.input,
+                self.prompt,
+                options=self.options,
+                schema=self.schema,
+                timeout_seconds=self.timeout_seconds,
+                approvers=self.approvers,
+                tool_call=self.tool_call,
+            )
+        except (TypeError, ValueError) as error:
+            raise BadRequest(str(error)) from None
+        return AskInput(request)
+
+
 def parse_items(items: Sequence[bytes], first: int = 0) -> list[Posted]:
     """Return parts of an array. first: the number of the first item.
 
@@ -109,9 +142,11 @@ def parse_item(item: bytes) -> Posted:
     head = decode_json(item, _Head)
     if head.type == _END:
         return decode_json(item, EndBody).to_posted()
+    if head.type == _INPUT_REQUEST:
+        return PostedPart(head.seq, decode_json(item, InputRequestBody).to_command())
     model = _BY_TYPE.get(head.type)
     if model is None:
-        known = ", ".join([*_BY_TYPE, _END])
+        known = ", ".join([*_BY_TYPE, _INPUT_REQUEST, _END])
         raise BadRequest(
             f"there is no part of the type {head.type!r}; there are {known}", path="type"
         )

@@ -9,6 +9,7 @@ import msgspec
 from hub.core.channel import Channel
 from hub.core.cursor import Position, format_cursor
 from hub.core.durable import DurableState
+from hub.core.inputs import ReceivedInput, fold_inputs, list_received
 from hub.core.messages import last_prompt
 from hub.core.steering import SteeringMessage
 from hub.engine.external_producers import PostResult, StartedAttempt
@@ -28,7 +29,7 @@ class AttemptResponse(msgspec.Struct, frozen=True):
     cursor: str
     previous: list[dict[str, Any]] | msgspec.UnsetType | None = msgspec.UNSET
     checkpoint: Any = msgspec.UNSET
-    inputs: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    inputs: list[ReceivedInput] | msgspec.UnsetType = msgspec.UNSET
     steering: list[SteeringMessage] | msgspec.UnsetType = msgspec.UNSET
     steering_taken: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -41,12 +42,13 @@ class StopNotice(msgspec.Struct, frozen=True):
 
 class PartsResponse(msgspec.Struct, frozen=True):
     """`ack` is the number of the newest part that is published, -1 before the first. After `stop`
-    nothing more is published. `steering` are the messages of the user so far.
+    nothing more is published. `inputs` are those that wait no longer. `steering` are the messages
+    of the user so far.
     """
 
     ack: int
     stop: StopNotice | None
-    inputs: list[dict[str, Any]]
+    inputs: list[ReceivedInput]
     steering: list[SteeringMessage]
     lease_seconds: float
 
@@ -72,7 +74,7 @@ class JobResponse(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     previous: list[dict[str, Any]] | None
     checkpoint: Any
-    inputs: list[dict[str, Any]]
+    inputs: list[ReceivedInput]
     steering: list[SteeringMessage]
     steering_taken: int
     topic: str | msgspec.UnsetType = msgspec.UNSET
@@ -101,7 +103,7 @@ def describe_attempt(started: StartedAttempt) -> AttemptResponse:
         response,
         previous=previous,
         checkpoint=checkpoint,
-        inputs=[],
+        inputs=list_received(record.inputs),
         steering=[*record.steering],
         steering_taken=_count_taken(started.state),
     )
@@ -110,7 +112,9 @@ def describe_attempt(started: StartedAttempt) -> AttemptResponse:
 def describe_post(result: PostResult) -> PartsResponse:
     """Return what the producer is told after a post."""
     stop = None if result.stop is None else StopNotice(result.stop)
-    return PartsResponse(result.ack, stop, [], [*result.steering], result.lease_seconds)
+    return PartsResponse(
+        result.ack, stop, [*result.inputs], [*result.steering], result.lease_seconds
+    )
 
 
 def describe_job(started: StartedAttempt) -> JobResponse:
@@ -132,7 +136,7 @@ def describe_job(started: StartedAttempt) -> JobResponse:
         metadata=record.request.metadata,
         previous=previous,
         checkpoint=checkpoint,
-        inputs=[],
+        inputs=list_received(record.inputs),
         steering=[*record.steering],
         steering_taken=_count_taken(started.state),
         topic=record.request.topic or msgspec.UNSET,
@@ -148,7 +152,7 @@ def _describe_state(state: DurableState) -> tuple[list[dict[str, Any]] | None, A
     """Return the parts up to the checkpoint and its value, None and None without one."""
     if state.checkpoint is None:
         return None, None
-    parts = [dict(part) for part in state.checkpoint.folded]
+    parts = fold_inputs(state.checkpoint.folded, state.inputs)
     return parts, msgspec.Raw(state.checkpoint.value)
 
 

@@ -16,7 +16,7 @@ lua/inputs.lua implements rules 1 and 2 in Redis.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -107,6 +107,36 @@ class AnsweredInput(msgspec.Struct, frozen=True):
 
     key: str
     answer: InputAnswer
+
+
+class ReceivedInput(msgspec.Struct, frozen=True):
+    """What has become of an input, as external producers get it.
+
+    n: counts these from 0, in the order of the answers. value: JSON. by: the user who gave it.
+    expired: nobody has in time.
+    """
+
+    n: int
+    input: str
+    value: Any = None
+    by: str | None = None
+    expired: bool = False
+
+    @classmethod
+    def of(cls, n: int, event: str, fields: Mapping[str, Any]) -> Self:
+        """Return what an event tells. fields: its data."""
+        is_expired = event == INPUT_EXPIRED
+        return cls(n, fields["input"], fields.get("value"), fields.get("by"), is_expired)
+
+
+def list_received(inputs: Mapping[str, StoredInput]) -> list[ReceivedInput]:
+    """Return the inputs that wait no longer, in the order of their answers."""
+    answers = [(key, each.answer) for key, each in inputs.items() if each.answer is not None]
+    answers.sort(key=lambda each: (each[1].at, each[0]))
+    return [
+        ReceivedInput.of(n, answer.event, {"input": key, **answer.fields})
+        for n, (key, answer) in enumerate(answers)
+    ]
 
 
 def answered_values(inputs: Mapping[str, StoredInput]) -> dict[str, Any]:

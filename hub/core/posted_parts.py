@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.core.durable import Save
+from hub.core.durable import AskInput, Save
 from hub.core.external_producer import Progress
 from hub.core.generation import Status
 from hub.core.parts import Part, Reasoning, Text
@@ -23,12 +23,13 @@ MAX_EVENT_CHARS: Final = 16 * 1024
 class PostedPart(msgspec.Struct, frozen=True):
     """A part and its number.
 
-    checkpoint: JSON that is saved with the part, None without one. steering: the number of messages
-    of the user that the producer had taken by then.
+    part: AskInput for one that asks for an input. checkpoint: JSON that is saved with the part,
+    None without one. steering: the number of messages of the user that the producer had taken by
+    then.
     """
 
     seq: int
-    part: Part
+    part: Part | AskInput
     checkpoint: bytes | None = None
     steering: int = 0
 
@@ -83,7 +84,7 @@ def select_new(posted: Sequence[Posted], progress: Progress) -> NewParts:
 class Chunk(NamedTuple):
     """A part or a chunk of its text, the progress after it, and the checkpoint saved with it."""
 
-    part: Part
+    part: Part | AskInput
     after: Progress
     checkpoint: Save | None
 
@@ -110,5 +111,5 @@ def split_texts(parts: Sequence[PostedPart], progress: Progress) -> Iterator[Chu
         start = 0
 
 
-def _cut(part: Part, start: int) -> Part:
+def _cut(part: Part | AskInput, start: int) -> Part | AskInput:
     return type(part)(part.text[start:]) if isinstance(part, Text | Reasoning) else part

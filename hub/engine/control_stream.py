@@ -1,11 +1,12 @@
 """The view of an external producer: what concerns its attempt, out of the channel of the answer.
 
+    input        an input waits no longer: {n, input, value, by, expired}
     steering     the user has sent a message: {n, message, by}
     stop         somebody has stopped the answer, which has ended
     lease_lost   another attempt has begun, or the answer has failed because the lease ended
 
-The stream begins with the messages so far. It ends with either of the last two, and with the end of
-the answer. It does not renew the lease.
+The stream begins with the inputs and messages so far. It ends with either of the last two, and with
+the end of the answer. It does not renew the lease.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hub.core.channel import Channel
 from hub.core.close_reason import CloseReason
 from hub.core.event import Event, encode_json
 from hub.core.generation import Generation, Status
+from hub.core.inputs import INPUT_EXPIRED, INPUT_RECEIVED, ReceivedInput, list_received
 from hub.core.steering import STEERED, SteeringMessage
 from hub.engine.attempt_events import CONTINUED, RESTARTED
 from hub.engine.generation_stream import END_EVENTS, data_prefix
@@ -26,6 +28,7 @@ from hub.engine.stream_view import encode_bye, encode_reset
 from hub.error_codes import PRODUCER_LOST
 from hub.ports.connections import EventEncoder
 
+INPUT: Final = "input"
 STEERING: Final = "steering"
 STOP: Final = "stop"
 LEASE_LOST: Final = "lease_lost"
@@ -41,6 +44,7 @@ class ControlStream:
     def __init__(self, record: Generation) -> None:
         self.end_reason: CloseReason | None = None
         self._record = record
+        self._received = list_received(record.inputs)
         self._data_prefix = data_prefix(record.id)
 
     def first_frames(
@@ -49,7 +53,8 @@ class ControlStream:
         if self._record.status is Status.STOPPED:
             body = self._end(STOP, {"by": self._record.end.get("by")}, encoder)
             return encoder.first_event(body, cursor, retry_ms)
-        bodies = [encoder.encode(STEERING, encode_json(each)) for each in self._record.steering]
+        bodies = [encoder.encode(INPUT, encode_json(each)) for each in self._received]
+        bodies += [encoder.encode(STEERING, encode_json(each)) for each in self._record.steering]
         if not bodies:
             return b""
         frames = [encoder.frame(body, cursor) for body in bodies[1:]]
@@ -63,6 +68,8 @@ class ControlStream:
         if event.name == STEERED:
             steered = msgspec.json.decode(event.data, type=SteeringMessage)
             return encoder.encode(STEERING, encode_json(steered))
+        if event.name in (INPUT_RECEIVED, INPUT_EXPIRED):
+            return self._encode_input(event, encoder)
         if event.name not in END_EVENTS:
             return None
         end = msgspec.json.decode(event.data)
@@ -72,6 +79,14 @@ class ControlStream:
             return self._end(LEASE_LOST, {}, encoder)
         self.end_reason = CloseReason.ENDED
         return b""
+
+    def _encode_input(self, event: Event, encoder: EventEncoder) -> bytes | None:
+        fields = msgspec.json.decode(event.data)
+        if any(each.input == fields["input"] for each in self._received):
+            return None  # it is published again when a later attempt asks for it
+        received = ReceivedInput.of(len(self._received), event.name, fields)
+        self._received.append(received)
+        return encoder.encode(INPUT, encode_json(received))
 
     def reset(self, channel: Channel, reason: str, encoder: EventEncoder) -> bytes | None:
         """End the stream: the producer reconnects and learns how the answer stands."""

@@ -19,7 +19,7 @@ import msgspec
 
 from hub.core.call_ids import CallIds
 from hub.core.call_numbers import CallNumbers
-from hub.core.durable import Save
+from hub.core.durable import AskInput, Save
 from hub.core.external_producer import AttemptNotes, ExternalUpdate, Progress
 from hub.core.generation import Generation, Status, UpdateKind, build_end_fields
 from hub.core.part_events import to_event
@@ -38,7 +38,7 @@ class ExternalAttempt:
     """Builds the publications of one attempt in the order in which they are published.
 
     record: as it was read; its `external` is not None. progress: after the newest publication.
-    steering, received: as in the record, which others change meanwhile.
+    steering, inputs, received: as in the record, which others change meanwhile.
     """
 
     def __init__(self, record: Generation, limits: PartsLimits, clock: Clock) -> None:
@@ -46,7 +46,7 @@ class ExternalAttempt:
         self.record = record
         self.progress = record.external.progress
         self.lease_seconds = record.external.lease_seconds
-        self.steering, self.received = record.steering, record.received
+        self.follow(record)
         self._notes = record.external.notes
         self._events = AttemptEvents.resume(record, limits)
         self._calls, self._assembler = _resume_calls(record, self._notes)
@@ -54,6 +54,11 @@ class ExternalAttempt:
         self._author = new_author()
         self._clock = clock
         self._read_at = clock.now()
+
+    def follow(self, record: Generation) -> None:
+        """Take from the record what users have sent."""
+        self.steering, self.inputs = record.steering, record.inputs
+        self.received = record.received
 
     @property
     def size_bytes(self) -> int:
@@ -74,6 +79,12 @@ class ExternalAttempt:
         notes, progress = self._notes, self.progress
         try:
             for run in _runs(parts, progress):
+                if isinstance(run.parts, AskInput):
+                    (request,) = self._events.command(run.parts, notes.usage)
+                    publications.append(self._external(request, run.after, self._with_calls(notes)))
+                    notes = self._notes
+                    progress = run.after
+                    continue
                 for part in coalesce(self._number(run.parts), max_runs=None):
                     if isinstance(part, Usage):
                         notes = _add_usage(notes, part.tokens)
@@ -205,9 +216,12 @@ def with_external(publication: Publication, external: ExternalUpdate) -> Publica
 
 
 class _Run(NamedTuple):
-    """Neighbours that become one event, the progress after them, and the checkpoint behind them."""
+    """Neighbours that become one event, the progress after them, and the checkpoint behind them.
 
-    parts: Sequence[Part]
+    parts: or a request for an input.
+    """
+
+    parts: Sequence[Part] | AskInput
     after: Progress
     checkpoint: Save | None
 
@@ -216,6 +230,12 @@ def _runs(posted: Sequence[PostedPart], progress: Progress) -> Iterator[_Run]:
     parts: list[Part] = []
     chars, after = 0, progress
     for part, following, checkpoint in split_texts(posted, progress):
+        if isinstance(part, AskInput):
+            if parts:
+                yield _Run(parts, after, None)
+            yield _Run(part, following, None)
+            parts, chars, after = [], 0, following
+            continue
         size = len(part.text) if isinstance(part, Text | Reasoning | Replace) else 0
         if parts and not (is_joined(parts[0], part) and chars + size <= MAX_EVENT_CHARS):
             yield _Run(parts, after, None)

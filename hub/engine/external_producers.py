@@ -14,7 +14,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ import structlog
 
 from hub.core.channel import channel_for, partition_of
 from hub.core.cursor import Position
-from hub.core.durable import DurableState
+from hub.core.durable import AskInput, DurableState
 from hub.core.external_producer import (
     AttemptNotes,
     ExternalUpdate,
@@ -37,6 +38,7 @@ from hub.core.generation import (
     Status,
     new_generation_id,
 )
+from hub.core.inputs import InputRequest, ReceivedInput, list_received
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
 from hub.core.posted_parts import NewParts, Posted, PostedEnd, select_new
 from hub.core.steering import SteeringMessage
@@ -46,6 +48,7 @@ from hub.engine.drain_signal import DrainSignal
 from hub.engine.external_attempt import ExternalAttempt, new_author, with_external
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
+from hub.engine.input_events import expired, publish_answer, publish_request
 from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import ANSWER_TOO_LARGE, CONFLICT, ENDED, LEASE_LOST, PRODUCER_LOST
 from hub.errors import BrokerUnavailable, CallerError, Conflict, SequenceGap
@@ -77,7 +80,8 @@ class PostResult(msgspec.Struct, frozen=True):
     """The answer to a post.
 
     ack: the newest published part. stop: who stopped the answer, None if nobody did. is_over:
-    whether nothing more can be posted. steering: the messages of users so far.
+    whether nothing more can be posted. steering: the messages of users so far. inputs: those that
+    wait no longer.
     """
 
     ack: int
@@ -85,6 +89,7 @@ class PostResult(msgspec.Struct, frozen=True):
     stop: str | None = None
     is_over: bool = False
     steering: Sequence[SteeringMessage] = ()
+    inputs: Sequence[ReceivedInput] = ()
 
 
 class ExternalProducers:
@@ -100,7 +105,9 @@ class ExternalProducers:
         limits: PartsLimits,
         budget: StorageBudget | None = None,
         max_cache_bytes: int = 64 * 1024 * 1024,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now  # in Unix seconds
         self._events = events
         self._store = store
         self._jobs = jobs
@@ -282,9 +289,8 @@ class ExternalProducers:
                 return None
             by = published.stop_requested_by or by
             received = max(received, published.received)
-        if received > attempt.received:
-            attempt.steering = await self._store.steering_of(attempt.record.id)
-            attempt.received = received
+        requests = [each.part.request for each in new.parts if isinstance(each.part, AskInput)]
+        await self._follow(attempt, requests, is_new=received > attempt.received)
         if end is not None:
             _log.info("producer.ended", generation=attempt.record.id, status=end.status.value)
             await self._jobs.finish(attempt.result(end))
@@ -295,6 +301,7 @@ class ExternalProducers:
             attempt.lease_seconds,
             is_over=end is not None,
             steering=attempt.steering,
+            inputs=list_received(attempt.inputs),
         )
         if end is None and by is not None:
             return await self._stop_attempt(attempt, result)
@@ -303,6 +310,35 @@ class ExternalProducers:
         if new.expected is not None:
             raise _gap(new.expected)
         return result
+
+    async def _follow(
+        self, attempt: ExternalAttempt, requests: Sequence[InputRequest], *, is_new: bool
+    ) -> None:
+        """Take what users have sent, show new requests to approvers, and end overdue inputs.
+
+        requests: the inputs that the attempt has just asked for. is_new: whether users have sent
+        more. Raise BrokerUnavailable.
+        """
+        record: Generation | None = attempt.record
+        if is_new or requests:
+            record = await self._store.find(attempt.record.id)
+            if record is not None:
+                attempt.follow(record)
+        for request in requests:
+            await publish_request(self._events, attempt.record, request)
+        now = self._now()
+        overdue = [
+            each.request
+            for each in attempt.inputs.values()
+            if each.answer is None
+            and each.attempt == attempt.record.attempt
+            and each.request.expires_at <= now
+        ]
+        for request in overdue:
+            end = expired(attempt.record.id, request.input)
+            await publish_answer(self._events, attempt.record, request, end)
+        if overdue and (record := await self._store.find(attempt.record.id)) is not None:
+            attempt.follow(record)
 
     async def _stop_attempt(self, attempt: ExternalAttempt, result: PostResult) -> PostResult:
         """End an answer that somebody asked to stop, and return what its producer is told."""
@@ -336,6 +372,7 @@ class ExternalProducers:
             external.lease_seconds,
             is_over=True,
             steering=record.steering,
+            inputs=list_received(record.inputs),
         )
         if record.status.ended:
             return _answer_after_end(record, result, posted)

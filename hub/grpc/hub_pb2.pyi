@@ -254,16 +254,18 @@ class Stop(_message.Message):
     def __init__(self, by: _Optional[str] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("n", "input", "value", "by")
+    __slots__ = ("n", "input", "value", "by", "expired")
     N_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     BY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     n: int
     input: str
     value: str
     by: str
-    def __init__(self, n: _Optional[int] = ..., input: _Optional[str] = ..., value: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
+    expired: bool
+    def __init__(self, n: _Optional[int] = ..., input: _Optional[str] = ..., value: _Optional[str] = ..., by: _Optional[str] = ..., expired: _Optional[bool] = ...) -> None: ...
 
 class Steering(_message.Message):
     __slots__ = ("n", "message", "by")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from hub.api.job_requests import DEFAULT_WAIT_SECONDS, ClaimBody
 from hub.api.producer_responses import AttemptResponse, JobResponse, PartsResponse
+from hub.core.inputs import ReceivedInput
 from hub.core.steering import SteeringMessage
 from hub.grpc import hub_pb2 as pb
 
@@ -76,9 +77,15 @@ def job_message(job: JobResponse) -> pb.Job:
     )
 
 
-def _inputs(inputs: Iterable[Mapping[str, Any]]) -> list[pb.Input]:
+def _inputs(inputs: Iterable[ReceivedInput]) -> list[pb.Input]:
     return [
-        pb.Input(n=each["n"], input=each["input"], value=_json(each["value"]), by=each["by"] or "")
+        pb.Input(
+            n=each.n,
+            input=each.input,
+            value="" if each.expired else _to_json(each.value),
+            by=each.by or "",
+            expired=each.expired,
+        )
         for each in inputs
     ]
 
@@ -89,4 +96,8 @@ def _steering(messages: Iterable[SteeringMessage]) -> list[pb.Steering]:
 
 def _json(value: Any) -> str:
     """Return JSON text, empty for an absent value."""
-    return "" if value is None or value is msgspec.UNSET else msgspec.json.encode(value).decode()
+    return "" if value is None or value is msgspec.UNSET else _to_json(value)
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -8,9 +8,10 @@ import msgspec
 from aiohttp import web
 
 from hub.api.producer_requests import PRODUCE, ProducerRequests, lease_of
+from hub.core.inputs import ReceivedInput
 from hub.core.steering import SteeringMessage
 from hub.core.system_events import CONTROL_EVENTS
-from hub.engine.control_stream import LEASE_LOST, STEERING, STOP
+from hub.engine.control_stream import INPUT, LEASE_LOST, STEERING, STOP
 from hub.http.parameters import GENERATION, LEASE
 from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
 from hub.http.streams import HttpStreams
@@ -53,6 +54,7 @@ class ProducerControlRoutes:
                 events=EventSet(
                     name="ProducerControl",
                     data={
+                        INPUT: ReceivedInput,
                         STEERING: SteeringMessage,
                         STOP: ProducerStop,
                         LEASE_LOST: ProducerLeaseLost,
@@ -65,8 +67,8 @@ class ProducerControlRoutes:
         long_lived=True,
     )
     async def control(self, request: web.Request) -> web.StreamResponse:
-        """Streams `steering`, `stop` and `lease_lost` to the producer of an answer, as soon as they
-        happen. It begins with the messages so far, and does not renew the lease.
+        """Streams `input`, `steering`, `stop` and `lease_lost` to the producer of an answer, as
+        soon as they happen. It begins with what there is so far, and does not renew the lease.
         """
         self._requests.authenticate(request)
         lease, generation = lease_of(request), request.match_info["id"]

@@ -23,6 +23,7 @@ from hub.producer.steps import CommandBuffer, decode, encode
 
 MAX_OPTIONS: Final = 100
 MAX_APPROVERS: Final = 100
+DEFAULT_INPUT_TIMEOUT_SECONDS: Final = 3600.0
 _MAX_TIMEOUT_SECONDS: Final = 366 * 24 * 3600.0
 
 

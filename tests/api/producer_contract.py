@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -458,6 +460,70 @@ class ProducerContract:
         await Attempt(form, {**created, "lease": ""}).steer("early")
         (job,) = await form.claim()
         assert (job["steering"], job["steering_taken"]) == (messages("early"), 0)
+
+    async def test_input(self, hub: Hub, form: ProducerForm, first: Attempt) -> None:
+        """A part asks the user; the value is in every later answer and the control
+        stream, and a later attempt that asks again gets it at once.
+        """
+        request = {
+            "seq": 1, "type": "input_request", "input": "refund", "prompt": "Refund?",
+            "options": ["approve", "deny"], "approvers": ["boss"],
+        }  # fmt: skip
+        async with hub.stream("/sse/connect/boss") as boss:
+            await first.post(text(0, "a"), request)
+            assert json.loads((await boss.next()).data)["input"] == "refund"
+        record = await first.record()
+        assert record["status"] == "waiting"
+        (part,) = [each for each in record["parts"] if each["type"] == "input"]
+        assert (part["prompt"], part["state"]) == ("Refund?", "waiting")
+        answered = {"n": 0, "input": "refund", "value": "deny", "by": "boss", "expired": False}
+        async with form.control(first.generation, first.lease) as signals:
+            path = f"/generations/{first.generation}/inputs/refund?user=boss"
+            status, _ = await hub.call("POST", path, json={"value": "deny"})
+            assert status == 200
+            assert await anext(signals) == ("input", answered)
+        assert (await first.post(request))["inputs"] == [answered]
+        assert (await first.post(text(2, "b")))["inputs"] == [answered]
+        assert (await first.record())["status"] == "running"
+        again = await form.start(id="k")
+        assert again["inputs"] == [answered]
+        second = Attempt(form, again)
+        result = await second.post({**request, "seq": 0}, end(1))
+        assert (result["ack"], result["inputs"]) == (1, [answered])
+        record = await second.record()
+        (part,) = record["parts"]
+        assert (part["state"], part["value"]) == ("received", "deny")
+
+    async def test_input_without_an_answer(self, hub: Hub, first: Attempt) -> None:
+        """The next post after its time tells that it has expired, and readers see it."""
+        request = {
+            "seq": 0, "type": "input_request", "input": "refund", "prompt": "Refund?",
+            "timeout_seconds": 0.001,
+        }  # fmt: skip
+        await first.post(request)
+        hub.node.producers._now = lambda: time.time() + 1
+        (expired,) = (await first.post())["inputs"]
+        assert (expired["input"], expired["value"], expired["expired"]) == ("refund", None, True)
+        (part,) = (await first.record())["parts"]
+        assert part["state"] == "expired"
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"prompt": ""}, "1 characters"),
+            ({"input": "x" * 257}, "1 to 256 characters"),
+            ({"options": []}, "1 to 100 texts"),
+            ({"timeout_seconds": 0}, "above 0"),
+            ({"schema": {"type": 7}}, "no JSON Schema"),
+            ({"question": "?"}, "question"),
+        ],
+    )
+    async def test_wrong_input(self, first: Attempt, fields: dict[str, Any], words: str) -> None:
+        """A request that nobody can answer is refused in one sentence."""
+        request = {"seq": 0, "type": "input_request", "input": "refund", "prompt": "Refund?"}
+        refused = await first.refused({**request, **fields})
+        assert words in refused.fields.get("detail", words)
+        assert (await first.record())["parts"] == []
 
     async def test_control_ends_with_the_answer(self, form: ProducerForm, first: Attempt) -> None:
         """The stream ends without a signal when the producer ends its answer."""

@@ -141,6 +141,20 @@ await nameOf(backend.generation({ user: "alice", id: "m", lease_seconds: 900 }, 
   await first.flush();
 }));
 
+const give = async (id, key, value) => {
+  const headers = { "Content-Type": "application/json" };
+  const init = { method: "POST", headers, body: JSON.stringify({ value }) };
+  const target = `${publicUrl}/generations/${id}/inputs/${key}?user=alice`;
+  while (!(await fetch(target, init)).ok) await pause(5);
+};
+await nameOf(backend.generation({ user: "alice", id: "i", lease_seconds: 900 }, async (first) => {
+  give(first.generation, "refund", "approve");
+  results.input = [await first.input("refund", "Refund?", { options: ["approve", "deny"] })];
+  await backend.generation({ user: "alice", id: "i" }, async (second) => {
+    results.input.push(second.inputs, await second.input("refund", "Refund?"));
+  });
+}));
+
 const ask = async (prompt) => {
   const body = JSON.stringify({ prompt, upstream: "support", model: "m" });
   const init = { method: "POST", body, headers: { "Content-Type": "application/json" } };
@@ -237,6 +251,7 @@ async def test_node(tmp_path: Path) -> None:
     assert (results["silentLost"], results["lost"]) == ("LeaseLost", "LeaseLost")
     assert results["second"] == [2, {"page": 2}, [{"type": "text", "text": "kept "}]]
     assert results["continued"]["text"] == "kept and new"
+    assert results["input"] == ["approve", {"refund": "approve"}, "approve"]
     assert results["messages"] == [[[0, "one", "alice"]], [[1, "two", "alice"]], []]
     assert (results["ended"], results["wrong"]) == ("ended", "TypeError")
     assert (results["worded"]["code"], results["worded"]["retryable"]) == ("out_of_stock", True)

@@ -19,6 +19,7 @@ from hub_client import (
     GenerationStopped,
     HubClient,
     HubUnreachable,
+    InputTimeout,
     LeaseLost,
     ProducedAnswer,
     RetryPolicy,
@@ -356,6 +357,76 @@ async def test_messages_without_an_event_loop() -> None:
         path = f"/generations/{await started}/steer?user=alice"
         await hub.call("POST", path, json={"message": "one"})
         assert await producing == ["one"]
+
+
+async def answer_input(hub: Hub, generation: str, key: str, value: str) -> None:
+    path = f"/generations/{generation}/inputs/{key}?user=alice"
+    async with asyncio.timeout(30):
+        while (await hub.call("POST", path, json={"value": value}))[0] != 200:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("control_faults", [0, 1_000_000])
+async def test_input(control_faults: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call waits for the value, which the control stream or a renewal tells; a later attempt
+    gets it at once.
+    """
+    if control_faults:
+        monkeypatch.setattr("hub_client.producing.MAX_RENEW_SECONDS", 0.01)
+    async with relayed() as (hub, relay, backend):
+        relay.control_faults = control_faults
+        with pytest.raises(LeaseLost):
+            async with backend.generation(user="alice", id="k", lease_seconds=900) as first:
+                answering = asyncio.create_task(
+                    answer_input(hub, first.generation, "refund", "approve")
+                )
+                options = ["approve", "deny"]
+                assert await first.input("refund", "Refund?", options=options) == "approve"
+                await answering
+                async with backend.generation(user="alice", id="k") as second:
+                    assert second.inputs == {"refund": "approve"}
+                    assert await second.input("refund", "Refund?", options=options) == "approve"
+                await first.write("more")
+                await first.flush()
+        record = await read(hub, second)
+        assert [part["state"] for part in record["parts"]] == ["received"]
+
+
+async def test_input_that_nobody_answers_or_that_is_stopped() -> None:
+    """It raises what has happened."""
+    async with relayed() as (hub, _, backend):
+        hub.node.producers._now = lambda: 2e9
+        async with backend.generation(user="alice") as answer:
+            with pytest.raises(InputTimeout):
+                await answer.input("refund", "Refund?", timeout_seconds=0.01)
+        with pytest.raises(GenerationStopped):
+            async with backend.generation(user="alice") as stopped:
+                waiting = asyncio.create_task(stopped.input("other", "Other?"))
+                await stopped.flush()
+                await hub.call("DELETE", f"/generations/{stopped.generation}?user=alice")
+                await waiting
+
+
+async def test_input_without_an_event_loop() -> None:
+    """The blocking form waits as well."""
+
+    def produce(url: str, started: Callable[[str], object]) -> Any:
+        with SyncHubClient(url) as backend, backend.generation(user="alice") as answer:
+            started(answer.generation)
+            return answer.input("refund", "Refund?")
+
+    async with relayed() as (hub, _, backend):
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[str] = loop.create_future()
+        producing = asyncio.create_task(
+            asyncio.to_thread(
+                produce,
+                backend._internal_url or "",
+                lambda name: loop.call_soon_threadsafe(started.set_result, name),
+            )
+        )
+        await answer_input(hub, await started, "refund", "yes")
+        assert await producing == "yes"
 
 
 async def test_hub_that_stays_away() -> None:

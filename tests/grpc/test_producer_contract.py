@@ -157,6 +157,8 @@ def _as_dict(message: Any) -> dict[str, Any]:
     for name in _JSON_FIELDS:
         if name in fields:
             fields[name] = json.loads(fields[name]) if fields[name] else None
+    for each in fields.get("inputs", ()):
+        each["value"] = None if each["expired"] else json.loads(each["value"])
     for each in fields.get("steering", ()):
         each["message"] = json.loads(each["message"])
     if "ack" in fields:

@@ -11,6 +11,7 @@
   - StreamReset: events are lost; fetch your state again
   - GenerationStopped: somebody has stopped the answer that this producer writes
   - LeaseLost: this producer's lease is void: another attempt has begun, or it has ended
+  - InputTimeout: nobody has answered an input of this producer in time
   - AnswerFailed: an answer ended with `generation.failed`
   - AnswerRewritten: the text that was shown so far is void
 """
@@ -139,6 +140,10 @@ class GenerationStopped(HubClientError):
 
 class LeaseLost(HubClientError):
     """The lease of this producer is void. Another attempt has begun, or the answer has ended."""
+
+
+class InputTimeout(HubClientError):
+    """Nobody has answered an input of this producer in time."""
 
 
 class AnswerFailed(HubClientError):

@@ -25,9 +25,12 @@ from hub_client.producing import (
     AttemptFacts,
     Delivery,
     EndFields,
+    InputOptions,
     Part,
     ProduceOptions,
     control_request,
+    input_part,
+    input_value,
     post_request,
     start_request,
 )
@@ -48,6 +51,7 @@ class ProducedAnswer(AttemptFacts):
         self._sender: asyncio.Task[None] | None = None
         self._has_work = asyncio.Event()
         self._has_room = asyncio.Event()
+        self._has_news = asyncio.Event()  # of inputs
 
     async def __aenter__(self) -> Self:
         self._begin(await self._http.send(start_request(self._options)))
@@ -78,6 +82,22 @@ class ProducedAnswer(AttemptFacts):
             self._has_room.clear()
             await self._has_room.wait()
         delivery.check()
+
+    async def input(self, key: str, prompt: str, **options: Any) -> Any:
+        """Ask the user for a value, and return it: JSON.
+
+        key: a name of your own, once in each answer; a later attempt that asks with it again gets
+        the value at once. options: `options`, `schema`, `timeout_seconds` (3600), `approvers` and
+        `tool_call`, as in InputOptions. The lease is renewed meanwhile.
+        Raise InputTimeout when nobody has answered in time, and as `write`.
+        """
+        delivery = self._current
+        await self.write(input_part(key, prompt, InputOptions(**options)))
+        await self.flush()
+        while (received := delivery.take_input(key)) is None:
+            self._has_news.clear()
+            await self._has_news.wait()
+        return input_value(received)
 
     async def flush(self) -> None:
         """Return when the hub has everything. Raise as `write`."""
@@ -145,6 +165,7 @@ class ProducedAnswer(AttemptFacts):
                 failures, answered_at = 0, loop.time()
                 delivery.on_posted(batch, posted)
             self._has_room.set()
+            self._has_news.set()
 
     async def _follow_control(self, delivery: Delivery) -> None:
         stream = ResumingStream(self._http, lambda _: control_request(delivery.attempt))
@@ -152,6 +173,7 @@ class ProducedAnswer(AttemptFacts):
             while not delivery.is_over:
                 event = await stream.next()
                 delivery.on_signal(event.name, event.data)
+                self._has_news.set()
         except HubClientError as error:
             delivery.on_control_error(error)
         finally:
@@ -159,6 +181,7 @@ class ProducedAnswer(AttemptFacts):
         if delivery.is_over:
             self._has_work.set()
             self._has_room.set()
+            self._has_news.set()
 
     async def _wait_for_work(self, answered_at: float) -> None:
         delivery = self._current

@@ -6,7 +6,7 @@ docs/guides/external-producers.md describes the routes. producer.py and sync_pro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,6 +16,7 @@ from hub_client.errors import (
     HubClientError,
     HubUnavailable,
     HubUnreachable,
+    InputTimeout,
     LeaseLost,
     TooManyRequests,
 )
@@ -65,7 +66,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: counts from 1. previous, checkpoint: the folded parts up to the newest checkpoint of an
     earlier attempt, and its value. steering: the messages of the user so far; steering_taken of
-    them had been taken when the checkpoint was saved.
+    them had been taken when the checkpoint was saved. inputs: those that wait no longer.
     """
 
     generation: str
@@ -77,6 +78,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Any = None
     steering: list[SteeringMessage] = []
     steering_taken: int = 0
+    inputs: list[ReceivedInput] = []
+
+
+class ReceivedInput(msgspec.Struct, frozen=True):
+    """What has become of an input. by: who gave the value. expired: nobody has in time."""
+
+    input: str
+    value: Any = None
+    by: str | None = None
+    expired: bool = False
 
 
 class _Stop(msgspec.Struct, frozen=True):
@@ -87,12 +98,13 @@ class Posted(msgspec.Struct, frozen=True):
     """The hub's answer to a post.
 
     ack: the newest published part. stop: who stopped the answer. steering: the messages of the user
-    so far.
+    so far. inputs: those that wait no longer.
     """
 
     ack: int
     stop: _Stop | None = None
     steering: list[SteeringMessage] = []
+    inputs: list[ReceivedInput] = []
 
 
 class PartsOutbox:
@@ -246,6 +258,7 @@ class Delivery:
         self.attempt = attempt
         self.outbox = PartsOutbox()
         self.messages = SteeringInbox(attempt.steering, attempt.steering_taken)
+        self.inputs = {each.input: each for each in attempt.inputs}  # by key
         self.is_over = False
         self.is_stopped = False
         self.stopped_by: str | None = None
@@ -296,6 +309,7 @@ class Delivery:
         """Handle the hub's answer to a post."""
         self.outbox.acknowledge(posted.ack)
         self.messages.add(posted.steering)
+        self._receive(posted.inputs)
         if self.is_over:
             return
         if posted.stop is not None:
@@ -309,6 +323,8 @@ class Delivery:
             return
         if name == "stop":
             self._on_stop(msgspec.json.decode(data, type=_Stop).by)
+        elif name == "input":
+            self._receive([msgspec.json.decode(data, type=ReceivedInput)])
         elif name == "steering":
             self.messages.add([msgspec.json.decode(data, type=SteeringMessage)])
         elif name == "lease_lost":
@@ -339,6 +355,15 @@ class Delivery:
             error = _lease_lost(error)
         self._fail(error)
         return False
+
+    def take_input(self, key: str) -> ReceivedInput | None:
+        """Return what has become of an input, None while it waits. Raise as `check`."""
+        self.check()
+        return self.inputs.get(key)
+
+    def _receive(self, inputs: Iterable[ReceivedInput]) -> None:
+        for each in inputs:
+            self.inputs.setdefault(each.input, each)
 
     def _on_stop(self, by: str | None) -> None:
         self.is_stopped, self.stopped_by = True, by
@@ -386,6 +411,12 @@ class AttemptFacts:
         """The value of the newest checkpoint of an earlier attempt."""
         return self._current.attempt.checkpoint
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The values of inputs that were received so far, by key, also in earlier attempts."""
+        received = self._current.inputs.items()
+        return {key: each.value for key, each in received if not each.expired}
+
     def steering(self) -> list[SteeringMessage]:
         """Return the messages that the user has sent while this answer runs, since the last call.
 
@@ -398,6 +429,33 @@ class AttemptFacts:
     def is_stopped(self) -> bool:
         """Whether somebody has stopped the answer, as far as this process knows."""
         return self._current.is_stopped
+
+
+class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be answered to an input, how long, and by whom.
+
+    options: texts, one of which is the value. schema: a JSON Schema of the value. approvers: users
+    who may answer beside the one who asked. tool_call: the id of the tool call that is approved.
+    """
+
+    options: Sequence[str] | None = None
+    schema: Any = None
+    timeout_seconds: float | None = None
+    approvers: Sequence[str] | None = None
+    tool_call: str | None = None
+
+
+def input_part(key: str, prompt: str, options: InputOptions) -> dict[str, Any]:
+    """Return the part that asks for an input."""
+    fields = without_none(msgspec.structs.asdict(options))
+    return {"type": "input_request", "input": key, "prompt": prompt, **fields}
+
+
+def input_value(received: ReceivedInput) -> Any:
+    """Return the value of an input. Raise InputTimeout."""
+    if received.expired:
+        raise InputTimeout(f"nobody has answered {received.input!r} in time")
+    return received.value
 
 
 def _lease_lost(error: HubClientError) -> LeaseLost:

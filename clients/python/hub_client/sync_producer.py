@@ -21,8 +21,11 @@ from hub_client.producing import (
     AttemptFacts,
     Delivery,
     EndFields,
+    InputOptions,
     Part,
     ProduceOptions,
+    input_part,
+    input_value,
     post_request,
     start_request,
 )
@@ -64,6 +67,18 @@ class SyncProducedAnswer(AttemptFacts):
                 lambda: delivery.is_over or delivery.outbox.size_bytes <= MAX_OUTBOX_BYTES
             )
             delivery.check()
+
+    def input(self, key: str, prompt: str, **options: Any) -> Any:
+        """See ProducedAnswer.input."""
+        delivery = self._current
+        self.write(input_part(key, prompt, InputOptions(**options)))
+        self.flush()
+        with self._changed:
+            self._changed.wait_for(lambda: delivery.is_over or key in delivery.inputs)
+            received = delivery.take_input(key)
+        if received is None:
+            raise RuntimeError("this answer has its end already")
+        return input_value(received)
 
     def flush(self) -> None:
         """See ProducedAnswer.flush."""
