@@ -37,6 +37,8 @@ from hub.ports.events import Publication
 from hub.ports.queue import GenerationQueue, JobState, Lease
 from hub.ports.tickets import Ticket
 from hub.settings import Settings
+from hub.testing.contracts.inputs import InputKit, request_of
+from hub.testing.contracts.node import ALICE, Node
 from tests.conftest import OpenedRedis, missing
 from tests.redis_backend import redis_backend
 from tests.topologies import TcpServer, fake_clock, free_ports, valkey_binary
@@ -178,6 +180,40 @@ async def test_idempotency_key_lives_as_long_as_the_record(real_redis: OpenedRed
     await backend.events.publish([end])
     ended_ms = Settings().generations.ttl_seconds * 1000
     assert ended_ms - 60_000 < await real_redis.client.pttl(names[1]) <= ended_ms
+
+
+async def test_waiting_record_lives_until_its_deadline(real_redis: OpenedRedis) -> None:
+    """So does everything that belongs to it, whatever is written meanwhile; not after the end."""
+    backend, client = redis_backend(real_redis.hub_client), real_redis.client
+    kit = InputKit(Node(backend))
+    request = GenerationRequest([Message("user", "hi")], upstream="u", model="m", chat="c")
+    await backend.generations.create(Generation(kit.id, "alice", request), "key")
+    await kit.begin()
+    days = 30 * 86_400
+    await kit.ask(request_of(seconds=days), suspends=True)
+    records = [f"*:generation:{kit.id}", f"*:generation:{kit.id}:parts"]
+    others = ["*:open", "*:chat:*", "*:chat_open:*", "*:generation_key:*", "*:suspended:*"]
+    others.append("*:generations:*")
+
+    async def lives() -> list[int]:
+        names = [name for each in (*records, *others) for name in await client.keys(each)]
+        assert len(names) == len(records) + len(others)
+        return [await client.ttl(name) for name in names]
+
+    assert min(await lives()) > days
+    other = Generation(new_generation_id(partition_of(ALICE)), "alice", request)
+    await backend.generations.create(other, None, OnBusy.ENQUEUE)
+    await backend.generations.take_open(1e-9)
+    await kit.answer()
+    await kit.begin(2)
+    await kit.update(UpdateKind.DELTA, 2, index=0, entries=b"a")
+    for each in records:
+        (name,) = await client.keys(each)
+        assert await client.ttl(name) > days
+    await kit.update(UpdateKind.END, 2, index=1, status=Status.DONE)
+    for each in records:
+        (name,) = await client.keys(each)
+        assert await client.ttl(name) <= Settings().generations.ttl_seconds
 
 
 async def test_lease_that_was_renewed_in_the_future(short_path: Path) -> None:

@@ -22,19 +22,23 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.inputs import INPUT_RECEIVED, InputRequest
+from hub.core.parts import Finished, Text
 from hub.core.parts_journal import PartsLimits
+from hub.engine.attempt import OtherVersion
 from hub.engine.attempt_events import RESTARTED, AttemptEvents
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generation_stream import END_EVENTS
 from hub.engine.generations import Generations
 from hub.engine.inputs import Inputs
 from hub.engine.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.relay import Relay
+from hub.engine.stop_signal import StopSignal
 from hub.errors import CallerError, Conflict
 from hub.ports.events import FROM_START, Outcome
 from hub.ports.queue import Lease
 from hub.testing.backend import MemoryBackend
 from hub.testing.queue import MemoryGenerationQueue
-from tests.doubles import FakeClock
+from tests.doubles import RELAY_LIMITS, FakeClock, ScriptedUpstream
 
 ALICE = user_channel("alice")
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
@@ -98,7 +102,7 @@ class Case:
         if record.status.ended or record.status is Status.SUSPENDED:
             await self.complete()
             return
-        attempt = AttemptEvents(record, LIMITS)
+        attempt = AttemptEvents(record, LIMITS, version="v1")
         outcomes = await self.backend.events.publish(attempt.begin_after(record, RESTARTED))
         assert {each.outcome for each in outcomes} == {Outcome.WRITTEN}
         if outcomes[-1].stop_requested_by is not None:
@@ -301,6 +305,32 @@ async def test_value_whose_job_was_lost() -> None:
         else:
             await case.reconcile()
         assert (await case.queue.list_jobs(9)).total == 1
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+async def test_version_policy(is_pinned: bool) -> None:
+    """A pinned answer goes on only on workers of the version that suspended it."""
+    case = await suspended()
+    await case.complete()
+    await case.answer()
+    upstreams = {"main": ScriptedUpstream([Text("a"), Finished("stop")])}
+    relay = Relay(
+        case.backend.events,
+        case.backend.generations,
+        upstreams,
+        FakeClock(),
+        RELAY_LIMITS,
+        version="v2",
+        pinned=["main"] if is_pinned else [],
+    )
+    lease = await case.queue.reserve(0)
+    assert lease is not None
+    if is_pinned:
+        with pytest.raises(OtherVersion) as refused:
+            await relay.run(lease, StopSignal())
+        assert refused.value.version == "v1"
+    else:
+        assert await relay.run(lease, StopSignal()) is not None
 
 
 async def test_stop_while_suspended() -> None:
