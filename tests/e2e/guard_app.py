@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 
 from hub.guard import Pass, Replace, Window
-from hub.producer import App, Run, Status, Text
+from hub.producer import App, Run, Status, Suspend, Text
 
 app = App()
 
@@ -25,6 +25,14 @@ async def asks(run: Run) -> AsyncIterator[str]:
     yield "Write to bob@example.com"
     value = await run.input("ok", "May I?")
     yield f"{value} eve@example.com"
+
+
+async def suspends(run: Run) -> AsyncIterator[str]:
+    """Ask for a value, and end the attempt meanwhile."""
+    if run.checkpoint is None:
+        yield "Write to bob@example.com"
+        raise Suspend("ok", "May I?", state=1)
+    yield f"{run.inputs['ok']} eve@example.com"
 
 
 async def hang(window: Window) -> None:

@@ -68,9 +68,10 @@ async def cluster(endpoint: tuple[Endpoint, str], tmp_path: Path) -> AsyncIterat
             for setting, value in guard.items():
                 cluster.set(f"UPSTREAMS__{name}__GUARD__{setting}", value)
         await cluster.add_upstream("sim", tokens_per_second=400.0)
-        cluster.set("UPSTREAMS__asks__KIND", "function")
-        cluster.set("UPSTREAMS__asks__TARGET", f"{APP}:asks")
-        cluster.set("UPSTREAMS__asks__GUARD__TARGET", "examples.guards:check")
+        for name in ("asks", "suspends"):
+            cluster.set(f"UPSTREAMS__{name}__KIND", "function")
+            cluster.set(f"UPSTREAMS__{name}__TARGET", f"{APP}:{name}")
+            cluster.set(f"UPSTREAMS__{name}__GUARD__TARGET", "examples.guards:check")
         cluster.set("UPSTREAMS__sim__GUARD__TARGET", "examples.guards:check")
         cluster.set_environment({"GUARD_MARKER": str(tmp_path / "crashed")})
         await cluster.start()
@@ -137,15 +138,16 @@ async def test_guards(cluster: Cluster, endpoint: tuple[Endpoint, str]) -> None:
     assert not any("secret" in json.dumps(data) for _, data in events)
     assert "a secret of the application" in cluster.log("worker")
 
-    _, answer = await cluster.start_generation("asks", "x", "asks")
-    url = f"{cluster.url}/generations/{answer['generation']}"
-    reading = asyncio.create_task(cluster.read_generation("asks", answer["cursor"]))
-    snapshot = await wait_for_status(cluster, f"{url}?user=asks", "waiting")
-    assert snapshot["text"] == "Write to [contact]"
-    reply = {"value": ", not to "}
-    async with cluster.session.post(f"{url}/inputs/ok?user=asks", json=reply) as response:
-        assert response.status == 200
-    assert texts(await reading)[-1] == "Write to [contact], not to  [contact]"
+    for name, status in (("asks", "waiting"), ("suspends", "suspended")):
+        _, answer = await cluster.start_generation(name, "x", name)
+        url = f"{cluster.url}/generations/{answer['generation']}"
+        reading = asyncio.create_task(cluster.read_generation(name, answer["cursor"]))
+        snapshot = await wait_for_status(cluster, f"{url}?user={name}", status)
+        assert snapshot["text"] == "Write to [contact]"
+        reply = {"value": ", not to"}
+        async with cluster.session.post(f"{url}/inputs/ok?user={name}", json=reply) as response:
+            assert response.status == 200
+        assert texts(await reading)[-1] == "Write to [contact], not to [contact]"
 
     _, answer = await cluster.start_generation("hangs", "abc", "hangs")
     reading = asyncio.create_task(cluster.read_generation("hangs", answer["cursor"]))
