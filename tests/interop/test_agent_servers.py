@@ -20,7 +20,7 @@ import pytest_asyncio
 from hub_client import HubClient
 from hub_client.errors import AnswerFailed
 from tests.conftest import missing
-from tests.e2e.cluster import Cluster, create_cluster
+from tests.e2e.cluster import Cluster, Process, create_cluster
 from tests.interop.programs import JS, ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,6 +32,7 @@ CONFIRM: Final = {
     "function": {"name": "confirm", "parameters": {"type": "object", "properties": {}}},
 }
 _TIMEOUT_SECONDS: Final = 60.0
+_ENDS: Final = ("done", "failed", "stopped")
 SERVERS: Final = {  # the kind, the program, and the path of an agent
     "agui": ("ag_ui", "python", "/agents/{}/"),
     "chat": ("ai_sdk", "python", "/chats/{}"),
@@ -55,7 +56,10 @@ class Lines:
 class Agents:
     """A hub in front of the servers. printed: what each program prints, by its name."""
 
+    worker: Process
+
     def __init__(self, cluster: Cluster, printed: dict[str, Lines]) -> None:
+        self.cluster = cluster
         self.url = cluster.url
         self.session = cluster.session
         self.printed = printed
@@ -68,7 +72,7 @@ class Agents:
                     snapshot = await response.json()
                 if snapshot["status"] == status:
                     return snapshot
-                assert snapshot["status"] not in ("done", "failed", "stopped"), snapshot
+                assert snapshot["status"] not in _ENDS, snapshot
                 await asyncio.sleep(0.05)
 
     async def ask(self, upstream: str, prompt: Any, **options: Any) -> Any:
@@ -116,9 +120,11 @@ async def agents() -> AsyncIterator[Agents]:
                 cluster.set(f"{variable}__KIND", kind)
                 cluster.set(f"{variable}__BASE_URL", url)
                 cluster.set(f"{variable}__RETRIES", 0)
+        cluster.set("WORKER__LEASE_SECONDS", 2.0)
         await cluster.start()
-        await cluster.start_ready_worker()
-        yield Agents(cluster, printed)
+        running = Agents(cluster, printed)
+        running.worker = await cluster.start_ready_worker()
+        yield running
 
 
 @each_server
@@ -255,3 +261,34 @@ async def test_approval(agents: Agents, server: str, decision: str) -> None:
     assert (answer.status, answer.finish_reason) == ("done", "stop")
     assert shown[1]["value"] == decision
     assert ("refunded 40 euros" in result) is (decision == "approve")
+
+
+async def test_stop_while_a_decision_is_open(agents: Agents) -> None:
+    """A stop ends an answer that waits, and its input is cancelled."""
+    async with HubClient(agents.url, user="dora") as hub:
+        answer = await hub.ask("refund it", upstream="agui_refunds")
+        url = f"{agents.url}/generations/{answer.id}"
+        await agents.wait_for(url, "waiting")
+        await answer.stop()
+        ended = await agents.wait_for(url, "stopped")
+    assert [part["state"] for part in ended["parts"] if part["type"] == "input"] == ["cancelled"]
+
+
+@pytest.mark.parametrize("server", ["agui", "node"])
+async def test_worker_lost_while_a_decision_is_open(agents: Agents, server: str) -> None:
+    """Another worker waits on for the same decision, and the agent is not asked again."""
+    async with HubClient(agents.url, user="dora") as hub:
+        answer = await hub.ask("refund it", upstream=f"{server}_refunds")
+        url = f"{agents.url}/generations/{answer.id}"
+        waiting = await agents.wait_for(url, "waiting")
+        agents.worker.kill()
+        agents.worker = await agents.cluster.start_ready_worker()
+        (key,) = [part["input"] for part in waiting["parts"] if part["type"] == "input"]
+        given = {"value": "approve"}
+        async with agents.session.post(f"{url}/inputs/{key}?user=dora", json=given) as response:
+            assert response.status == 200, await response.text()
+        ended = await agents.wait_for(url, "done")
+    shown = [part for part in ended["parts"] if part["type"] in ("tool_call", "input", "text")]
+    assert [part["type"] for part in shown] == ["tool_call", "input", "text"]
+    assert shown[1]["value"] == "approve"
+    assert ended["attempt"] == 2
