@@ -173,8 +173,11 @@ class Reconciler:
             if record.waits:
                 await self._jobs.add_next(record)  # nobody may have been told that it may begin
                 return
-            if record.request.producer:  # nobody has begun it, and its lease was never told
-                await self._end_lost(record)
+            if record.request.producer:
+                # Nobody has begun it, and its lease was never told; or it was suspended and has its
+                # value, and its process may begin the next attempt as long as the value could come.
+                if record.suspended is None or generation.is_overdue:
+                    await self._end_lost(record)
                 return
             await self._jobs.add_again(record)
             _log.warning("generation.requeued", generation=record.id, attempt=record.attempt)

@@ -89,7 +89,8 @@ class OpenGeneration(NamedTuple):
 
     attempt: 0 before a worker has started it. age_seconds: as in Generation. stop_requested:
     whether a stop was requested. lease: that of an external producer. is_suspended: whether it
-    waits for a value without an attempt; is_overdue: whether the time for that value is over.
+    waits for a value without an attempt; is_overdue: whether the time for the value is over for
+    which it is or was suspended.
     """
 
     id: str

@@ -378,9 +378,9 @@ class MemoryGenerationStore:
         return len(others) < update.max_suspended
 
     def _is_overdue(self, record: Generation, now: float) -> bool:
-        stored = record.inputs.get(record.suspended or "")
-        is_suspended = record.status is Status.SUSPENDED
-        return is_suspended and (stored is None or now >= stored.request.expires_at)
+        if record.suspended is None:
+            return False
+        return now >= record.inputs[record.suspended].request.expires_at
 
     def _is_too_late(self, record: Generation, update: AnsweredInput) -> bool:
         requested = record.inputs.get(update.key)

@@ -50,7 +50,8 @@ LIMITS = PartsLimits(max_part_bytes=10_000, max_record_bytes=100_000, max_suspen
 class Case:
     """An answer, two nodes, and a worker whose steps the test takes. Time passes by `advance`."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: GenerationRequest = REQUEST) -> None:
+        self.request = request
         self.passed = 0.0
         self.started_at = 1.7e9
         self.backend = MemoryBackend(now=lambda: self.started_at + self.passed)
@@ -75,7 +76,7 @@ class Case:
         self.values: dict[str, Any] = {}
 
     async def start(self) -> None:
-        record = Generation(self.id, "alice", REQUEST)
+        record = Generation(self.id, "alice", self.request)
         await self.backend.generations.create(record, None)
         await self.jobs.add(record)
 
@@ -331,6 +332,24 @@ async def test_version_policy(is_pinned: bool) -> None:
         assert refused.value.version == "v1"
     else:
         assert await relay.run(lease, StopSignal()) is not None
+
+
+async def test_answer_of_an_external_producer_that_has_its_value() -> None:
+    """Its process begins the next attempt itself, and has time for it until the deadline."""
+    external = msgspec.structs.replace(REQUEST, producer="external")
+    case = Case(external)
+    await case.start()
+    await case.take()
+    await case.suspend()
+    await case.complete()
+    await case.answer()
+    for _ in range(3):
+        await case.reconcile()
+    assert (await case.record()).status is Status.QUEUED
+    assert (await case.queue.list_jobs(9)).total == 0
+    case.passed += HOUR + 1
+    await case.reconcile()
+    assert (await case.record()).end["code"] == "producer_lost"
 
 
 async def test_stop_while_suspended() -> None:

@@ -446,11 +446,11 @@ class RedisGenerationStore:
                 age_ms / 1000,
                 bool(stop_requested),
                 LeaseState(lease.decode()),
-                is_suspended=suspended != b"",
-                is_overdue=suspended == b"overdue",
+                is_suspended=bool(suspended),
+                is_overdue=bool(overdue),
             )
             for page in pages
-            for generation, attempt, age_ms, stop_requested, lease, suspended in page
+            for generation, attempt, age_ms, stop_requested, lease, suspended, overdue in page
         ]
 
 

@@ -305,6 +305,7 @@ class InputsContract:
         await store.request_stop(late.id, "alice")
         taken = {each.id: each for each in await store.take_open(1e-9)}
         assert {each.is_suspended for each in taken.values()} == {False}
+        assert (taken[kit.id].is_overdue, taken[late.id].is_overdue) == (False, True)
 
     async def test_limit_of_suspended_answers(self, kit: InputKit) -> None:
         """One more is not suspended, but asks for its input. Values and ends make room."""

@@ -2,8 +2,8 @@
 -- KEYS  1 open generations, a sorted set: id by the time at which it was created or read last (ms)
 -- ARGV  1 run id  2 max generations  3 ttl of an open record in ms
 -- Reply for each generation {id, attempt, age in ms, 1 if a stop was requested, lease of an external
---       producer: '' (none), 'held' or 'ended'; '' or, of one that is suspended (inputs.lua), 'waiting'
---       or 'overdue'}
+--       producer: '' (none), 'held' or 'ended'; 1 if it is suspended (inputs.lua); 1 if the time for
+--       the value for which it is or was suspended is over}
 -- Invariants
 -- 1. A member whose record has ended or does not exist is removed.
 -- 2. The keys beside an open record (create_generation.lua) live as long as it does.
@@ -24,12 +24,13 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
     if record[5] then
       lease = has_lease_ended(prefix .. id, ARGV[1], record[5]) and 'ended' or 'held'
     end
-    local suspended = ''
-    if status == 'suspended' then
+    local overdue = 0
+    if record[7] then
       local request = redis.call('HGET', prefix .. id, 'input ' .. record[7]) or ''
-      suspended = now >= tonumber(string.match(request, '^%d+') or now) and 'overdue' or 'waiting'
+      overdue = now >= tonumber(string.match(request, '^%d+') or now) and 1 or 0
     end
-    reply[#reply + 1] = {id, tonumber(record[2]), age, record[4] and 1 or 0, lease, suspended}
+    local suspended = status == 'suspended' and 1 or 0
+    reply[#reply + 1] = {id, tonumber(record[2]), age, record[4] and 1 or 0, lease, suspended, overdue}
   end
 end
 return reply
