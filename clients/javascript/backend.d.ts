@@ -157,6 +157,9 @@ export interface ProducedAnswer {
   /** Asks the user for a value, and resolves with it. `key` is a name of your own, once in each answer; a later attempt
    *  that asks with it again gets the value at once. Rejects with `InputTimeout` when nobody has answered in time. */
   input(key: string, prompt: string, options?: InputOptions): Promise<any>;
+  /** Asks the user for a value, and ends this attempt until it comes. The next attempt has `state` as its checkpoint and
+   *  the value in `inputs`: a job can be claimed again, and any other answer continues with its `id`. */
+  suspend(key: string, prompt: string, options?: InputOptions & { state?: unknown }): Promise<void>;
   /** Returns the messages that the user has sent while this answer runs, since the last call. An attempt that continues
    *  from a checkpoint gets those that had not been returned when it was saved; any other one gets all of them. */
   steering(): SteeringMessage[];

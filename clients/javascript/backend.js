@@ -206,6 +206,13 @@ class ProducedAnswer {
     return received.value;
   }
 
+  async suspend(key, prompt, { state = null, ...options } = {}) {
+    await this.write({ type: "suspend", input: key, prompt, ...options, state, steering: this.#taken });
+    this.#hasEnd = true;
+    await this.#sender;
+    this.#check();
+  }
+
   // Returns the messages of the user since the last call, each { n, message, by }.
   steering() {
     const messages = this.#messages.slice(this.#taken);
@@ -320,7 +327,7 @@ class ProducedAnswer {
     this.#addInputs(inputs);
     const last = batch.at(-1);
     if (stop) this.#fail(new GenerationStopped(stop.by));
-    else if (last?.type === "end" && ack >= last.seq) this.#close();
+    else if (["end", "suspend"].includes(last?.type) && ack >= last.seq) this.#close();
   }
 
   // Returns whether the post is to be repeated.

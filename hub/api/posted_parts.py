@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from hub.api.json_decoding import decode_json
-from hub.core.durable import AskInput
+from hub.core.durable import AskInput, Save
 from hub.core.event import compact_json
 from hub.core.generation import Status
+from hub.core.inputs import InputRequest
 from hub.core.parts import (
     Annotations,
     Data,
@@ -45,6 +46,7 @@ _BY_TYPE: Final[Mapping[str, type[Part]]] = {
 _COMMON: Final = frozenset({"seq", "type", "checkpoint", "steering"})
 _END: Final = "end"
 _INPUT_REQUEST: Final = "input_request"
+_SUSPEND: Final = "suspend"
 _MAX_CODE_CHARS: Final = 128
 
 
@@ -89,11 +91,10 @@ class EndBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return PostedEnd(self.seq, Status.FAILED, fields, usage)
 
 
-class InputRequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part that asks for an input. The fields mean the same as in Run.input."""
+class _InputBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a part asks for. The fields mean the same as in Run.input."""
 
     seq: int
-    type: Literal["input_request"]
     input: str
     prompt: str
     options: list[str] | None = None
@@ -102,10 +103,10 @@ class InputRequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approvers: list[str] | None = None
     tool_call: str | None = None
 
-    def to_command(self) -> AskInput:
-        """Return what asks for the input. Raise BadRequest."""
+    def build(self) -> InputRequest:
+        """Return the request. Raise BadRequest."""
         try:
-            request = build_request(
+            return build_request(
                 self.input,
                 self.prompt,
                 options=self.options,
@@ -116,7 +117,36 @@ class InputRequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         except (TypeError, ValueError) as error:
             raise BadRequest(str(error)) from None
-        return AskInput(request)
+
+
+class InputRequestBody(_InputBody, frozen=True):
+    """A part that asks for an input."""
+
+    type: Literal["input_request"]
+
+    def to_command(self) -> AskInput:
+        """Return what asks for the input. Raise BadRequest."""
+        return AskInput(self.build())
+
+
+class SuspendBody(_InputBody, frozen=True):
+    """The last part of an attempt that waits for an input without a lease.
+
+    state: the checkpoint from which the next attempt continues. steering: as with a checkpoint.
+    """
+
+    type: Literal["suspend"]
+    state: msgspec.Raw = msgspec.Raw(b"null")
+    steering: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def to_command(self) -> AskInput:
+        """Return what asks for the input and ends the attempt. Raise BadRequest."""
+        return AskInput(self.build(), Save(msgspec.Raw(compact_json(self.state)), self.steering))
+
+
+def is_last(posted: Posted) -> bool:
+    """Return whether nothing may follow a part."""
+    return isinstance(posted, PostedEnd) or posted.suspends
 
 
 def parse_items(items: Sequence[bytes], first: int = 0) -> list[Posted]:
@@ -127,7 +157,7 @@ def parse_items(items: Sequence[bytes], first: int = 0) -> list[Posted]:
     posted: list[Posted] = []
     for n, item in enumerate(items, start=first):
         try:
-            if posted and isinstance(posted[-1], PostedEnd):
+            if posted and is_last(posted[-1]):
                 raise BadRequest("nothing follows the end")
             posted.append(parse_item(item))
         except BadRequest as error:
@@ -144,9 +174,11 @@ def parse_item(item: bytes) -> Posted:
         return decode_json(item, EndBody).to_posted()
     if head.type == _INPUT_REQUEST:
         return PostedPart(head.seq, decode_json(item, InputRequestBody).to_command())
+    if head.type == _SUSPEND:
+        return PostedPart(head.seq, decode_json(item, SuspendBody).to_command())
     model = _BY_TYPE.get(head.type)
     if model is None:
-        known = ", ".join([*_BY_TYPE, _INPUT_REQUEST, _END])
+        known = ", ".join([*_BY_TYPE, _INPUT_REQUEST, _SUSPEND, _END])
         raise BadRequest(
             f"there is no part of the type {head.type!r}; there are {known}", path="type"
         )

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from hub.api.posted_parts import parse_item
-from hub.core.posted_parts import Posted, PostedEnd
+from hub.api.posted_parts import is_last, parse_item
+from hub.core.posted_parts import Posted
 from hub.engine.external_producers import ExternalProducers, PostResult
 from hub.error_codes import BODY_TOO_LARGE
 from hub.errors import BadRequest, CallerError, TooLarge
@@ -125,7 +125,7 @@ class StreamedPost:
         return posted, None
 
     def _parse(self, item: bytes, before: Sequence[Posted]) -> Posted:
-        if before and isinstance(before[-1], PostedEnd):
+        if before and is_last(before[-1]):
             raise BadRequest("nothing follows the end")
         if len(item) > self._limits.max_part_bytes:
             raise TooLarge(

@@ -33,6 +33,11 @@ class PostedPart(msgspec.Struct, frozen=True):
     checkpoint: bytes | None = None
     steering: int = 0
 
+    @property
+    def suspends(self) -> bool:
+        """Whether the attempt ends with the part, and waits for the value."""
+        return isinstance(self.part, AskInput) and self.part.save is not None
+
 
 class PostedEnd(msgspec.Struct, frozen=True):
     """The end of an answer and its number.

@@ -50,7 +50,14 @@ from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
 from hub.engine.input_events import expired, publish_answer, publish_request
 from hub.engine.storage_budget import StorageBudget
-from hub.error_codes import ANSWER_TOO_LARGE, CONFLICT, ENDED, LEASE_LOST, PRODUCER_LOST
+from hub.error_codes import (
+    ANSWER_TOO_LARGE,
+    CONFLICT,
+    ENDED,
+    LEASE_LOST,
+    PRODUCER_LOST,
+    TOO_MANY_WAITING,
+)
 from hub.errors import BrokerUnavailable, CallerError, Conflict, SequenceGap
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Outcome, Publication
@@ -305,6 +312,8 @@ class ExternalProducers:
         )
         if end is None and by is not None:
             return await self._stop_attempt(attempt, result)
+        if new.parts and new.parts[-1].suspends:
+            return await self._suspend(attempt, result)
         if end is None:
             self._cache.put(attempt.record.id, attempt)
         if new.expected is not None:
@@ -339,6 +348,30 @@ class ExternalProducers:
             await publish_answer(self._events, attempt.record, request, end)
         if overdue and (record := await self._store.find(attempt.record.id)) is not None:
             attempt.follow(record)
+
+    async def _suspend(self, attempt: ExternalAttempt, result: PostResult) -> PostResult:
+        """Do what follows the last part of an attempt that waits for a value.
+
+        Raise NotFound; Conflict when too many answers of the user wait; BrokerUnavailable.
+        """
+        record = await self._store.find(attempt.record.id)
+        if record is None:
+            raise generation_not_found()
+        if record.suspended is None and not record.status.ended:
+            message = "too many answers of this user wait for a value; try again later"
+            failure = {"code": TOO_MANY_WAITING.name, "message": message, "retryable": True}
+            await self._jobs.end(record, Status.FAILED, failure)
+            raise _ended(message)
+        _log.info("producer.suspended", generation=record.id, attempt=record.attempt)
+        await self._release(record)
+        return msgspec.structs.replace(result, is_over=True)
+
+    async def _release(self, record: Generation) -> None:
+        """Show the request of a suspended answer, and remove its job until the value comes."""
+        if record.suspended is not None and not record.status.ended:
+            await self._jobs.show_request(record)
+            if not record.request.producer:
+                await self._jobs.release(record)
 
     async def _stop_attempt(self, attempt: ExternalAttempt, result: PostResult) -> PostResult:
         """End an answer that somebody asked to stop, and return what its producer is told."""
@@ -379,6 +412,9 @@ class ExternalProducers:
         if record.stop_requested_by is not None:
             by = await self._stop(record)
             return msgspec.structs.replace(result, stop=by)
+        if record.suspended is not None:  # the answer to its last post was lost
+            await self._release(record)
+            return result
         if not external.is_held:
             await self._jobs.end_lost(record)
             raise lease_lost()

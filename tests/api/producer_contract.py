@@ -507,6 +507,49 @@ class ProducerContract:
         (part,) = (await first.record())["parts"]
         assert part["state"] == "expired"
 
+    async def test_suspended_job(self, hub: Hub, form: ProducerForm) -> None:
+        """It has no job until the value comes; then it can be claimed, and continues."""
+        body = {"prompt": "hi", "upstream": "support"}
+        _, created = await hub.call("POST", "/generations?user=alice", json=body)
+        (job,) = await form.claim()
+        first = Attempt(form, job)
+        suspend = {
+            "seq": 1, "type": "suspend", "input": "refund", "prompt": "Refund?",
+            "state": {"page": 2},
+        }  # fmt: skip
+        for _ in range(2):
+            assert (await first.post(text(0, "kept"), suspend))["ack"] == 1
+        assert (await first.record())["status"] == "suspended"
+        assert await form.claim() == []
+        path = f"/generations/{first.generation}/inputs/refund?user=alice"
+        assert (await hub.call("POST", path, json={"value": 7}))[0] == 200
+        (again,) = await form.claim()
+        assert (again["generation"], again["attempt"]) == (created["generation"], 2)
+        assert again["checkpoint"] == {"page": 2}
+        assert [each["type"] for each in again["previous"]] == ["text", "input"]
+        assert again["inputs"][0]["value"] == 7
+        second = Attempt(form, again)
+        await second.post(text(0, "!"), end(1))
+        record = await second.record()
+        assert (record["status"], record["text"]) == ("done", "kept!")
+
+    async def test_suspended_answer_of_a_backend(self, hub: Hub, form: ProducerForm) -> None:
+        """The same id continues it; a stop ends it while it waits."""
+        first = Attempt(form, await form.start(id="k"))
+        suspend = {"seq": 0, "type": "suspend", "input": "refund", "prompt": "?", "state": 1}
+        await first.post(suspend)
+        path = f"/generations/{first.generation}/inputs/refund?user=alice"
+        assert (await hub.call("POST", path, json={"value": True}))[0] == 200
+        await hub.node.reconciler.check()
+        again = await form.start(id="k")
+        assert (again["attempt"], again["checkpoint"]) == (2, 1)
+        assert again["inputs"][0]["value"] is True
+        second = Attempt(form, again)
+        await second.post({**suspend, "input": "other"})
+        await second.stop()
+        assert (await second.record())["status"] == "stopped"
+        assert (await second.post())["stop"] == {"by": "alice"}
+
     @pytest.mark.parametrize(
         ("fields", "words"),
         [

@@ -155,6 +155,17 @@ await nameOf(backend.generation({ user: "alice", id: "i", lease_seconds: 900 }, 
   });
 }));
 
+await backend.generation({ user: "alice", id: "u" }, async (answer) => {
+  id = answer.generation;
+  await answer.write("kept");
+  await answer.suspend("refund", "Refund?", { state: { page: 2 } });
+});
+results.suspended = [(await snapshot(id)).status];
+await give(id, "refund", "approve");
+await backend.generation({ user: "alice", id: "u" }, async (answer) => {
+  results.suspended.push(answer.checkpoint, answer.inputs);
+});
+
 const ask = async (prompt) => {
   const body = JSON.stringify({ prompt, upstream: "support", model: "m" });
   const init = { method: "POST", body, headers: { "Content-Type": "application/json" } };
@@ -252,6 +263,7 @@ async def test_node(tmp_path: Path) -> None:
     assert results["second"] == [2, {"page": 2}, [{"type": "text", "text": "kept "}]]
     assert results["continued"]["text"] == "kept and new"
     assert results["input"] == ["approve", {"refund": "approve"}, "approve"]
+    assert results["suspended"] == ["suspended", {"page": 2}, {"refund": "approve"}]
     assert results["messages"] == [[[0, "one", "alice"]], [[1, "two", "alice"]], []]
     assert (results["ended"], results["wrong"]) == ("ended", "TypeError")
     assert (results["worded"]["code"], results["worded"]["retryable"]) == ("out_of_stock", True)

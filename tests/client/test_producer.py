@@ -392,6 +392,33 @@ async def test_input(control_faults: int, monkeypatch: pytest.MonkeyPatch) -> No
         assert [part["state"] for part in record["parts"]] == ["received"]
 
 
+async def test_suspension() -> None:
+    """The attempt ends, and the next one has the state and the value; also in the blocking form."""
+
+    def suspend(url: str) -> str:
+        with SyncHubClient(url) as backend, backend.generation(user="alice", id="s") as answer:
+            answer.suspend("refund", "Refund?", state=[1])
+            return answer.generation
+
+    async with relayed() as (hub, _, backend):
+        async with backend.generation(user="alice", id="k") as first:
+            await first.write("kept ")
+            await first.suspend("refund", "Refund?", options=["yes", "no"], state={"page": 2})
+            with pytest.raises(RuntimeError):
+                await first.write("more")
+        assert (await read(hub, first))["status"] == "suspended"
+        await answer_input(hub, first.generation, "refund", "yes")
+        async with backend.generation(user="alice", id="k") as second:
+            assert (second.checkpoint, second.inputs) == ({"page": 2}, {"refund": "yes"})
+            await second.write("and new")
+        record = await read(hub, second)
+        assert (record["status"], record["text"]) == ("done", "kept and new")
+        generation = await asyncio.to_thread(suspend, backend._internal_url or "")
+        await answer_input(hub, generation, "refund", "yes")
+        async with backend.generation(user="alice", id="s") as third:
+            assert (third.checkpoint, third.inputs) == ([1], {"refund": "yes"})
+
+
 async def test_input_that_nobody_answers_or_that_is_stopped() -> None:
     """It raises what has happened."""
     async with relayed() as (hub, _, backend):

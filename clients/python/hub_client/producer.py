@@ -99,6 +99,20 @@ class ProducedAnswer(AttemptFacts):
             await self._has_news.wait()
         return input_value(received)
 
+    async def suspend(self, key: str, prompt: str, *, state: Any = None, **options: Any) -> None:
+        """Ask the user for a value, and end this attempt until it comes. Write nothing after it.
+
+        The value begins the next attempt, which has `state` as its checkpoint and the value in
+        `inputs`: a job can be claimed again, and any other answer continues with its id. options:
+        as in `input`. Raise as `write`.
+        """
+        delivery = self._current
+        delivery.suspend(input_part(key, prompt, InputOptions(**options)), state)
+        self._has_work.set()
+        assert self._sender is not None
+        await self._sender
+        delivery.check()
+
     async def flush(self) -> None:
         """Return when the hub has everything. Raise as `write`."""
         delivery = self._current

@@ -36,6 +36,7 @@ MAX_DELAY_SECONDS: Final = 2.0
 _SEQ_BYTES: Final = 24  # of the number of a part, and of what separates it from the next one
 _MAX_TEXT_CHARS: Final = 16 * 1024  # of one part that several writes share
 _TEXTS: Final = frozenset({"text", "reasoning"})
+_LAST: Final = frozenset({"end", "suspend"})
 _LOST: Final = frozenset({"lease_lost", "ended", "generation_not_found"})
 
 Part = str | Mapping[str, Any] | msgspec.Struct
@@ -298,6 +299,12 @@ class Delivery:
             self._has_end = True
             self.outbox.add(end.to_part())
 
+    def suspend(self, request: Mapping[str, Any], state: Any) -> None:
+        """Add the last part of an attempt that waits for a value. Raise as `add`."""
+        last = {**request, "type": "suspend", "state": state, "steering": self.messages.taken}
+        self.add(last)
+        self._has_end = True
+
     def check(self) -> None:
         """Raise why nothing can be posted any more."""
         if self.is_stopped:
@@ -314,7 +321,7 @@ class Delivery:
             return
         if posted.stop is not None:
             self._on_stop(posted.stop.by)
-        elif batch and batch[-1]["type"] == "end" and posted.ack >= batch[-1]["seq"]:
+        elif batch and batch[-1]["type"] in _LAST and posted.ack >= batch[-1]["seq"]:
             self.close()
 
     def on_signal(self, name: str, data: str) -> None:

@@ -80,6 +80,16 @@ class SyncProducedAnswer(AttemptFacts):
             raise RuntimeError("this answer has its end already")
         return input_value(received)
 
+    def suspend(self, key: str, prompt: str, *, state: Any = None, **options: Any) -> None:
+        """See ProducedAnswer.suspend."""
+        delivery = self._current
+        with self._changed:
+            delivery.suspend(input_part(key, prompt, InputOptions(**options)), state)
+            self._changed.notify_all()
+        assert self._sender is not None
+        self._sender.join()
+        delivery.check()
+
     def flush(self) -> None:
         """See ProducedAnswer.flush."""
         delivery = self._current
