@@ -141,8 +141,7 @@ class _GuardedStream:
             self._start(self._read())
             while True:
                 self._changed.clear()
-                if (window := self._parts.next_window()) is not None:
-                    self._start(self._check(window))
+                self._start_checks()
                 parts, delay = self._parts.take(self._guard.clock.now())
                 if delay is not None:
                     self._guard.observer.on_delay(delay)
@@ -183,11 +182,27 @@ class _GuardedStream:
                 self._parts.finish()
                 return
             self._parts.add(parts, self._guard.clock.now())
+            self._start_checks()
             self._changed.set()
             is_finished = any(isinstance(part, Finished) for part in parts)
             if self._parts.has_commands or self._parts.is_full:
                 self._may_read.clear()
                 await self._may_read.wait()
+
+    def _start_checks(self) -> None:
+        """Check the next window, if there is one and no check runs.
+
+        The consumer may wait for its next publish, so it is not what starts a check.
+        """
+        if (window := self._parts.next_window()) is not None:
+            self._start(self._run_checks(window))
+
+    async def _run_checks(self, window: TextWindow | None) -> None:
+        """Check one window after the other, as long as there is one."""
+        while window is not None:
+            await self._check(window)
+            self._changed.set()
+            window = self._parts.next_window()
 
     async def _check(self, window: TextWindow) -> None:
         """Check a window, and apply the verdict."""

@@ -113,6 +113,25 @@ async def test_upstream_is_read_while_a_check_runs() -> None:
     assert "".join(texts(await relay.events())) == "abc"
 
 
+async def test_checks_run_between_two_publishes() -> None:
+    """What arrives while the relay waits for its next publish is checked meanwhile."""
+    gate = Gate()
+    gate.close()
+    case = GuardTest()
+    relay = case.relay(Text("a"), gate, Text("b"), DONE, flush_seconds=10.0)
+    await relay.queue()
+    running = asyncio.create_task(relay.relay.run(relay.lease(), relay.stop))
+    await until(lambda: case.metrics.guard_checks["main", "pass"] == 1)
+    await settled()
+    assert texts(await relay.events()) == ["a"]
+    gate.open()
+    await until(lambda: case.metrics.guard_checks["main", "pass"] > 1)
+    assert texts(await relay.events()) == ["a"]
+    await relay.clock.advance(10.0)
+    await running
+    assert texts(await relay.events()) == ["a", "b"]
+
+
 async def test_stop_while_the_guard_hangs() -> None:
     """The answer is stopped at once, and the text that was not checked is never shown."""
 
