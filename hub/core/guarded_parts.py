@@ -16,8 +16,9 @@ Rules:
    released is left out.
 6. A resume point inside a window whose text the guard changes is left out: what the upstream sends
    again from there would not follow the text that was shown.
-7. What waits is bounded: if more than MAX_WAITING_CHARS wait and no check can release any of it,
-   the window is closed as well.
+7. What waits is bounded: if more than MAX_WAITING_CHARS wait for checks and no check can release
+   any of it, the window is closed as well. Nothing is to be added while so much waits for checks,
+   or has been released and not taken.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from hub.core.parts import (
 from hub.core.verdicts import CheckedKind, TextWindow, Verdict
 
 MAX_WAITING_CHARS: Final = 128 * 1024
-_ITEM_CHARS: Final = 64  # about how much memory a part takes that is no text
+_ITEM_CHARS: Final = 64  # about how much memory a part takes beside its content
 _KINDS: Final[Sequence[CheckedKind]] = ("text", "reasoning")
 _OF_A_TEXT: Final = (Annotations, Source, Reasoning, ReasoningDetails)
 _DETAIL_TEXTS: Final = ("text", "summary")
@@ -97,6 +98,7 @@ class GuardedParts:
         self._check_every = check_every
         self._queue: deque[_Chunk | StreamOutput] = deque()
         self._released: list[StreamOutput] = []
+        self._released_chars = 0
         self._received_at: float | None = None  # the oldest text in `_released`
         self._before = {kind: GrowingText() for kind in _KINDS}  # the queue
         self._before["text"].append(shown)
@@ -114,8 +116,8 @@ class GuardedParts:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that nothing should be added."""
-        return self._waiting_chars > MAX_WAITING_CHARS
+        """Whether so much waits, or has been released and not taken, that nothing should be added."""
+        return max(self._waiting_chars, self._released_chars) > MAX_WAITING_CHARS
 
     @property
     def has_commands(self) -> bool:
@@ -151,6 +153,7 @@ class GuardedParts:
         With them comes how long the oldest text among them has waited; None without a text.
         """
         released, self._released = _with_last_point(self._released), []
+        self._released_chars = 0
         received_at, self._received_at = self._received_at, None
         if self._finished is not None and self.is_complete and not self.is_ended:
             released.append(self._finished)
@@ -168,7 +171,7 @@ class GuardedParts:
         chunks, is_closed = self._find_window(kind)
         new = sum(len(chunk.text) for chunk in chunks) - self._seen[kind]
         is_due = new >= self._check_every
-        if not (is_due or is_closed or self.is_full):
+        if not (is_due or is_closed or self._waiting_chars > MAX_WAITING_CHARS):
             return None
         is_last = self._is_last(kind, chunks)
         self._check = _Check(kind, chunks, is_closed or not is_due, is_last)
@@ -215,10 +218,10 @@ class GuardedParts:
             case Replace(text) if "text" in self._checks:
                 self._rewrite(text, now)
             case Usage() | Store():
-                self._released.append(part)
+                self._pass_on(part)
             case Restart():
                 self._restart()
-                self._released.append(part)
+                self._pass_on(part)
             case Finished():
                 self._finished, self._is_finished = part, True
             case ResumePoint() if self._is_finished:
@@ -227,12 +230,12 @@ class GuardedParts:
                 if isinstance(part, AskInput) and part.save is not None:
                     self._is_suspended = self._is_last_checked = True
                 self._queue.append(part)
-                self._waiting_chars += _ITEM_CHARS
+                self._waiting_chars += _count_chars(part)
 
     def _add_text(self, kind: CheckedKind, text: str, now: float) -> None:
         if text:
             self._queue.append(_Chunk(kind, text, now))
-            self._waiting_chars += len(text) + _ITEM_CHARS
+            self._waiting_chars += _ITEM_CHARS + len(text)
 
     def _rewrite(self, text: str, now: float) -> None:
         """Let a text take the place of the whole text. It is where the last text that waits is."""
@@ -265,7 +268,7 @@ class GuardedParts:
 
     def _set_queue(self, queue: deque[_Chunk | StreamOutput]) -> None:
         self._queue = queue
-        self._waiting_chars = sum(map(_waiting_chars, queue))
+        self._waiting_chars = sum(map(_count_chars, queue))
 
     # Windows.
 
@@ -397,9 +400,13 @@ class GuardedParts:
         self.is_ended = True
         self._set_queue(deque())
         if text is not None:
-            self._released.append(Replace(text))
+            self._pass_on(Replace(text))
 
     # Releasing.
+
+    def _pass_on(self, part: StreamOutput) -> None:
+        self._released.append(part)
+        self._released_chars += _count_chars(part)
 
     def _release(self) -> None:
         """Release the parts at the head of the queue that need not wait."""
@@ -409,12 +416,12 @@ class GuardedParts:
                 if not self._release_text(item):
                     return
                 continue
-            self._waiting_chars -= _waiting_chars(item)
+            self._waiting_chars -= _count_chars(item)
             self._queue.popleft()
             if isinstance(item, ReasoningDetails) and "reasoning" in self._checks:
                 item = self._without_unchecked(item)
             if not (isinstance(item, ReasoningDetails) and not item.details):
-                self._released.append(item)
+                self._pass_on(item)
 
     def _release_text(self, chunk: _Chunk) -> bool:
         """Release what may be of a chunk. Return whether it was all of it."""
@@ -432,11 +439,11 @@ class GuardedParts:
         chunk.text = chunk.text[len(text) :]
         if chunk.prefix is None:
             self._before[kind].append(text)
-            self._released.append(Text(text) if kind == "text" else Reasoning(text))
+            self._pass_on(Text(text) if kind == "text" else Reasoning(text))
         else:
             chunk.prefix += text
             self._before[kind] = GrowingText(chunk.prefix)
-            self._released.append(Replace(chunk.prefix))
+            self._pass_on(Replace(chunk.prefix))
         times = (self._received_at, chunk.received_at)
         self._received_at = min((time for time in times if time is not None), default=None)
         return is_whole
@@ -461,8 +468,11 @@ def _with_last_point(released: list[StreamOutput]) -> list[StreamOutput]:
     ]
 
 
-def _waiting_chars(item: _Chunk | StreamOutput) -> int:
-    return _ITEM_CHARS + (len(item.text) if isinstance(item, _Chunk) else 0)
+def _count_chars(item: _Chunk | StreamOutput) -> int:
+    """Return about how much memory an item takes, in characters."""
+    if isinstance(item, _Chunk | Text | Reasoning | Replace):
+        return _ITEM_CHARS + len(item.text)
+    return _ITEM_CHARS + len(msgspec.json.encode(item))
 
 
 def _closes(item: _Chunk | StreamOutput, kind: CheckedKind) -> bool:

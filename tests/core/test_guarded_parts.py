@@ -39,14 +39,14 @@ DONE = Finished("stop")
 SOURCE = Source("https://example.com")
 
 
-def tool_call(n: int) -> ToolCallDelta:
+def tool_call(n: int, arguments: str = "") -> ToolCallDelta:
     return ToolCallDelta(
         [
             {
                 "index": n,
                 "id": f"c{n}",
                 "type": "function",
-                "function": {"name": "f", "arguments": ""},
+                "function": {"name": "f", "arguments": arguments},
             }
         ]
     )
@@ -459,6 +459,41 @@ def test_what_waits_is_bounded() -> None:
     released = check_all(guarded)
     assert released[0] == Text("abc")
     assert not guarded.is_full
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Data("d", "x" * MAX_WAITING_CHARS),
+        Annotations([{"text": "x" * MAX_WAITING_CHARS}]),
+        tool_call(1, "x" * MAX_WAITING_CHARS),
+        Store("s", msgspec.Raw(b" " * MAX_WAITING_CHARS)),
+        AskInput(InputRequest(input="k", prompt="x" * MAX_WAITING_CHARS, expires_at=1.0)),
+        ResumePoint("x" * MAX_WAITING_CHARS),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_bound_counts_all_parts(part: StreamOutput) -> None:
+    """Nothing is added behind large parts until they are taken, whether text is before them."""
+    guarded = GuardedParts(KINDS, hold_back=0)
+    guarded.add([Text("abc"), part])
+    assert guarded.is_full
+    check_all(guarded)
+    assert not guarded.is_full
+    guarded.add([part])
+    assert guarded.is_full
+    assert guarded.take()[0] == [part]
+    assert not guarded.is_full
+
+
+def test_parts_that_wait_to_be_taken_close_no_window() -> None:
+    """Text is held back for what follows it, also if its publish is slow."""
+    guarded = GuardedParts(KINDS[:1], hold_back=10)
+    guarded.add([Reasoning("r" * (MAX_WAITING_CHARS + 1)), Text("abc")])
+    assert guarded.is_full
+    window = guarded.next_window()
+    assert window is not None
+    assert not window.is_closed
 
 
 @pytest.mark.parametrize("checks", [("text",), ("reasoning",)])
