@@ -1,4 +1,4 @@
-"""Generations on the internal listener: those that are queued or running, and one of them whole."""
+"""Generations on the internal listener: those that have not ended, and one of them whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from hub.api.api_keys import ApiKeys
-from hub.core.generation import Generation
+from hub.core.generation import Generation, Status
 from hub.engine.generations import generation_not_found
 from hub.http.generation_snapshot import GenerationResponse, describe_generation
 from hub.http.json_body import json_response
@@ -21,8 +21,8 @@ from hub.ports.queue import GenerationQueue
 
 
 class ActiveGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    """A queued or running generation. `requested_at` is in Unix seconds. `characters` is the length
-    of its text so far. `text` is present only if it was requested.
+    """A queued, running or suspended generation. `requested_at` is in Unix seconds. `characters` is
+    the length of its text so far. `text` is present only if it was requested.
     """
 
     generation: str
@@ -50,8 +50,9 @@ class PinnedRuns(msgspec.Struct, frozen=True):
 
 
 class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
-    """`total` counts all queued and running generations, also those beyond the limit. `pinned` has
-    the runs of functions that a worker of the same version must continue.
+    """`total` counts all queued and running generations, also those beyond the limit, and the
+    suspended ones that are listed. `pinned` has the runs of functions that a worker of the same
+    version must continue.
     """
 
     generations: list[ActiveGeneration]
@@ -94,21 +95,23 @@ class ActiveGenerationRoutes:
         responses=[json(200, ActiveGenerationsResponse, "The generations of all workers.")],
     )
     async def list_active(self, request: web.Request) -> web.Response:
-        """Lists the generations that are queued or running, on all workers and by all external
-        producers. The texts belong to the users, so they require the scope `admin`.
+        """Lists the generations that are queued, running or suspended, on all workers and by all
+        external producers. The texts belong to the users, so they require the scope `admin`.
         """
         include_text = query_flag(request, "text")
         self._keys.check(request, "admin" if include_text else "read")
         limit = query_limit(request)
         jobs = await self._queue.list_jobs(limit)
         leased = [
-            each for each in await self._store.list_leased(limit) if each not in jobs.generations
+            each
+            for each in await self._store.list_leased_or_suspended(limit)
+            if each not in jobs.generations
         ]
         records = await asyncio.gather(*map(self._store.find, jobs.generations))
         without_job = [
             record
             for record in await asyncio.gather(*map(self._store.find, leased))
-            if record is not None and record.request.producer
+            if record is not None and (record.request.producer or record.status is Status.SUSPENDED)
         ]
         generations = [
             _active_generation(record, include_text=include_text)

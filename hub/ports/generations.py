@@ -264,8 +264,10 @@ class GenerationStore(Protocol):
         """Return who requested that the generation stops; None when nobody did."""
         ...
 
-    async def list_leased(self, limit: int) -> Sequence[str]:
-        """Return at most `limit` generations that external producers hold or have held."""
+    async def list_leased_or_suspended(self, limit: int) -> Sequence[str]:
+        """Return at most `limit` generations that external producers hold or have held, and
+        suspended ones: no worker has a job of them.
+        """
         ...
 
     async def void_lease(self, generation: Generation, *, returned: bool) -> bool:

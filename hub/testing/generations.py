@@ -269,11 +269,13 @@ class MemoryGenerationStore:
         record = await self.find(generation)
         return record.stop_requested_by if record else None
 
-    async def list_leased(self, limit: int) -> list[str]:
+    async def list_leased_or_suspended(self, limit: int) -> list[str]:
         self._check_available()
         records = [record for record in self.records.values() if not record.status.ended]
         return [
-            record.id for record in records if self._lease_state(record) is not LeaseState.NONE
+            record.id
+            for record in records
+            if self._lease_state(record) is not LeaseState.NONE or record.status is Status.SUSPENDED
         ][:limit]
 
     async def void_lease(self, generation: Generation, *, returned: bool) -> bool:

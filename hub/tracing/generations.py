@@ -28,7 +28,7 @@ class TracedGenerationStore:
         self.stop_requested_by = store.stop_requested_by
         self.request_stop = store.request_stop
         self.void_lease = store.void_lease
-        self.list_leased = store.list_leased
+        self.list_leased_or_suspended = store.list_leased_or_suspended
         self.take_open = store.take_open
         self._create = store.create
 

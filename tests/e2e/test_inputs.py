@@ -26,7 +26,7 @@ from tests.e2e.conftest import Dev
 from tests.e2e.test_page import ask, expect_status, launch_chromium, open_page, text_of
 
 APP = """
-from hub.producer import App, Run
+from hub.producer import App, Run, Suspend
 
 app = App()
 ORDER = {
@@ -47,6 +47,13 @@ async def refund(run: Run):
         "refund", "Refund 40 €?", options=["approve", "deny"], approvers=["boss"]
     )
     yield f"It is: {decision}."
+
+@app.producer()
+async def suspends(run: Run):
+    if "refund" not in run.inputs:
+        yield "So. "
+        raise Suspend("refund", "Refund 40 €?", options=["approve", "deny"], approvers=["boss"])
+    yield f"It is: {run.inputs['refund']}."
 
 @app.producer()
 async def order(run: Run):
@@ -181,18 +188,27 @@ async def test_code_of_the_documents(browser: Browser, dev: Dev) -> None:
     assert answer.current_text == "So. It is: deny."
 
 
-async def test_console_shows_what_waits(browser: Browser, dev: Dev) -> None:
-    """The status is marked, and the answer shows who may answer."""
-    started = dev.call("POST", "/generations?user=oskar", {"prompt": "x", "upstream": "refund"})
-    page = await browser.new_page()
-    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
-    await page.goto(f"{dev.internal_url}/console")
-    row = page.locator("#answers tbody tr", has_text="oskar")
-    await expect(row.locator("td.warn")).to_have_text("waiting")
-    await row.get_by_role("button").click()
-    await expect(page.locator("#answer-parts")).to_contain_text('"approvers":["boss"]')
-    dev.call("DELETE", f"/generations/{started['generation']}?user=oskar")
-    await expect(page.locator("#answer-parts")).to_contain_text('"state":"cancelled"')
+async def test_console_and_suspended_answers(browser: Browser, dev: Dev) -> None:
+    """The console marks the status and says who may answer; the page answers both kinds."""
+    page = await open_page(browser, dev, "oskar")
+    console = await browser.new_page()
+    console.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    await console.goto(f"{dev.internal_url}/console")
+    for upstream, status in (("refund", "waiting"), ("suspends", "suspended")):
+        body = {"prompt": "x", "upstream": upstream}
+        started = dev.call("POST", "/generations?user=oskar", body)
+        row = console.locator("#answers tbody tr", has_text=started["generation"])
+        await expect(row.locator("td.warn")).to_have_text(status)
+        await row.get_by_role("button").click()
+        await expect(console.locator("#answer-parts")).to_contain_text('"approvers":["boss"]')
+        await page.reload()  # the state of a page that has only a snapshot, or the log
+        answer = page.locator(f"[data-generation={started['generation']}]")
+        await expect_status(answer, "waiting")
+        await answer.get_by_role("button", name="approve").click()
+        await expect_status(answer, "done")
+        await expect(answer.get_by_text("oskar: approve")).to_be_visible()
+        await expect(answer).to_contain_text("It is: approve.")
+        await expect(console.locator("#answer-parts")).to_contain_text('"state":"received"')
 
 
 async def test_python_client(dev: Dev) -> None:
@@ -303,8 +319,13 @@ async def test_command_asks_at_the_terminal(dev: Dev, open_terminal: Open) -> No
     program.wait_for("1  red\n  2  blue\n  colour [1-2, may be empty]: ")
     program.type("2")
     program.wait_for("the value of order was refused: ")  # the hub allows 3 at most
-    for line in ("Ada", "2", "y", "2"):
-        program.wait_for(": ")
+    for prompt, line in (
+        ("Your name: ", "Ada"),
+        ("count [whole number]: ", "2"),
+        ("gift [y/n, may be empty]: ", "y"),
+        ("colour [1-2, may be empty]: ", "2"),
+    ):
+        program.wait_for(prompt)  # what is typed before it is discarded
         program.type(line)
     assert program.end() == (0, "2 blue for Ada, gift: True.\n")
 

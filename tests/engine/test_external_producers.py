@@ -348,7 +348,7 @@ async def test_open_generations_tell_their_leases(nodes: list[Node], opened: Ope
     """The reconciler learns which leases are held and which have ended."""
     held, ended = await nodes[0].begin(), await nodes[0].begin()
     await expire_lease(opened, ended.record.id)
-    listed = await nodes[1].backend.generations.list_leased(10)
+    listed = await nodes[1].backend.generations.list_leased_or_suspended(10)
     assert sorted(listed) == sorted([held.record.id, ended.record.id])
     leases = {each.id: each.lease for each in await take_open(nodes[0])}
     assert leases == {held.record.id: LeaseState.HELD, ended.record.id: LeaseState.ENDED}

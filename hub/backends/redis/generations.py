@@ -90,7 +90,9 @@ _FIND: Final = Script(
 _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_repeatable=True)
 _DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_repeatable=True)
 _VOID_LEASE: Final = Script(_PACKAGE, "channel_head", "lease", "void_lease", needs_memory=False)
-_LIST_LEASED: Final = Script(_PACKAGE, "list_leased", needs_memory=False, is_repeatable=True)
+_LIST_LEASED_OR_SUSPENDED: Final = Script(
+    _PACKAGE, "list_leased_or_suspended", needs_memory=False, is_repeatable=True
+)
 _STOP: Final = Script(_PACKAGE, "request_stop", needs_memory=False, is_repeatable=True)
 _CLAIM_SWEEP: Final = Script(_PACKAGE, "claim_sweep", needs_memory=False)
 _TAKE_OPEN: Final = Script(
@@ -394,9 +396,11 @@ class RedisGenerationStore:
             stored=_parse_inputs(present).get(key),
         )
 
-    async def list_leased(self, limit: int) -> list[str]:
+    async def list_leased_or_suspended(self, limit: int) -> list[str]:
         calls = [
-            ScriptCall(_LIST_LEASED, partition, (open_generations_key(partition),), (limit,))
+            ScriptCall(
+                _LIST_LEASED_OR_SUSPENDED, partition, (open_generations_key(partition),), (limit,)
+            )
             for partition in range(PARTITIONS)
         ]
         ids = [each.decode() for page in await self._client.run(calls) for each in page]

@@ -256,8 +256,11 @@ class InputsContract:
             "refund",
             1,
         )
+        store = kit.node.backend.generations
+        assert kit.id in await store.list_leased_or_suspended(1000)
         assert await kit.answer("other") is Outcome.STALE
         assert await kit.answer() is Outcome.WRITTEN
+        assert kit.id not in await store.list_leased_or_suspended(1000)
         record = await kit.find()
         assert (record.status, record.suspended, record.losses) == (Status.QUEUED, "refund", 0)
         journal, deltas = PartsJournal(), kit.deltas
