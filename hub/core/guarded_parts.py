@@ -116,7 +116,7 @@ class GuardedParts:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits, or has been released and not taken, that nothing should be added."""
+        """Whether nothing should be added: too much waits, or has been released and not taken."""
         return max(self._waiting_chars, self._released_chars) > MAX_WAITING_CHARS
 
     @property

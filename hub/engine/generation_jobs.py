@@ -22,7 +22,7 @@ from hub.core.generation import (
 )
 from hub.engine.attempt import GenerationResult, lost_key
 from hub.engine.generation_log import LogTrimmed, ends_after
-from hub.engine.input_events import expired, publish_answer, publish_request
+from hub.engine.input_events import expired, publish_answer, publish_request, show_answer
 from hub.error_codes import INPUT_TIMEOUT
 from hub.errors import ProducerLost, RecordLost
 from hub.ports.claims import ClaimedJob, JobClaims
@@ -118,6 +118,8 @@ class GenerationJobs:
             outcome = await publish_answer(self._events, record, stored.request, end)
             if outcome is not Outcome.WRITTEN:
                 return False
+        else:
+            await show_answer(self._events, record, stored.request, stored.answer)
         message = f"nobody has answered in time: {stored.request.prompt}"
         failure = {"code": INPUT_TIMEOUT.name, "message": message, "retryable": True}
         return await self.end(record, Status.FAILED, failure)

@@ -1,8 +1,9 @@
 """The events of inputs that concern more than the channel of the answer.
 
 The approvers of an input get its request and its end in their own channels. These events belong to
-other slots than the record, so they come after the step that changes it. Their idempotency keys let
-whoever repeats that step repeat them.
+other slots than the record, so they come after the step that changes it. Whoever finds that step
+done publishes them again, because the process that did it may have been lost. They have idempotency
+keys.
 """
 
 from __future__ import annotations
@@ -65,8 +66,18 @@ async def publish_answer(
     )
     (published,) = await events.publish([publication])
     if published.outcome is Outcome.WRITTEN:
-        await _publish_to_approvers(events, record, request, (answer.event, answer.data), "ended")
+        await show_answer(events, record, request, answer)
     return published.outcome
+
+
+async def show_answer(
+    events: EventWriter, record: Generation, request: InputRequest, answer: InputAnswer
+) -> None:
+    """Publish what has become of an input to its approvers. Raise BrokerUnavailable.
+
+    answer: the one that counts.
+    """
+    await _publish_to_approvers(events, record, request, (answer.event, answer.data), "ended")
 
 
 async def _publish_to_approvers(

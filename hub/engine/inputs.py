@@ -16,7 +16,7 @@ from hub.core.input_schema import InvalidSchema, InvalidValue, check_value
 from hub.core.inputs import InputAnswer, InputRequest
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
-from hub.engine.input_events import expired, publish_answer, received
+from hub.engine.input_events import expired, publish_answer, received, show_answer
 from hub.error_codes import (
     ENDED,
     GENERATION_FORBIDDEN,
@@ -55,9 +55,12 @@ class Inputs:
         the request does not allow, Conflict when another one counts or the time is over,
         BrokerUnavailable.
         """
+        is_shown = False
         for _ in range(_MAX_REFUSALS):
             record, request, answer = await self._read(generation, key, user)
             if answer is not None:
+                if not is_shown:
+                    await show_answer(self._events, record, request, answer)
                 await self._go_on(record)
                 return _check_same(answer, value)
             if record.status.ended:
@@ -69,6 +72,7 @@ class Inputs:
                 end = expired(generation, key)
                 outcome = await publish_answer(self._events, record, request, end)
             if outcome is Outcome.WRITTEN:
+                is_shown = True
                 await self._queue.broadcast_notice(generation)
         raise BrokerUnavailable("other requests kept changing the same answer")
 

@@ -16,10 +16,10 @@ from typing import Final
 import structlog
 
 from hub.core.generation import Generation
-from hub.core.inputs import InputAnswer
-from hub.engine.input_events import expired, publish_answer, publish_request
+from hub.core.inputs import InputAnswer, InputRequest
+from hub.engine.input_events import expired, publish_answer, publish_request, show_answer
 from hub.errors import BrokerUnavailable
-from hub.ports.events import EventWriter
+from hub.ports.events import EventWriter, Outcome
 from hub.ports.generations import GenerationStore
 
 _RETRY_SECONDS: Final = 0.2
@@ -78,6 +78,7 @@ class PendingInputs:
             kept = await self._store.find_input(record.id, key)
             stored = None if kept is None else kept.stored
             if stored is not None and stored.answer is not None:
+                await show_answer(self._events, record, stored.request, stored.answer)
                 return stored.answer
             seconds = self._check_seconds
             if stored is not None:  # otherwise the record is lost, and the relay finds that out
@@ -85,11 +86,19 @@ class PendingInputs:
                     await publish_request(self._events, record, stored.request)
                     is_shown = True
                 left = stored.request.expires_at - self._now()
-                if left <= 0:
-                    end = expired(record.id, key)
-                    await publish_answer(self._events, record, stored.request, end)
+                if left > 0:
+                    seconds = min(seconds, left)
+                elif await self._expire(record, stored.request):
                     continue
-                seconds = min(seconds, left)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await changed.wait()
+
+    async def _expire(self, record: Generation, request: InputRequest) -> bool:
+        """Publish that nobody has answered in time, and return whether the input has an answer now.
+
+        It has none if the generation has ended, which the relay finds out.
+        """
+        end = expired(record.id, request.input)
+        outcome = await publish_answer(self._events, record, request, end)
+        return outcome in (Outcome.WRITTEN, Outcome.DUPLICATE)
