@@ -98,6 +98,7 @@ class InputResponder:
 
 async def _prompt(terminal: Terminal, part: Mapping[str, Any]) -> Any:
     """Ask a person for the value of an input, and return it. Raise EndOfInput."""
+    terminal.discard_typed()
     terminal.show(f"\n? {part['prompt']}")
     if part.get("options") is not None:
         choices = choices_of(part["options"])

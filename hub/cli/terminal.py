@@ -31,18 +31,20 @@ class Terminal:
     def show(self, text: str, *, end: str = "\n") -> None:
         print(text, end=end, file=sys.stderr, flush=True)
 
-    async def read_line(self, prompt: str) -> str:
-        """Show the prompt, and return the line that is typed after it. Raise EndOfInput.
-
-        What was typed before is not an answer to it, and is discarded. Cancellation moves to the
-        next line.
-        """
+    def discard_typed(self) -> None:
+        """Discard the lines that were typed so far: they answer nothing that comes next."""
         import termios
 
+        with suppress(termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+    async def read_line(self, prompt: str) -> str:
+        """Show the prompt, and return the next line that is typed. Raise EndOfInput.
+
+        Cancellation moves to the next line.
+        """
         loop, number = asyncio.get_running_loop(), sys.stdin.fileno()
         readable = asyncio.Event()
-        with suppress(termios.error):
-            termios.tcflush(number, termios.TCIFLUSH)
         self.show(prompt, end="")
         loop.add_reader(number, readable.set)
         try:

@@ -312,20 +312,21 @@ async def test_command_asks_at_the_terminal(dev: Dev, open_terminal: Open) -> No
     program.type("Ada")
     program.wait_for("count [whole number]: ")
     program.type("many")
-    program.wait_for("enter a whole number")
+    program.wait_for("enter a whole number\n  count [whole number]: ")
     program.type("7")
     program.wait_for("gift [y/n, may be empty]: ")
     program.type("y")
     program.wait_for("1  red\n  2  blue\n  colour [1-2, may be empty]: ")
     program.type("2")
     program.wait_for("the value of order was refused: ")  # the hub allows 3 at most
+    program.wait_for("? What shall we send?")  # what is typed before it is discarded
     for prompt, line in (
         ("Your name: ", "Ada"),
         ("count [whole number]: ", "2"),
         ("gift [y/n, may be empty]: ", "y"),
         ("colour [1-2, may be empty]: ", "2"),
     ):
-        program.wait_for(prompt)  # what is typed before it is discarded
+        program.wait_for(prompt)
         program.type(line)
     assert program.end() == (0, "2 blue for Ada, gift: True.\n")
 
