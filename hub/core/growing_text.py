@@ -15,6 +15,9 @@ class GrowingText:
     def __len__(self) -> int:
         return self._length
 
+    def __str__(self) -> str:
+        return self.read(0, self._length)
+
     def append(self, text: str) -> None:
         """Add a text at the end."""
         self._chunks.append(text)

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from hub.core.growing_text import GrowingText
 from hub.core.parts import Data, File, Part, Reasoning, Replace, Status, Text
 from hub.upstreams.a2a_objects import (
     ArtifactUpdate,
@@ -89,10 +90,10 @@ class TaskProgress:
         self._inputs = saved.inputs if saved else 0
         self._input = saved.input if saved else None
         self._sent_input: str | None = None  # as _input, of the input that is being sent
-        self._texts: list[tuple[str, list[str]]] = []  # source and chunks of each run
+        self._texts: list[tuple[str, GrowingText]] = []  # source and text of each run
         self._others = {key: [*digests] for key, digests in saved.others.items()} if saved else {}
         for source, chars in saved.texts if saved else ():
-            self._texts.append((source, [text[:chars]]))
+            self._texts.append((source, GrowingText(text[:chars])))
             text = text[chars:]
 
     @property
@@ -103,7 +104,7 @@ class TaskProgress:
     @property
     def text(self) -> str:
         """The text of the answer so far."""
-        return "".join(chunk for _, chunks in self._texts for chunk in chunks)
+        return "".join(str(text) for _, text in self._texts)
 
     def save(self) -> SavedTask:
         """Return what another worker needs."""
@@ -113,7 +114,7 @@ class TaskProgress:
             task=self.task,
             context=self.context,
             state=self.state,
-            texts=[] if is_partial else [(each, sum(map(len, own))) for each, own in self._texts],
+            texts=[] if is_partial else [(source, len(text)) for source, text in self._texts],
             others={} if is_partial else self._others,
             is_partial=is_partial,
             message=self._message,
@@ -257,15 +258,15 @@ class TaskProgress:
             n += 1
 
     def _text_of(self, source: str) -> str:
-        return "".join(chunk for each, chunks in self._texts if each == source for chunk in chunks)
+        return "".join(str(text) for each, text in self._texts if each == source)
 
     def _add_text(self, source: str, text: str) -> Iterator[Part]:
         self.news += 1
         if not self._texts or self._texts[-1][0] != source:
             if self._texts:
-                self._texts.append((_NO_SOURCE, [SEPARATOR]))
+                self._texts.append((_NO_SOURCE, GrowingText(SEPARATOR)))
                 yield Text(SEPARATOR)
-            self._texts.append((source, []))
+            self._texts.append((source, GrowingText()))
         self._texts[-1][1].append(text)
         yield Text(text)
 
@@ -277,8 +278,8 @@ class TaskProgress:
         self._texts = []
         for each, whole in texts.items():
             if whole:
-                self._texts += [(_NO_SOURCE, [SEPARATOR])] if self._texts else []
-                self._texts.append((each, [whole]))
+                self._texts += [(_NO_SOURCE, GrowingText(SEPARATOR))] if self._texts else []
+                self._texts.append((each, GrowingText(whole)))
         return Replace(self.text)
 
 
