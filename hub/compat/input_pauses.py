@@ -17,19 +17,25 @@ from hub.core.generation import Generation, partition_of_generation
 from hub.core.inputs import INPUT_RECEIVED, INPUT_REQUESTED
 from hub.engine.generations import Generations
 from hub.engine.inputs import Inputs
-from hub.error_codes import ENDED, INPUT_EXPIRED
+from hub.error_codes import ENDED, INPUT_EXPIRED, INPUT_UNKNOWN
 from hub.errors import Conflict, NotFound
 
 
 class PausingEncoder(AnswerEncoderBase):
-    """An encoder whose stream ends at the first input that nobody has answered.
+    """An encoder whose stream ends at the first input that still waits for a value.
 
     behind: the key of the input behind which the stream begins; None for a stream from the start.
     """
 
     def __init__(self, record: Generation, behind: str | None = None) -> None:
         super().__init__(record)
-        self._answered = {key for key, each in record.inputs.items() if each.answer is not None}
+        # Nothing waits once the answer has ended, nor where the stream begins: the client has
+        # decided that input, although the answer may have ended before.
+        self._decided = {behind} | {
+            key
+            for key, each in record.inputs.items()
+            if each.answer is not None or record.status.ended
+        }
         self._behind = behind
 
     def start(self) -> Sequence[bytes]:
@@ -56,7 +62,7 @@ class PausingEncoder(AnswerEncoderBase):
     def _encode_request(self, request: dict[str, Any]) -> Iterator[bytes]:
         self.answer.count_part(request.get("i"))
         yield from self.on_input_requested(request)
-        if request["input"] not in self._answered:
+        if request["input"] not in self._decided:
             self.is_finished = True
             yield from self.on_pause(request)
 
@@ -116,13 +122,15 @@ class InputDecisions:
 
         An input that has expired, or whose answer has ended, is passed over: the stream says so.
         Return None if there are no decisions, or the answer is not kept any more. Raise Forbidden,
-        BadRequest for a value that the request does not allow, Conflict if another one counts,
-        BrokerUnavailable.
+        NotFound for an input for which the answer has not asked, BadRequest for a value that the
+        request does not allow, Conflict if another one counts, BrokerUnavailable.
         """
         for decision in decisions:
             try:
                 await self._give(decision, user)
-            except NotFound:
+            except NotFound as error:
+                if error.code == INPUT_UNKNOWN.name:
+                    raise
                 return None
             except Conflict as error:
                 if error.code not in (ENDED.name, INPUT_EXPIRED.name):
@@ -136,7 +144,7 @@ class InputDecisions:
         value = decision.value
         if len(options) == 2 and isinstance(value, bool):
             value = options[0 if value else 1]
-        elif decision.is_cancelled:
+        elif decision.is_cancelled and stored is not None and stored.answer is None:
             await self._generations.stop(decision.generation, user)
             return
         await self._inputs.answer(decision.generation, decision.key, value, user)

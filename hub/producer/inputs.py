@@ -24,6 +24,7 @@ from hub.producer.steps import CommandBuffer, decode, encode
 MAX_OPTIONS: Final = 100
 MAX_APPROVERS: Final = 100
 DEFAULT_INPUT_TIMEOUT_SECONDS: Final = 3600.0
+_NO_PATH_SEGMENTS: Final = (".", "..")  # https://url.spec.whatwg.org/#single-dot-path-segment
 _MAX_TIMEOUT_SECONDS: Final = 366 * 24 * 3600.0
 
 
@@ -145,6 +146,8 @@ def build_request(
 ) -> InputRequest:
     """Return the request of an input. Raise TypeError, ValueError."""
     _check_text("the key of an input", key, MAX_KEY_CHARS)
+    if key in _NO_PATH_SEGMENTS:
+        raise ValueError(f"the key of an input must not be {key}: clients remove it from URLs")
     _check_text("the prompt of an input", prompt, None)
     options = _check_texts("options", options, MAX_OPTIONS)
     approvers = _check_texts("approvers", approvers, MAX_APPROVERS)

@@ -184,9 +184,9 @@ class Run(_BaseRun):
     ) -> Any:
         """Ask the user for a value, and return it: JSON.
 
-        key: a name of your own, 1 to 256 characters, once in each answer; an attempt that follows
-        a lost one gets the value without asking again. prompt: what is asked. options: the texts
-        from which the value is chosen. schema: a JSON Schema of the value, which refers only to
+        key: a name of your own, 1 to 256 characters but not `.` or `..`, once in each answer; an
+        attempt that follows a lost one gets the value without asking again. prompt: what is asked.
+        options: the texts from which the value is chosen. schema: a JSON Schema of the value, which refers only to
         itself. timeout_seconds: how long a value is waited for; it does not count as running time.
         approvers: users who may answer beside the user; they get the request in their own channels.
         tool_call: the id of the tool call that the value approves.

@@ -555,6 +555,8 @@ class ProducerContract:
         [
             ({"prompt": ""}, "1 characters"),
             ({"input": "x" * 257}, "1 to 256 characters"),
+            ({"input": "."}, "URLs"),
+            ({"input": ".."}, "URLs"),
             ({"options": []}, "1 to 100 texts"),
             ({"timeout_seconds": 0}, "above 0"),
             ({"schema": {"type": 7}}, "no JSON Schema"),

@@ -15,7 +15,7 @@ from hub.compat.ag_ui.requests import Resume
 from hub.compat.ai_sdk.encoder import AiSdkEncoder
 from hub.compat.ai_sdk.requests import UiMessage, read_decisions
 from hub.compat.input_pauses import Decision, PausingEncoder
-from hub.core.generation import Generation
+from hub.core.generation import Generation, Status
 from hub.core.inputs import INPUT_RECEIVED, InputAnswer, InputRequest, StoredInput
 from hub.core.parts import Part
 from hub.errors import BadRequest
@@ -116,7 +116,33 @@ def test_answer_that_ended_before_its_input(dialect: str, end: Event) -> None:
     assert kinds[-1] in ("finish", "RUN_FINISHED", "RUN_ERROR")
 
 
+STOPPED = event("stopped", by="alice", deltas=2)
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("behind", [None, "a", "b"])
+@pytest.mark.parametrize("end", [DONE, FAILED, STOPPED], ids=["done", "failed", "stopped"])
+def test_answer_that_ended_while_it_waited(dialect: str, behind: str | None, end: Event) -> None:
+    """Nothing waits after the end, so every stream has the end of the answer."""
+    record = record_with(["a", "b"], [])
+    record = msgspec.structs.replace(record, status=Status.STOPPED)
+    events = [requested("a", ["yes", "no"]), requested("b"), end]
+    chunks = feed(DIALECTS[dialect](record, behind=behind), events)
+    alone = feed(DIALECTS[dialect](record), [end])
+    assert chunks[-1] == alone[-1]
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_stream_behind_an_input_that_is_not_answered_yet(dialect: str) -> None:
+    """A stream does not end at the input behind which it begins."""
+    encoder = DIALECTS[dialect](record_with(["a"], []), behind="a")
+    feed(encoder, [requested("a")])
+    assert not encoder.is_finished
+
+
 APPROVAL = {"type": "tool-refund", "toolCallId": "c", "state": "approval-responded"}
+CLIENT = {"type": "tool-locate", "toolCallId": "d", "state": "output-available", "output": 1}
+CALLED, BY_HUB = {"state": "input-available"}, {"providerExecuted": True}
 OUTPUT = {"type": "dynamic-tool", "toolName": "request_input", "state": "output-available"}
 
 
@@ -138,12 +164,26 @@ OUTPUT = {"type": "dynamic-tool", "toolName": "request_input", "state": "output-
         ([{**OUTPUT, "toolCallId": 5, "output": 1}], []),
         ([{**OUTPUT, "toolCallId": f"{ID}/", "output": 1}], []),
         ([{"type": "text", "approval": {"id": f"{ID}/a", "approved": True}}], []),
+        ([{**OUTPUT, "toolCallId": f"{ID}/a", "output": 1}, CLIENT], []),
+        ([{**OUTPUT, "toolCallId": f"{ID}/a", "output": 1}, {**CLIENT, **BY_HUB}], [("a", 1)]),
+        ([{**OUTPUT, "toolCallId": f"{ID}/a", "output": 1}, {**CLIENT, **CALLED}], [("a", 1)]),
+        ([CLIENT, {**OUTPUT, "toolCallId": f"{ID}/a", "output": 1}], [("a", 1)]),
+        (
+            [
+                {**OUTPUT, "toolCallId": f"{ID}/a", "output": 1},
+                {**APPROVAL, "state": "output-denied", "approval": {"id": f"{ID}/b"}},
+            ],
+            [("a", 1)],
+        ),
     ],
 )
 def test_decisions_of_a_message(
     parts: list[dict[str, Any]], expected: list[tuple[str, Any]]
 ) -> None:
-    """Only the tool parts of the last message, which is the assistant's, decide inputs."""
+    """Only the tool parts of the last message, which is the assistant's, decide inputs.
+
+    A result of the client's own tool behind them asks for a new answer.
+    """
     message = UiMessage("assistant", parts=parts)
     assert read_decisions([message]) == [Decision(ID, *each) for each in expected]
     assert read_decisions([message, UiMessage("user")]) == []

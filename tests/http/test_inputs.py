@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -165,3 +165,46 @@ async def test_snapshot(hub: Hub, kit: InputKit) -> None:
     assert (kept["state"], kept["approvers"], kept["by"]) == ("received", ["bob"], "bob")
     assert len(kept["digest"]) == 16
     assert kept["at"] > 1.6e9
+
+
+def approval(id_: str, value: Any) -> dict[str, Any]:
+    """Return a request of the AI SDK whose last message decides an input."""
+    part = {"type": "dynamic-tool", "toolName": "request_input", "toolCallId": id_}
+    part |= {"state": "output-available", "output": value}
+    return {"messages": [{"role": "assistant", "parts": [part]}]}
+
+
+def resume(id_: str, value: Any) -> dict[str, Any]:
+    """Return a request of AG-UI that resumes an interrupt. value: None cancels it."""
+    fields = {"status": "cancelled"} if value is None else {"payload": value}
+    messages = [{"role": "user", "content": "hi"}]
+    run = {"threadId": "t", "runId": "r", "messages": messages}
+    return {**run, "resume": [{"interruptId": id_, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "build"), [("ui/chat", approval), ("agui", resume)], ids=["ai-sdk", "ag-ui"]
+)
+async def test_decisions_of_other_clients(
+    hub: Hub, kit: InputKit, path: str, build: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    """What is not asked, is another user's or is answered already starts and stops nothing."""
+    await kit.ask(request_of("a/b"))
+    await kit.ask(request_of("c"))
+    assert (await answer(hub, kit, "yes", key="a%2Fb"))[0] == 200
+    for key, value, user, status, code in (
+        ("a", "yes", ALICE, 404, "input_unknown"),
+        ("a/b/", "yes", ALICE, 404, "input_unknown"),
+        ("a%2Fb", None, ALICE, 404, "input_unknown"),
+        ("k" * 256, None, ALICE, 404, "input_unknown"),
+        ("c", "yes", BOB, 403, "generation_forbidden"),
+        ("c", None, BOB, 403, "generation_forbidden"),
+        ("a/b", "no", ALICE, 409, "input_answered"),
+        ("a/b", None, ALICE, 409, "input_answered"),
+    ):
+        body = build(f"{kit.id}/{key}", value)
+        got, problem = await hub.call("POST", f"/v1/{path}", json=body, headers=user)
+        assert (got, problem["error"]["code"]) == (status, code), key
+    status, listed = await hub.call("GET", "/generations", headers=ALICE)
+    assert (status, [each["generation"] for each in listed["generations"]]) == (200, [kit.id])
+    assert await kit.status() is Status.WAITING

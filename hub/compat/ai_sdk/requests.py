@@ -72,16 +72,37 @@ def read_chat(raw: dict[str, Any]) -> tuple[AiSdkBody, GenerateBody]:
 
 
 def read_decisions(messages: list[UiMessage]) -> list[Decision]:
-    """Return what the last message decides of the inputs of the newest answer in it, in order."""
+    """Return what the last message decides of the inputs of the newest answer in it, in order.
+
+    A client keeps the decisions in its message. Once it has also run a tool that the answer called
+    after them, the message asks for a new answer, and decides nothing.
+    """
     last = messages[-1] if messages else UiMessage("")
-    parts = last.parts if last.role == "assistant" else []
-    decisions = [each for part in parts if _tool_name(part) for each in _read_decision(part)]
+    decisions: list[Decision] = []
+    for part in last.parts if last.role == "assistant" else ():
+        if not _tool_name(part):
+            continue
+        if decided := [*_read_decision(part)]:
+            decisions += decided
+        elif _is_result_of_client(part):
+            decisions = []
     return [each for each in decisions if each.generation == decisions[-1].generation]
 
 
+def _is_result_of_client(part: dict[str, Any]) -> bool:
+    """Return whether a tool part has a result that is neither the hub's nor a decision."""
+    ids = _approval(part).get("id"), part.get("toolCallId")
+    is_input = any(read_input_id(id_) is not None for id_ in ids)
+    return not is_input and not part.get("providerExecuted") and _tool_result(part) is not None
+
+
+def _approval(part: dict[str, Any]) -> dict[str, Any]:
+    given = part.get("approval")
+    return given if isinstance(given, dict) else {}
+
+
 def _read_decision(part: dict[str, Any]) -> Iterator[Decision]:
-    state, given = part.get("state"), part.get("approval")
-    approval = given if isinstance(given, dict) else {}
+    state, approval = part.get("state"), _approval(part)
     id_ = read_input_id(approval.get("id"))
     if id_ is not None and isinstance(approval.get("approved"), bool):
         yield Decision(*id_, approval["approved"])
@@ -184,9 +205,7 @@ def _reasoning_details(part: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _tool_result(part: dict[str, Any]) -> str | None:
     """Return the result of a call as text, None for a call without a result or an answer."""
-    state = part.get("state")
-    given = part.get("approval")
-    approval = given if isinstance(given, dict) else {}
+    state, approval = part.get("state"), _approval(part)
     if state in _OUTPUT_FIELDS:
         output = part.get(_OUTPUT_FIELDS[state])
         return output if isinstance(output, str) else msgspec.json.encode(output).decode()
