@@ -126,7 +126,8 @@ class Generation(msgspec.Struct, frozen=True):
     attempt of an external producer, None if there has been none. steerable: whether its producer
     takes messages while it runs; steering: those so far. inputs: by key. suspended: the key of the
     input for which no attempt runs: the newest one has ended, and the next one has not begun.
-    suspensions: how many attempts have ended so. received: how much users have sent to its
+    suspensions: how many attempts have ended so; returns: how many were returned with their job.
+    received: how much users have sent to its
     producer: messages, and what has become of inputs.
     """
 
@@ -150,12 +151,13 @@ class Generation(msgspec.Struct, frozen=True):
     inputs: Mapping[str, StoredInput] = {}
     suspended: str | None = None
     suspensions: int = 0
+    returns: int = 0
     received: int = 0
 
     @property
     def losses(self) -> int:
-        """The number of attempts that were lost, if the newest one is or was suspended."""
-        return self.attempt - self.suspensions
+        """The number of attempts that were lost, if the newest one does not run any more."""
+        return self.attempt - self.suspensions - self.returns
 
     @property
     def version(self) -> str:

@@ -60,7 +60,9 @@ class JobRoutes:
         refuses=[404, 409],
     )
     async def return_job(self, request: web.Request) -> web.Response:
-        """Returns a claimed job: it goes to the next claim, and the attempt does not count."""
+        """Returns a claimed job: it goes to the next claim, and the attempt does not count against
+        `retries`.
+        """
         self._requests.authenticate(request)
         lease = lease_of(request)
         await self._requests.producers.return_lease(request.match_info["id"], lease)

@@ -274,7 +274,7 @@ class GenerationStore(Protocol):
         """Void the lease of an external producer, so that another one can claim the job.
 
         generation: as it was read. returned: whether the producer gives it back; then its attempt
-        does not count, and the next one has its number. Otherwise the lease must have ended.
+        is no loss (Generation.losses). Otherwise the lease must have ended.
         Return False, and change nothing, if another attempt has begun or the generation has ended.
         """
         ...

@@ -291,7 +291,7 @@ class MemoryGenerationStore:
         self.records[record.id] = msgspec.structs.replace(
             record,
             writer="",
-            attempt=record.attempt - returned,
+            returns=record.returns + returned,
             external=msgspec.structs.replace(record.external, lease_seconds=0.0),
         )
         return True

@@ -352,7 +352,7 @@ class ProducerContract:
             await form.release(attempt.generation, lease)
         assert caught.value.code == "lease_lost"
         (again,) = await form.claim()
-        assert (again["attempt"], again["checkpoint"]) == (1, {"page": 1})
+        assert (again["attempt"], again["checkpoint"]) == (2, {"page": 1})
         assert again["previous"] == [{"type": "text", "text": "kept"}]
         second = Attempt(form, again)
         await second.post(text(0, "!"), end(1))
@@ -392,6 +392,24 @@ class ProducerContract:
         with pytest.raises(Refused) as caught:
             await form.release(first.generation, first.lease)
         assert caught.value.code == "conflict"
+
+    async def test_returned_job_with_parts(self, hub: Hub, form: ProducerForm) -> None:
+        """The next claim begins another attempt: the control stream of the producer before ends,
+        and readers learn that the parts before are void.
+        """
+        ask = {"prompt": "hi", "upstream": "support"}
+        _, created = await hub.call("POST", "/generations?user=alice", json=ask)
+        generation = created["generation"]
+        (first,) = await form.claim(wait_seconds=30)
+        await form.post(generation, first["lease"], [text(0, "old")])
+        async with form.control(generation, first["lease"]) as signals:
+            await form.release(generation, first["lease"])
+            (second,) = await form.claim(wait_seconds=30)
+            assert [name async for name, _ in signals] == ["lease_lost", "hub.bye"]
+        assert (second["generation"], second["attempt"]) == (generation, 2)
+        await form.post(generation, second["lease"], [text(0, "new"), end(1)])
+        _, record = await hub.call("GET", f"/generations/{generation}?user=alice")
+        assert (record["status"], record["text"], record["attempt"]) == ("done", "new", 2)
 
     @pytest.mark.parametrize("when", ["before", "while"])
     async def test_control_announces_a_stop(

@@ -271,7 +271,7 @@ async def test_node(tmp_path: Path) -> None:
     assert [job["status"] for job in results["jobs"]] == ["done", "failed", "done"]
     assert [job["text"] for job in results["jobs"]] == ["answer to one", "", "answer to two"]
     assert "failed" in results["logged"]
-    assert results["returned"] == [True, 1]
+    assert results["returned"] == [True, 2]
 
 
 @pytest.mark.parametrize("page", ["clients/javascript.md", "guides/external-producers.md"])

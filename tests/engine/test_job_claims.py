@@ -213,10 +213,13 @@ async def test_lost_lease(opened: OpenedRedis, retries: int) -> None:
 
 
 async def test_returned_job(opened: OpenedRedis) -> None:
-    """A returned job goes to the next claim, its attempt does not count, and its lease is void."""
+    """A returned job goes to the next claim, and its lease is void. Readers learn that what they
+    have is void, with the number of a new attempt; it does not count against `retries`.
+    """
     nodes = [ClaimNode(opened), ClaimNode(opened)]
     (generation,) = await nodes[0].ask()
     (first,) = await nodes[0].claim()
+    await nodes[0].producers.post(generation, first.lease, texts(0, "old"))
     await nodes[0].producers.return_lease(generation, first.lease)
     for call in (
         nodes[1].producers.post(generation, first.lease, texts(0, "late")),
@@ -225,9 +228,13 @@ async def test_returned_job(opened: OpenedRedis) -> None:
         with pytest.raises(CallerError, match="void"):
             await call
     (second,) = await nodes[1].claim()
-    assert (second.record.id, second.attempt) == (generation, 1)
+    assert (second.record.id, second.attempt, second.record.losses) == (generation, 2, 0)
     await nodes[1].finish(second)
-    assert (await nodes[0].record(generation)).status is Status.DONE
+    record = await nodes[0].record(generation)
+    assert (record.status, record.text) == (Status.DONE, "a")
+    events = await nodes[0].events()
+    attempts = [(name, data["attempt"]) for name, data in events if "attempt" in data]
+    assert attempts == [("generation.started", 1), ("generation.restarted", 2)]
 
 
 async def test_stop_of_a_returned_job(opened: OpenedRedis) -> None:

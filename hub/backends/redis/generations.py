@@ -369,6 +369,7 @@ class RedisGenerationStore:
             inputs=_parse_inputs(values),
             suspended=values[b"suspended"].decode() if b"suspended" in values else None,
             suspensions=int(values.get(b"suspensions", b"0")),
+            returns=int(values.get(b"returns", b"0")),
             received=int(values.get(b"received", b"0")),
         )
         return record, Position(epoch.decode(), offset)

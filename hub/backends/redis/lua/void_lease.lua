@@ -2,7 +2,7 @@
 -- KEYS  1 record       ARGV  1 run id  2 attempt  3 writer  4 'lost' or 'returned'
 -- Reply 1, or 0 when the attempt is not the newest one, has ended, or its lease, if it is to be lost,
 --        has not ended
--- A returned attempt does not count: the next one has its number.
+-- Field `returns`: how many attempts were returned. They are no losses.
 local record = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'writer', 'lease')
 local status = record[1]
 if not status or status == 'done' or status == 'stopped' or status == 'failed'
@@ -15,6 +15,6 @@ end
 redis.call('HDEL', KEYS[1], 'lease')
 redis.call('HSET', KEYS[1], 'writer', '')
 if ARGV[4] == 'returned' then
-  redis.call('HINCRBY', KEYS[1], 'attempt', -1)
+  redis.call('HINCRBY', KEYS[1], 'returns', 1)
 end
 return 1
