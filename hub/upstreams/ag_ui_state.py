@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import jsonpatch
+import jsonpointer
+
 from hub.core.parts import Data, Part
-from hub.upstreams.json_patch import PatchError, apply_patch
 
 STATE: Final = "state"
 STATE_DELTA: Final = "state_delta"
 _MAX_ACTIVITIES: Final = 1000  # whose content is kept for later changes
+_MAX_COPIES: Final = 8  # of one patch, because each one can double the content
 
 
 class RunState:
@@ -47,14 +50,19 @@ class RunState:
     def change_activity(self, message_id: str, patch: Sequence[Any]) -> Iterator[Part]:
         """Yield the content of an activity after a change, unless it does not fit."""
         name, content = self._activities.get(message_id, ("", None))
-        try:
-            changed = apply_patch(content, patch)
-        except PatchError:
+        if not name or _count_copies(patch) > _MAX_COPIES:
             return
-        if name:
-            yield self.set_activity(message_id, name, changed)
+        try:
+            changed = jsonpatch.apply_patch(content, patch)
+        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException):
+            return
+        yield self.set_activity(message_id, name, changed)
 
     def custom(self, name: str, value: Any, id_: str | None = None) -> Part:
         """Return data of the application's own, which cannot be mistaken for the state."""
         own = f"custom_{name}" if name in (STATE, STATE_DELTA) else name
         return Data(own, value, id_)
+
+
+def _count_copies(patch: Sequence[Any]) -> int:
+    return sum(isinstance(each, dict) and each.get("op") == "copy" for each in patch)
