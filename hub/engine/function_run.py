@@ -14,7 +14,7 @@ from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function_answers import FunctionRequest, RunAnswers
 from hub.errors import ProducerLost
 from hub.producer.inputs import InputValue
-from hub.producer.protocol import InputAnswered, Output, Pull, Steered, ToChild
+from hub.producer.protocol import End, InputAnswered, Output, Pull, Steered, ToChild
 
 
 class RunProcess(Protocol):
@@ -94,6 +94,12 @@ class ProcessRun:
             output = msgspec.structs.replace(output, parts=parts)
         self._received = output
         self._wake()
+
+    def fail(self, detail: str) -> None:
+        """End the run as failed after what has been received. detail: for the log."""
+        received = self._received or Output(self.number, [])
+        if received.end is None:
+            self.on_output(Output(self.number, received.parts, End.of_application(detail)))
 
     def on_lost(self) -> None:
         """Fail the run: its process has ended."""

@@ -29,11 +29,14 @@ class GuardRun:
         self._calls = 0
         self._numbers: dict[CheckedKind, int] = {}  # those of the newest windows
         self._waiter: asyncio.Future[Checked] | None = None  # while `check` waits
+        self._failure: str | None = None  # of all checks
 
     async def check(self, window: TextWindow) -> Verdict:
         """Return the verdict. Raise GuardFailed, and ProducerLost when the process has ended."""
         if self._process.is_lost:
             raise ProducerLost
+        if self._failure is not None:
+            raise GuardFailed(self._failure)
         self._calls += 1
         is_next = window.number == self._numbers.get(window.kind, -2) + 1
         kept = window.unchanged if is_next else 0
@@ -65,6 +68,16 @@ class GuardRun:
         waiter = self._waiter
         if checked.call == self._calls and waiter is not None and not waiter.done():
             waiter.set_result(checked)
+
+    def fail_check(self, message: Check, reason: str) -> None:
+        """Fail a check that did not reach the process, which gets the whole text with the next."""
+        self._numbers.pop(message.part, None)
+        self.on_checked(Checked(self.number, message.call, error=reason))
+
+    def fail(self, reason: str) -> None:
+        """Fail the check that runs and all later ones: the process has no such guard."""
+        self._failure = reason
+        self.on_checked(Checked(self.number, self._calls, error=reason))
 
     def on_lost(self) -> None:
         """Fail the check that runs: the process has ended."""

@@ -57,7 +57,7 @@ class FunctionCall:
         try:
             await self._produce()
         except InvalidPart as error:
-            return _producer_error(str(error), "")
+            return End.of_application(str(error))
         except PartTooLarge as error:
             return End("answer_too_large", str(error))
         except Suspend as suspend:
@@ -78,7 +78,7 @@ class FunctionCall:
             self._output.suspend(self._run.build_suspension(suspend))
         except ValueError as error:
             code = "answer_too_large" if isinstance(error, PartTooLarge) else None
-            return _producer_error(str(error), "") if code is None else End(code, str(error))
+            return End.of_application(str(error)) if code is None else End(code, str(error))
         return End()
 
     def steer(self, messages: Sequence[SteeringMessage]) -> None:
@@ -232,8 +232,4 @@ async def _throw(iterator: Any, error: BaseException) -> None:
 def _describe(error: BaseException) -> End:
     summary = "".join(traceback.format_exception_only(error)).strip()
     text = "".join(traceback.format_exception(error))
-    return _producer_error(summary, text[-_MAX_TRACEBACK_CHARS:])
-
-
-def _producer_error(detail: str, text: str) -> End:
-    return End("producer_error", "the application failed to answer", False, detail, text)
+    return End.of_application(summary, text[-_MAX_TRACEBACK_CHARS:])

@@ -48,9 +48,11 @@ from hub.producer.protocol import (
     StartGuard,
     Steered,
     ToChild,
+    ToWorker,
 )
 from hub.producer.run import Run
 from hub.producer.services import WorkerServices
+from hub.producer.unencodable import encodable_message
 from hub.producer.watchdog import Watchdog
 
 
@@ -102,7 +104,7 @@ class Child:
         self._closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._connection: FrameConnection[ToChild] = FrameConnection(
-            list[ToChild], self._on_message, self._closed.set
+            list[ToChild], self._on_message, self._closed.set, self._replace_message
         )
 
     async def serve(self, sock: socket.socket, failure: str | None) -> None:
@@ -160,8 +162,10 @@ class Child:
             run.services.on_message(message)
 
     def _on_guard_message(self, message: ToChild) -> None:
-        guard = self._guard_calls[message.run]
-        if isinstance(message, Check):
+        guard = self._guard_calls.get(message.run)
+        if guard is None:
+            pass  # the worker could not send StartGuard
+        elif isinstance(message, Check):
             guard.on_message(message)
         elif isinstance(message, Cancel):
             self._guard_calls.pop(message.run)
@@ -208,6 +212,13 @@ class Child:
         if end is not None:
             self._forget(number)
         self._connection.send(Output(number, parts, end))
+
+    def _replace_message(self, message: ToWorker, error: Exception) -> ToWorker | None:
+        """Fail the run or the check whose message cannot be encoded. See FrameConnection."""
+        replacement = encodable_message(message, error)
+        if isinstance(replacement, Output) and (run := self._runs.get(replacement.run)):
+            run.cancel()  # the worker gets its end
+        return replacement
 
     def _on_overdue(self, number: int) -> None:
         """Cancel a run again that has not ended in time, and tell the worker."""

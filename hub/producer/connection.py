@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -19,7 +19,8 @@ class FrameConnection(asyncio.Protocol, Generic[Received]):
     """One end of the socket.
 
     messages: the type of a list of the messages that this end receives. on_message: called for each
-    one. on_lost: called once, when the other end is gone.
+    one. on_lost: called once, when the other end is gone. on_unencodable: called with a message
+    that JSON cannot express and the reason; returns the one that is sent in its place, or None.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class FrameConnection(asyncio.Protocol, Generic[Received]):
         messages: Any,
         on_message: Callable[[Received], None],
         on_lost: Callable[[], None],
+        on_unencodable: Callable[[Any, Exception], Any],
     ) -> None:
         self._decoder = msgspec.json.Decoder(messages)
         self._on_message = on_message
         self._on_lost = on_lost
+        self._on_unencodable = on_unencodable
         self._received = bytearray()
         self._unsent: list[Any] = []
         self._loop = asyncio.get_running_loop()
@@ -50,8 +53,20 @@ class FrameConnection(asyncio.Protocol, Generic[Received]):
         """Send what has not been sent yet."""
         messages, self._unsent = self._unsent, []
         if messages and self._transport is not None and not self._transport.is_closing():
-            frame = msgspec.json.encode(messages)
+            try:
+                frame = msgspec.json.encode(messages)
+            except Exception:  # noqa: BLE001 - one of them is the reason; the others are sent
+                frame = b"[" + b",".join(self._encode_each(messages)) + b"]"
             self._transport.write(len(frame).to_bytes(_HEADER_BYTES, "big") + frame)
+
+    def _encode_each(self, messages: list[Any]) -> Iterator[bytes]:
+        for message in messages:
+            try:
+                yield msgspec.json.encode(message)
+            except Exception as error:  # noqa: BLE001 - whatever a value of the application raises
+                replacement = self._on_unencodable(message, error)
+                if replacement is not None:
+                    yield msgspec.json.encode(replacement)
 
     def close(self) -> None:
         """Send what has not been sent yet, and close the socket."""

@@ -10,6 +10,8 @@ message.
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 from hub.core.durable import PartOrCommand
@@ -143,6 +145,11 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     traceback: str = ""
     upstream_report: UpstreamReport | None = None
+
+    @classmethod
+    def of_application(cls, detail: str, traceback: str = "") -> Self:
+        """Return the end of a run whose application failed; the client gets no details."""
+        return cls("producer_error", "the application failed to answer", False, detail, traceback)
 
 
 class Output(_Message, frozen=True):

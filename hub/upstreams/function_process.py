@@ -39,6 +39,7 @@ from hub.producer.protocol import (
     AskClose,
     AskMore,
     Cancel,
+    Check,
     Checked,
     Ended,
     FunctionOptions,
@@ -55,6 +56,7 @@ from hub.producer.protocol import (
     ToWorker,
 )
 from hub.producer.run import Notification
+from hub.producer.unencodable import describe
 
 _HEADER_BYTES: Final = 4
 _EXIT_GRACE_SECONDS: Final = 1.0
@@ -106,7 +108,7 @@ class FunctionProcess:
         self._watch: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._connection: FrameConnection[ToWorker] = FrameConnection(
-            list[ToWorker], self._on_message, self._on_lost
+            list[ToWorker], self._on_message, self._on_lost, self._replace_message
         )
         self.is_lost = False
         self.is_unready = False
@@ -261,6 +263,38 @@ class FunctionProcess:
                 self._loaded.set_result(functions)
             case NotLoaded(reason=reason):
                 self._loaded.set_exception(CannotLoadFunctions(reason))
+
+    def _replace_message(self, message: ToChild, error: Exception) -> ToChild | None:
+        """Fail the run or the check that needs a message that cannot be encoded.
+
+        Return Cancel for a run that has begun.
+        """
+        reason = describe(message, error)
+        _log.error("producer.message_not_sent", pid=self.pid, reason=reason)
+        number = message.run
+        if isinstance(message, StartGuard | Check):
+            self._fail_guard(message, reason)
+            return None
+        run = self._runs.pop(number, None)
+        if run is None:
+            return None
+        run.fail(reason)
+        is_started = not isinstance(message, Start)
+        if is_started:
+            self._cancelled.add(number)
+        self._check_idle()
+        return Cancel(number) if is_started else None
+
+    def _fail_guard(self, message: StartGuard | Check, reason: str) -> None:
+        guard_run = self._guard_runs.get(message.run)
+        if guard_run is None:
+            return
+        if isinstance(message, Check):
+            guard_run.fail_check(message, reason)
+        else:
+            del self._guard_runs[message.run]
+            guard_run.fail(reason)
+            self._check_idle()
 
     def _on_cancelled(self, message: Ended | Overdue) -> None:
         """Take what has become of a run that was cancelled."""

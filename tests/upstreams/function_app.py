@@ -74,6 +74,15 @@ async def fails_for_the_client(run: Run) -> str:
 
 
 @app.producer()
+async def fails_without_unicode(run: Run) -> AsyncIterator[str]:
+    if run.params["a"] == "for the client":
+        yield "a"
+        raise Failed("no_credit", "lone \ud800")
+    yield "a"
+    raise ValueError("lone \ud800")
+
+
+@app.producer()
 async def crashes(run: Run) -> AsyncIterator[str]:
     yield "a"
     await asyncio.sleep(0.01)

@@ -21,6 +21,8 @@ def odd(window: Window) -> Any:
             return Replace(7)  # type: ignore[arg-type]
         case "surrogate":
             return Replace("\ud800")
+        case "surrogate error":
+            raise ValueError("lone \ud800")
         case "code":
             return End("Not a code", "x")
         case "stop":

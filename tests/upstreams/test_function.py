@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -27,11 +27,13 @@ from hub.engine.pending_inputs import PendingInputs
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
+from hub.producer.inputs import InputValue
 from hub.producer.protocol import Start
 from hub.producer.run import Notification, RunContext
 from hub.testing.backend import MemoryBackend
 from hub.upstreams.function_pool import FunctionPool
 from hub.upstreams.function_process import FunctionProcess, ProcessOptions
+from tests.doubles import until
 from tests.producer.function_worker import FunctionWorkers
 from tests.upstreams import function_app
 
@@ -56,6 +58,7 @@ class Functions:
         name: str,
         *,
         metadata: dict[str, Any] | None = None,
+        params: dict[str, Any] | None = None,
         state: DurableState | None = None,
         **options: Any,
     ) -> Any:
@@ -63,7 +66,7 @@ class Functions:
             [Message("user", "hi")],
             upstream=name,
             model="m",
-            params={"a": 1},
+            params=params or {"a": 1},
             metadata=metadata or {},
             chat="c",
         )
@@ -193,6 +196,47 @@ async def test_answers(function_log: Path) -> None:
     assert has_left_lifespan(function_log)
     reasons = [log["reason"] for log in logs if log["event"] == "producer.failed"]
     assert reasons[0] == "ValueError: a secret of the application"
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "log"),
+    [
+        ("raise", "producer_error", r"ValueError: lone \ud800"),
+        ("for the client", "no_credit", None),
+        ("start", "producer_error", "the message Start"),
+    ],
+)
+async def test_message_that_cannot_be_sent(where: str, code: str, log: str | None) -> None:
+    """A run whose message has no Unicode fails, and what is sent at the same moment arrives."""
+    async with functions() as case:
+        params = {"a": "\ud800" if where == "start" else where}
+        with structlog.testing.capture_logs() as logs:
+            failed, others = await asyncio.gather(
+                case.failure("fails_without_unicode", params=params),
+                asyncio.gather(*(case.ask("pid") for _ in range(5))),
+            )
+        assert failed.code == code
+        reasons = [str(each.get("reason")) for each in logs if each["event"] == "producer.failed"]
+        assert [log in each for each in reasons if log] == [True] * bool(log), reasons
+        assert len({texts(each) for each in others}) == 1
+        (process,) = case.pool._processes
+        assert not len(process)
+        assert not process._cancelled
+
+
+async def test_input_that_cannot_be_sent() -> None:
+    """A run that cannot get what it waits for fails, and its function is cancelled."""
+    async with functions() as case, case.stream("waits") as stream:
+        (text,) = await anext(stream)
+        (process,) = case.pool._processes
+        (run,) = process._runs.values()
+        with structlog.testing.capture_logs() as logs:
+            run.send_input("approve", InputValue(cast(Any, "\ud800")))
+            with pytest.raises(UpstreamError, match="the application failed"):
+                await anext(stream)
+        assert [each["event"] for each in logs] == ["producer.message_not_sent", "producer.failed"]
+        await until(lambda: not process._cancelled)
+        assert texts(await case.ask("pid")) == text.text
 
 
 async def test_stop_of_functions_that_go_on() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -108,6 +109,7 @@ FAILURES = {
     "text": "the guard returned a value of the type str",
     "wrong": "text of Replace must be a text",
     "surrogate": "surrogates not allowed",
+    "surrogate error": r"ValueError: lone \\ud800",
     "code": "the code of End must have 1 to 64 characters",
     "stop": "StopIteration",
     "exit": "SystemExit",
@@ -135,6 +137,34 @@ async def test_function_that_fails() -> None:
         assert isinstance(first, Replace)
         assert isinstance(second, Replace)
         assert first != second
+
+
+async def test_window_that_cannot_be_sent() -> None:
+    """A window with a lone surrogate fails its own check; the next window has the whole text."""
+    async with function_guards("odd", "obey") as pool:
+        guard = FunctionGuard("odd", pool)
+        first, second = guard.open(CONTEXT), guard.open(CONTEXT)
+        with structlog.testing.capture_logs() as logs:
+            failed, passed = await asyncio.gather(
+                first.check(window("\ud800")), second.check(window("pass")), return_exceptions=True
+            )
+        assert isinstance(failed, GuardFailed)
+        assert "JSON cannot express the message Check" in str(failed)
+        assert passed == Pass()
+        assert [each["event"] for each in logs] == ["producer.message_not_sent"]
+        after = msgspec.structs.replace(window("code"), number=1, unchanged=1)
+        with pytest.raises(GuardFailed, match="the code of End"):
+            await first.check(after)
+
+        lone = msgspec.structs.replace(CONTEXT, user="\ud800")
+        session = guard.open(lone)
+        for _ in range(2):
+            with pytest.raises(GuardFailed, match="the message StartGuard"):
+                await session.check(window("pass"))
+        session.close()
+        assert await second.check(window("pass")) == Pass()
+        (process,) = pool._processes
+        assert not process._cancelled
 
 
 async def test_function_that_does_not_end() -> None:
