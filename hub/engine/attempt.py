@@ -317,7 +317,7 @@ class Attempt:
         self, status: Status, fields: Mapping[str, Any], total_seconds: float
     ) -> GenerationResult:
         return GenerationResult(
-            generation=self.record,
+            generation=msgspec.structs.replace(self.record, inputs=self._events.inputs),
             status=status,
             code=fields.get("code", ""),
             usage=self.usage,

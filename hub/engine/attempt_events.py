@@ -87,6 +87,11 @@ class AttemptEvents:
         self._next_writer = next_writer
         self._inputs: dict[str, StoredInput] = dict(record.inputs)
 
+    @property
+    def inputs(self) -> Mapping[str, StoredInput]:
+        """What this attempt or one before has asked for. Values may have come since."""
+        return self._inputs
+
     @classmethod
     def resume(cls, record: Generation, limits: PartsLimits) -> AttemptEvents:
         """Return the events that follow those of a record, whose attempt goes on."""

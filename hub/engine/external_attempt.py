@@ -150,7 +150,7 @@ class ExternalAttempt:
     def result(self, end: PostedEnd) -> GenerationResult:
         """Return how the answer ended, after `end`."""
         return GenerationResult(
-            generation=self.record,
+            generation=msgspec.structs.replace(self.record, inputs=self.inputs),
             status=end.status,
             code=end.fields.get("code", ""),
             usage=self._notes.usage,

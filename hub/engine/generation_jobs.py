@@ -22,7 +22,13 @@ from hub.core.generation import (
 )
 from hub.engine.attempt import GenerationResult, lost_key
 from hub.engine.generation_log import LogTrimmed, ends_after
-from hub.engine.input_events import expired, publish_answer, publish_request, show_answer
+from hub.engine.input_events import (
+    close_requests,
+    expired,
+    publish_answer,
+    publish_request,
+    show_answer,
+)
 from hub.error_codes import INPUT_TIMEOUT
 from hub.errors import ProducerLost, RecordLost
 from hub.ports.claims import ClaimedJob, JobClaims
@@ -99,11 +105,16 @@ class GenerationJobs:
     async def resume_answered(self, generation: str) -> None:
         """Add the job of an answer if it was suspended and its value has come.
 
+        If it has ended instead, whoever ended it may have been lost before it told the approvers.
         Raise BrokerUnavailable.
         """
         record = await self._store.find(generation)
-        if record is not None and record.status is Status.QUEUED and record.suspended is not None:
+        if record is None:
+            return
+        if record.status is Status.QUEUED and record.suspended is not None:
             await self.resume(record)
+        elif record.status.ended:
+            await close_requests(self._events, record)
 
     async def end_unanswered(self, record: Generation) -> bool:
         """End a suspended answer whose time is over. Return whether it ended here.
@@ -215,6 +226,16 @@ class GenerationJobs:
         """Remove the job of a generation that has ended. Raise BrokerUnavailable."""
         is_taken = record.request.upstream in self._retries
         await self._queue.withdraw(self._job(record), is_taken=is_taken)
+        await self.go_on_after(record)
+
+    async def go_on_after(self, record: Generation) -> None:
+        """Do what follows the end of an answer. record: with the inputs for which it has asked.
+
+        Raise BrokerUnavailable.
+        """
+        if any(each.answer is None and each.request.approvers for each in record.inputs.values()):
+            latest = await self._store.find(record.id)  # a value may have come before the end
+            await close_requests(self._events, latest or record)
         await self.add_next(record)
 
     async def add_next(self, record: Generation) -> None:

@@ -80,6 +80,16 @@ async def show_answer(
     await _publish_to_approvers(events, record, request, (answer.event, answer.data), "ended")
 
 
+async def close_requests(events: EventWriter, record: Generation) -> None:
+    """Tell the approvers of the inputs that still wait that the answer has ended.
+
+    Raise BrokerUnavailable.
+    """
+    for key, each in record.inputs.items():
+        if each.answer is None:
+            await show_answer(events, record, each.request, expired(record.id, key))
+
+
 async def _publish_to_approvers(
     events: EventWriter,
     record: Generation,

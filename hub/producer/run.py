@@ -186,8 +186,9 @@ class Run(_BaseRun):
 
         key: a name of your own, 1 to 256 characters but not `.` or `..`, once in each answer; an
         attempt that follows a lost one gets the value without asking again. prompt: what is asked.
-        options: the texts from which the value is chosen. schema: a JSON Schema of the value, which refers only to
-        itself. timeout_seconds: how long a value is waited for; it does not count as running time.
+        options: the texts from which the value is chosen. schema: a JSON Schema of the value, which
+        refers only to itself. timeout_seconds: how long a value is waited for; it does not count as
+        running time.
         approvers: users who may answer beside the user; they get the request in their own channels.
         tool_call: the id of the tool call that the value approves.
         Raise InputTimeout if nobody answers in time, TypeError and ValueError for a wrong request

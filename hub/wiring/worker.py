@@ -104,7 +104,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
 
         async def on_relayed(result: GenerationResult) -> None:
             await on_result(result)
-            await jobs.add_next(result.generation)
+            await jobs.go_on_after(result.generation)
 
         worker = Worker(
             backend.queue,

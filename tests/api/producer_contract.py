@@ -512,6 +512,26 @@ class ProducerContract:
         (part,) = record["parts"]
         assert (part["state"], part["value"]) == ("received", "deny")
 
+    @pytest.mark.parametrize("end_by", ["same post", "later post", "stop"])
+    async def test_end_before_the_input(self, hub: Hub, first: Attempt, end_by: str) -> None:
+        """The approvers learn that the value is not wanted any more."""
+        request = {
+            "seq": 0, "type": "input_request", "input": "refund", "prompt": "Refund?",
+            "approvers": ["boss"],
+        }  # fmt: skip
+        async with hub.stream("/sse/connect/boss") as boss:
+            await first.post(request, *([end(1)] if end_by == "same post" else []))
+            if end_by == "later post":
+                await first.post(end(1))
+            elif end_by == "stop":
+                await first.stop()
+            events = [await boss.next() for _ in range(2)]
+        assert [each.name.removeprefix("generation.input_") for each in events] == [
+            "requested",
+            "expired",
+        ]
+        assert json.loads(events[1].data)["input"] == "refund"
+
     async def test_input_without_an_answer(self, hub: Hub, first: Attempt) -> None:
         """The next post after its time tells that it has expired, and readers see it."""
         request = {

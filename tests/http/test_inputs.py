@@ -13,7 +13,11 @@ from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys
 from hub.api.verifying_keys import secret_key
+from hub.core.channel import user_channel
 from hub.core.generation import Status, UpdateKind
+from hub.core.inputs import INPUT_EXPIRED
+from hub.engine.generation_jobs import GenerationJobs
+from hub.ports.events import FROM_START
 from hub.testing.contracts.inputs import InputKit, request_of
 from hub.testing.contracts.node import Node
 from tests.defaults import token_reader
@@ -165,6 +169,19 @@ async def test_snapshot(hub: Hub, kit: InputKit) -> None:
     assert (kept["state"], kept["approvers"], kept["by"]) == ("received", ["bob"], "bob")
     assert len(kept["digest"]) == 16
     assert kept["at"] > 1.6e9
+
+
+async def test_end_whose_worker_was_lost(hub: Hub, kit: InputKit) -> None:
+    """The worker that finds the job of an ended answer tells its approvers, once."""
+    await kit.ask(request_of(approvers=["bob"]))
+    await kit.update(UpdateKind.END, status=Status.DONE, index=1)
+    jobs = GenerationJobs(hub.backend.events, hub.backend.generations, hub.backend.queue)
+    for _ in range(2):
+        await jobs.resume_answered(kit.id)
+    page = await hub.backend.events.read(
+        {user_channel("bob"): FROM_START}, max_events=9, max_bytes=9999
+    )
+    assert [event.name for event in page[user_channel("bob")].events] == [INPUT_EXPIRED]
 
 
 def approval(id_: str, value: Any) -> dict[str, Any]:

@@ -100,6 +100,7 @@ async def worker(running: Functions) -> AsyncIterator[InputCase]:
         lease_seconds=60.0,
         on_notice=pending.notify,
         on_released=case.jobs.resume_answered,
+        on_result=lambda result: case.jobs.go_on_after(result.generation),
     )
     async with Supervisor(SystemClock()) as tasks:
         tasks.start("fetch", worker.run_fetch)
@@ -126,12 +127,23 @@ async def check_that_an_approver_answers(processes: Functions, name: str) -> Non
         ]
 
 
+async def check_that_approvers_learn_of_the_end(case: InputCase) -> None:
+    async with asyncio.timeout(30):
+        while len(names := await case.names_in_channel("bob")) < 2:
+            await asyncio.sleep(0.002)
+    assert names == ["generation.input_requested", "generation.input_expired"]
+
+
 async def check_a_stop_while_the_function_waits(processes: Functions, name: str) -> None:
-    """The answer ends at once, and the input is cancelled."""
+    """The answer ends at once, the input is cancelled, and its approvers learn of it."""
     async with worker(processes) as case:
         await case.start(name)
         await case.waiting()
+        async with asyncio.timeout(30):
+            while not await case.names_in_channel("bob"):
+                await asyncio.sleep(0.002)
         await case.stop()
+        await check_that_approvers_learn_of_the_end(case)
         record = await case.ended()
         assert (record.status, record.text) == (Status.STOPPED, "a")
         assert record.parts[-1]["state"] == "cancelled"
@@ -186,6 +198,7 @@ async def check_a_stop_while_suspended(processes: Functions) -> None:
         await case.until(lambda record: record.status is Status.SUSPENDED)
         await case.released()
         await case.stop()
+        await check_that_approvers_learn_of_the_end(case)
         record = await case.record()
         assert (record.status, record.text) == (Status.STOPPED, "a")
         assert record.parts[-1]["state"] == "cancelled"
