@@ -22,8 +22,8 @@ class AgentCall(msgspec.Struct, eq=False):
 
     id: that of the parts, which no other call of the run has. is_ended: whether its arguments are
     complete. is_settled: whether it is not for the client, because it has its result or the agent
-    said so. repeated_chars: how much of the arguments has come again since the agent retracted the
-    call, None if it did not.
+    said so. repeated_chars: how many characters of arguments have come since the agent retracted
+    the call, None if it did not.
     """
 
     id: str
@@ -105,8 +105,8 @@ class AgentCalls:
                 yield part
             call = self._calls[-1]
         if call.repeated_chars is not None:
-            known = len(call.arguments) - call.repeated_chars
-            call.repeated_chars += min(known, len(arguments))
+            known = max(0, len(call.arguments) - call.repeated_chars)
+            call.repeated_chars += len(arguments)
             arguments = arguments[known:]
         if arguments and not call.is_ended:
             call.arguments += arguments
@@ -165,7 +165,7 @@ class AgentCalls:
     def retract(self) -> None:
         """Expect that the agent repeats its calls, as it does after it has retracted them."""
         for call in self._calls:
-            call.is_ended, call.repeated_chars = True, 0
+            call.repeated_chars = 0
 
     def leave_to_client(self, agent_ids: Collection[str] | None = None) -> Iterator[Part]:
         """Yield who runs the calls that have no result at the end of the run: the client.

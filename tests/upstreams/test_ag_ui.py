@@ -206,6 +206,18 @@ def test_snapshot_of_messages(
     assert "".join(each["text"] for each in folded) == expected
 
 
+@pytest.mark.parametrize("cut", range(6))
+def test_call_that_is_repeated_after_a_snapshot_without_it(cut: int) -> None:
+    """The arguments are complete and there once, wherever they were taken back."""
+    start = {"type": "TOOL_CALL_START", "toolCallId": "c", "toolCallName": "open"}
+    deltas = [{"type": "TOOL_CALL_ARGS", "toolCallId": "c", "delta": each} for each in '{"a":1}']
+    end = {"type": "TOOL_CALL_END", "toolCallId": "c"}
+    events = [start, *deltas, end]
+    folded = fold(read(AGENT, *events[: 1 + 2 * cut], snapshot(USER), *events, FINISHED))
+    calls = [(each["name"], each["arguments"]) for each in folded]
+    assert calls == [("open", '{"a":1}')]
+
+
 def test_state_and_activities() -> None:
     """An activity is data with the id of its message, and a patch changes its content."""
     plan = {"type": "ACTIVITY_SNAPSHOT", "messageId": "v", "activityType": "plan"}
