@@ -915,7 +915,8 @@ TOO_MANY_ATTEMPTS: Final = ErrorCode(
     "too_many_attempts",
     502,
     "No worker finished the answer",
-    "`generations.max_attempts` workers (3) began the answer, and all of them ended or lost Redis.",
+    "`generations.max_attempts` workers (3) in a row began the answer, and all of them ended or "
+    "lost Redis before they stored a point from which it continues.",
     "Look for restarts of workers: out of memory, or `worker.drain_seconds` shorter than an "
     "answer.",
     "yes",

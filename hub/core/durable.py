@@ -78,7 +78,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     value: JSON of the producer's own. parts: the number of parts before it, as readers count them;
     None if theirs cannot be cut there, because the parts were published again since then. folded:
     these parts, folded; also those that readers do not see. usage: the token counts of the parts.
-    steering: the number of messages that the producer had taken (core/steering.py).
+    steering: the number of messages that the producer had taken (core/steering.py). attempt: that
+    which saved it, 0 if it is not known.
     """
 
     value: bytes
@@ -86,6 +87,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     parts: int | None = None
     usage: Mapping[str, Any] | None = None
     steering: int = 0
+    attempt: int = 0
 
 
 class DurableState(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ a kind; only text at the very beginning has neither.
     i            the JSON of a `generation.input_requested`
     s            the JSON of all folded parts: the parts before it do not count
     v            the JSON of a value that the producer has stored: {name, value}
-    c            the JSON of a checkpoint: {value, parts, usage, steering}; null discards the last
+    c            the JSON of a checkpoint: {value, parts, usage, steering, attempt};
+                 null discards the last
 
 Values and checkpoints are for later attempts (durable.py). Who folds the parts skips them.
 """
@@ -45,6 +46,7 @@ class _Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: int | None = None
     usage: dict[str, Any] | None = None
     steering: int = 0
+    attempt: int = 0
 
 
 _decode_checkpoint: Final = msgspec.json.Decoder(_Checkpoint | None).decode
@@ -86,7 +88,7 @@ def encode_checkpoint(checkpoint: Checkpoint | None) -> bytes:
         return MARK + _CHECKPOINT + b"null"
     usage = None if checkpoint.usage is None else dict(checkpoint.usage)
     value = msgspec.Raw(checkpoint.value)
-    entry = _Checkpoint(value, checkpoint.parts, usage, checkpoint.steering)
+    entry = _Checkpoint(value, checkpoint.parts, usage, checkpoint.steering, checkpoint.attempt)
     return MARK + _CHECKPOINT + msgspec.json.encode(entry)
 
 
@@ -117,6 +119,7 @@ def read_durable_state(journal: bytes) -> DurableState:
         parts=saved.parts,
         usage=saved.usage,
         steering=saved.steering,
+        attempt=saved.attempt,
     )
     return DurableState(values, checkpoint)
 

@@ -140,13 +140,16 @@ class PartsJournal:
         usage: Mapping[str, Any] | None = None,
         *,
         steering: int = 0,
+        attempt: int = 0,
     ) -> bytes:
         """Save a checkpoint, and return the bytes that follow. Raise PartsTooLarge.
 
-        value: JSON. parts, usage, steering: as in Checkpoint. A checkpoint that soon follows
-        another one costs the same however many parts there are.
+        value: JSON. parts, usage, steering, attempt: as in Checkpoint. A checkpoint that soon
+        follows another one costs the same however many parts there are.
         """
-        checkpoint = Checkpoint(value=value, parts=parts, usage=usage, folded=(), steering=steering)
+        checkpoint = Checkpoint(
+            value=value, parts=parts, usage=usage, folded=(), steering=steering, attempt=attempt
+        )
         entry = encode_checkpoint(checkpoint)
         void_bytes = self._replaceable.get(_CHECKPOINT, 0)
         self._check_growth(len(entry) - void_bytes)

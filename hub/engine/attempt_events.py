@@ -175,7 +175,9 @@ class AttemptEvents:
             case Store(name, value):
                 self._append(self._journal.store(name, bytes(value)))
             case Save(value, steering):
-                entry = self._journal.save(bytes(value), self.deltas, usage, steering=steering)
+                entry = self._journal.save(
+                    bytes(value), self.deltas, usage, steering=steering, attempt=self.number
+                )
                 self._append(entry)
             case AskInput(request, save):
                 return [self._ask(request, save, usage)]
@@ -210,7 +212,8 @@ class AttemptEvents:
         """Return the entry of a resume point. Raise PartsTooLarge."""
         if point.value is None:
             return self._journal.discard()
-        return self._journal.save(encode_json(point.value), self.deltas, usage)
+        value = encode_json(point.value)
+        return self._journal.save(value, self.deltas, usage, attempt=self.number)
 
     def flush(self) -> list[Publication]:
         """Return the update that stores what the producer waits for, unless an event did so."""
@@ -288,7 +291,11 @@ class AttemptEvents:
         if save is not None:
             try:
                 saved = self._journal.save(
-                    bytes(save.value), self.deltas + is_new, usage, steering=save.steering
+                    bytes(save.value),
+                    self.deltas + is_new,
+                    usage,
+                    steering=save.steering,
+                    attempt=self.number,
                 )
             except PartsTooLarge:
                 self._unpublished = before
@@ -326,7 +333,11 @@ class AttemptEvents:
         ]
         if checkpoint is not None:
             entry = self._journal.save(
-                checkpoint.value, self.deltas, checkpoint.usage, steering=checkpoint.steering
+                checkpoint.value,
+                self.deltas,
+                checkpoint.usage,
+                steering=checkpoint.steering,
+                attempt=checkpoint.attempt,
             )
             self._append(entry)
             self._is_awaited = True

@@ -31,6 +31,7 @@ from hub.core.durable import StreamOutput
 from hub.core.folded_parts import FoldedParts
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.generation_context import GenerationContext
+from hub.core.journal_entries import read_durable_state
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import (
     Attempt,
@@ -63,10 +64,10 @@ _log = structlog.get_logger(__name__)
 class RelayLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one generation.
 
-    max_attempts: how many workers may start it. parts: the size of the answer.
-    flush_seconds: the interval between two publishes. broker_timeout_seconds: how long a publish is
-    repeated while the broker is unavailable. max_queued_seconds: the age of a request after which
-    it is no longer started.
+    max_attempts: how many workers in a row may start it without storing a checkpoint. parts: the
+    size of the answer. flush_seconds: the interval between two publishes.
+    broker_timeout_seconds: how long a publish is repeated while the broker is unavailable.
+    max_queued_seconds: the age of a request after which it is no longer started.
     """
 
     max_attempts: int
@@ -234,8 +235,12 @@ class Relay:
         if function is not None and record.losses > function.retries:
             raise ProducerLost
         max_attempts = max(limits.max_attempts, self._retries(record) + 1)
-        if max(record.losses, deliveries - 1) >= max_attempts:
-            message = f"{max_attempts} workers received this request and none finished it"
+        # The newest checkpoint is that of the last attempt that has stored progress.
+        checkpoint = read_durable_state(record.journal).checkpoint
+        fruitful = 0 if checkpoint is None else checkpoint.attempt
+        fruitless = record.attempt - fruitful if fruitful else record.losses
+        if max(fruitless, deliveries - 1 - fruitful) >= max_attempts:
+            message = f"{max_attempts} workers in a row received this request and none finished it"
             raise UpstreamError("too_many_attempts", message, retryable=True)
         if (
             record.attempt == 0

@@ -104,6 +104,8 @@ class World:
         guard: TextGuard | None = None,
     ) -> None:
         self.backend = MemoryBackend()
+        self.upstream = upstream
+        self.deliveries = 0
         self.crashes = list(crashes)
         self.calls: list[int] = []  # the number of publications of each call
         self._publish = self.backend.events.publish
@@ -141,8 +143,10 @@ class World:
         await self.backend.generations.create(Generation(ID, "alice", self.request), None)
         while True:
             self._left = self.crashes.pop(0) if self.crashes else None
+            self.deliveries += 1
+            lease = Lease(ID, "alice", "main", "1", deliveries=self.deliveries)
             try:
-                await self.relay.run(Lease(ID, "alice", "main", "1"), self.stop)
+                await self.relay.run(lease, self.stop)
                 return
             except (Crash, AttemptSuperseded):
                 pass
@@ -234,6 +238,39 @@ async def test_takeover_continues_behind_the_newest_part() -> None:
     # The usage of the part that was lost with the worker is not known, the rest adds up.
     assert events[-1][1]["usage"] == {"completion_tokens": 5}
     assert upstream.cancelled == []
+
+
+async def lose_workers(world: World, crashes: Sequence[tuple[int, int]]) -> list[str]:
+    """Kill a worker for each of these, with a limit of 3. Return the names of the last events."""
+    world.crashes = [*crashes]
+    world.relay = Relay(
+        world, world.backend.generations, {"main": world.upstream}, FakeClock(),
+        msgspec.structs.replace(RELAY_LIMITS, parts=LIMITS, max_attempts=3),
+    )  # fmt: skip
+    await world.run()
+    return [data.get("code", name) for name, data in await world.events()][-1:]
+
+
+async def test_lost_workers_that_made_progress_do_not_count() -> None:
+    """The limit is for workers in a row that store nothing; the number of the attempt counts all.
+
+    A worker that is killed in its second publish has stored one more part.
+    """
+    upstream = Endpoint([*([Text("a")] for _ in range(9)), [Finished("stop")]])
+    world = World(upstream)
+    assert await lose_workers(world, [(2, 0)] * 8) == ["generation.done"]
+    record = await world.record()
+    assert (record.text, record.attempt, upstream.generated) == ("a" * 9, 9, 1)
+
+
+async def test_lost_workers_without_progress_count() -> None:
+    """Each that is killed before it stores a part counts, also after workers that stored one."""
+    for progress in (0, 5):
+        upstream = Endpoint([*([Text("a")] for _ in range(9)), [Finished("stop")]])
+        world = World(upstream)
+        crashes = [(2, 0)] * progress + [(1, 0)] * 3
+        assert await lose_workers(world, crashes) == ["too_many_attempts"]
+        assert (await world.record()).attempt == progress + 3
 
 
 async def test_points_ride_on_the_publish_of_parts() -> None:
