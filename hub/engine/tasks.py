@@ -97,6 +97,17 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
+async def run_unless(event: asyncio.Event, name: str, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return the result of `work`. Cancel it and return None if the event is set before."""
+    task = asyncio.create_task(work, name=name)
+    waiting = asyncio.create_task(event.wait(), name=f"{name}: end")
+    try:
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        await cancel_and_wait([task, waiting])
+
+
 class BackgroundTasks:
     """Short tasks that run beside their caller."""
 

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,10 +131,26 @@ class Child:
             try:
                 lifespan = app.open_lifespan()
                 if lifespan is not None:
-                    self._states[key] = await lifespans.enter_async_context(lifespan)
+                    self._states[key] = await self._enter(lifespans, lifespan)
             except BaseException as error:  # noqa: BLE001 - whatever the application raises
                 return _describe_lifespan(app, error)
         return None
+
+    async def _enter(
+        self, lifespans: AsyncExitStack, lifespan: AbstractAsyncContextManager[Any]
+    ) -> Any:
+        """Enter a lifespan, and return its value. It is cancelled when the worker is gone."""
+        current = asyncio.current_task()
+        cancelling = self._loop.create_task(self._cancel_when_closed(current))
+        try:
+            return await lifespans.enter_async_context(lifespan)
+        finally:
+            cancelling.cancel()
+
+    async def _cancel_when_closed(self, task: asyncio.Task[Any] | None) -> None:
+        await self._closed.wait()
+        if task is not None:
+            task.cancel()
 
     def _on_message(self, message: ToChild) -> None:
         if isinstance(message, Start):

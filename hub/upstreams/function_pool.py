@@ -19,11 +19,13 @@ from hub.producer.protocol import FunctionOptions
 from hub.upstreams.function_process import (
     CannotLoadFunctions,
     FunctionProcess,
+    NoLongerNeeded,
     is_supported,
 )
 
 _MIN_RESTART_DELAY_SECONDS: Final = 0.1
 _MAX_RESTART_DELAY_SECONDS: Final = 5.0
+_SLOW_START_SECONDS: Final = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -120,7 +122,10 @@ class FunctionPool:
             process = self._new_process()
             self._processes.add(process)
             try:
-                self.options = await process.start()
+                self.options = await self._start(process)
+            except NoLongerNeeded:
+                self._background.run("stop process", self._stop(process))
+                continue
             except CannotLoadFunctions as error:
                 _log.error("producer.not_loaded", reason=str(error))
                 self._background.run("stop process", self._stop(process))
@@ -137,6 +142,23 @@ class FunctionPool:
             await process.wait_unusable()
             self._ready.remove(process)
             self._background.run("end process", self._stop_when_idle(process))
+
+    async def _start(self, process: FunctionProcess) -> Mapping[str, FunctionOptions]:
+        """Start a process, and log when it loads the functions for a long time."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_SLOW_START_SECONDS, self._log_slow_start, process)
+        try:
+            return await process.start()
+        finally:
+            timer.cancel()
+
+    def _log_slow_start(self, process: FunctionProcess) -> None:
+        _log.warning(
+            "producer.load_slow",
+            pid=process.pid,
+            seconds=_SLOW_START_SECONDS,
+            advice="an import or the lifespan of the app has not ended yet; no run begins before",
+        )
 
     async def _sleep(self, seconds: float) -> None:
         """Wait, but not past a call of `reload`."""

@@ -86,6 +86,10 @@ class CannotLoadFunctions(Exception):
     """The application's code cannot be loaded. The message says why."""
 
 
+class NoLongerNeeded(Exception):
+    """The process was marked as unready while it loaded the application's code."""
+
+
 class FunctionProcess:
     """A child process, from `start` to `stop`."""
 
@@ -129,7 +133,7 @@ class FunctionProcess:
     async def start(self) -> Mapping[str, FunctionOptions]:
         """Start the process, and return the options of its functions.
 
-        Raise CannotLoadFunctions.
+        Raise CannotLoadFunctions, NoLongerNeeded.
         """
         own, peer = socket.socketpair()
         own_watch, peer_watch = socket.socketpair()
@@ -201,6 +205,8 @@ class FunctionProcess:
         """Give the process no new runs, and end it after those that it has."""
         self.is_unready = True
         self._unusable.set()
+        if not self._loaded.done():  # code that hangs must not keep its repaired form waiting
+            self._loaded.set_exception(NoLongerNeeded())
         self._check_idle()
 
     async def wait_unusable(self) -> None:
@@ -260,9 +266,11 @@ class FunctionProcess:
             case Ended() | Overdue():
                 self._on_cancelled(message)
             case Loaded(functions=functions):
-                self._loaded.set_result(functions)
+                if not self._loaded.done():
+                    self._loaded.set_result(functions)
             case NotLoaded(reason=reason):
-                self._loaded.set_exception(CannotLoadFunctions(reason))
+                if not self._loaded.done():
+                    self._loaded.set_exception(CannotLoadFunctions(reason))
 
     def _replace_message(self, message: ToChild, error: Exception) -> ToChild | None:
         """Fail the run or the check that needs a message that cannot be encoded.

@@ -12,7 +12,7 @@ from hub.engine.attempt import GenerationResult
 from hub.engine.interruptible import InterruptibleUpstream
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
-from hub.engine.tasks import Supervisor, SystemClock
+from hub.engine.tasks import Supervisor, SystemClock, run_unless
 from hub.engine.usage import UsageRecorder
 from hub.engine.user_feeds import UserFeeds
 from hub.engine.worker import Worker
@@ -79,19 +79,29 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         }
         askable = AskableUpstreams(endpoints, build_upstream_models(settings))
         pools: list[FunctionPool] = []
-        functions = await opened.enter_async_context(
-            open_functions(settings, backend, askable, feeds, pools)
+        functions = await run_unless(
+            stop.requested,
+            "start of functions",
+            opened.enter_async_context(open_functions(settings, backend, askable, feeds, pools)),
         )
-        guards = await opened.enter_async_context(
-            open_guards(
-                settings,
-                [*upstreams, *functions],
-                session,
-                clock,
-                metrics=metrics.guards,
-                pools=pools,
-            )
+        if functions is None:
+            return
+        guards = await run_unless(
+            stop.requested,
+            "start of guards",
+            opened.enter_async_context(
+                open_guards(
+                    settings,
+                    [*upstreams, *functions],
+                    session,
+                    clock,
+                    metrics=metrics.guards,
+                    pools=pools,
+                )
+            ),
         )
+        if guards is None:
+            return
         reload_on_signal(pools)
         warn_of_worker(settings, [*upstreams, *functions])
         usage_recorder = UsageRecorder(backend.usage)

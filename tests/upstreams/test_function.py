@@ -24,6 +24,7 @@ from hub.core.upstream_models import UpstreamModels
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
 from hub.engine.pending_inputs import PendingInputs
+from hub.engine.tasks import run_unless
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
 from hub.ports.upstreams import Upstream
 from hub.producer.child import ChildConfig
@@ -31,6 +32,7 @@ from hub.producer.inputs import InputValue
 from hub.producer.protocol import Start
 from hub.producer.run import Notification, RunContext
 from hub.testing.backend import MemoryBackend
+from hub.upstreams import function_pool
 from hub.upstreams.function_pool import FunctionPool
 from hub.upstreams.function_process import FunctionProcess, ProcessOptions
 from tests.doubles import until
@@ -308,6 +310,69 @@ async def test_reload_and_several_processes() -> None:
         assert texts(await case.ask("pid")) not in pids
         for pid in pids:
             os.kill(int(pid), 0)  # they still run
+
+
+HANGING = """
+import asyncio
+from contextlib import asynccontextmanager
+from hub.producer import App
+@asynccontextmanager
+async def lifespan(app):
+    open("entered", "w").close()
+    try:
+        await asyncio.Event().wait()
+        yield
+    finally:
+        open("left", "w").close()
+app = App(lifespan=lifespan)
+@app.producer()
+def hangs_while_it_loads(run):
+    return "never"
+"""
+
+
+@pytest.mark.parametrize("hangs", ["import threading; threading.Event().wait()", HANGING])
+async def test_reload_of_code_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    """Code whose import or lifespan does not end is named in the log, and a reload repairs it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(function_pool, "_SLOW_START_SECONDS", 0.01)
+    repaired = "async def answer(run):\n    return 'repaired'\n"
+    file = tmp_path / "reloaded_app.py"
+    file.write_text(repaired)
+    async with functions(["x"], target="reloaded_app:answer", stop_timeout_seconds=0.1) as case:
+        with structlog.testing.capture_logs() as logs:
+            file.write_text(hangs)
+            case.pool.reload()
+            async with asyncio.timeout(30):
+                while not any(log["event"] == "producer.load_slow" for log in logs):
+                    await asyncio.sleep(0.01)
+        file.write_text(repaired)
+        case.pool.reload()
+        async with asyncio.timeout(30):
+            assert texts(await case.ask("x")) == "repaired"
+
+
+async def test_worker_that_ends_while_a_lifespan_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lifespan is cancelled, and the start ends."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hanging_app.py").write_text(HANGING)
+    requested = asyncio.Event()
+
+    async def start() -> bool:
+        async with functions(["x"], target="hanging_app:app"):
+            return True
+
+    starting = asyncio.create_task(run_unless(requested, "start", start()))
+    async with asyncio.timeout(30):
+        while not (tmp_path / "entered").exists():
+            await asyncio.sleep(0.01)
+        requested.set()
+        assert await starting is None
+    assert (tmp_path / "left").exists()
 
 
 def test_process_ends_with_its_worker() -> None:
