@@ -954,10 +954,11 @@ INPUT_TIMEOUT: Final = ErrorCode(
     504,
     "Nobody gave a value in time",
     "The application asked for a value (`generation.input_requested`), nobody gave it by "
-    '`expires_at`, and the function does not go on without it. Or an agent (`kind = "a2a"`) asked, '
-    "and waits for an hour.",
-    "Ask again. Give people more time with `timeout_seconds`, or name `approvers`. [Your own code "
-    "as the answer](../guides/functions.md) describes both.",
+    "`expires_at`, and the function does not go on without it. Or an agent asked, and its upstream "
+    "waits for `input_timeout_seconds`.",
+    "Ask again. Give people more time with `timeout_seconds` or `input_timeout_seconds`, or name "
+    "`approvers`. [Your own code as the answer](../guides/functions.md) and [Connect an "
+    "LLM](../guides/upstreams.md) describe them.",
     "if somebody can answer",
 )
 TOO_MANY_WAITING: Final = ErrorCode(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from hub.core.inputs import InputAnswer
+from hub.core.inputs import StoredInput
 
 
 class GenerationContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,9 +16,8 @@ class GenerationContext(msgspec.Struct, frozen=True, kw_only=True):
     user: who asked. attempt: counts from 1; every further attempt begins the answer anew. chat:
     the id of the user's conversation, None outside of one. metadata: JSON of the client that asked.
     earlier: what endpoints have stored with the newest answer of the same chat that has any: JSON
-    by the name of the upstream. run: counts the requests of one attempt, if an agent asks people
-    for decisions in between. wait_for_input: returns what becomes of the input with this key,
-    after the upstream has asked for it (AskInput); None if nobody can be asked.
+    by the name of the upstream. inputs: what the attempts before have asked people for, by key, and
+    their answers. None if nobody can be asked, because the answer cannot be suspended.
     """
 
     user: str
@@ -27,5 +26,4 @@ class GenerationContext(msgspec.Struct, frozen=True, kw_only=True):
     chat: str | None = None
     metadata: Mapping[str, Any] = {}
     earlier: Mapping[str, bytes] = {}
-    run: int = 1
-    wait_for_input: Callable[[str], Awaitable[InputAnswer]] | None = None
+    inputs: Mapping[str, StoredInput] | None = None

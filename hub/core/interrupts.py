@@ -27,7 +27,8 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
 
     id: the agent's name of it. prompt: a sentence for the person. tool_call: the id of the call
     that is to be approved, None if it is about something else. is_approval: whether the answer is
-    one of DECISIONS. schema: the JSON Schema of another answer, None for any. fields: what the
+    one of DECISIONS. schema: the JSON Schema of another answer, None for any. expires_at: until
+    when the agent takes the answer, in Unix seconds; None if it does not say. fields: what the
     agent needs back unchanged.
     """
 
@@ -36,6 +37,7 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
     tool_call: str | None = None
     is_approval: bool = False
     schema: Any = None
+    expires_at: float | None = None
     fields: Mapping[str, Any] = {}
 
 

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
-from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
+from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, StreamOutput
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part, Usage
@@ -128,14 +128,14 @@ class Failover:
     ) -> AsyncGenerator[Sequence[StreamOutput], None]:
         """See ports.upstreams.ResumableUpstream.resumable_stream.
 
-        The endpoint that has the answer is called first.
+        The endpoint that has the answer is called first, and alone if it has asked a person.
         """
         answer = ResumableAnswer(context, checkpoint)
         first = [each for each in self._endpoints if each.name == answer.endpoint]
         others = [each for each in self._endpoints if each.name != answer.endpoint]
         return self._call(
             request,
-            [*first, *others],
+            first if first and answer.is_exclusive else [*first, *others],
             lambda endpoint, own: answer.open(endpoint.name, endpoint.upstream, own),
         )
 
@@ -166,6 +166,8 @@ class Failover:
                     async with aclosing(stream):
                         async for parts in stream:
                             has_output = has_output or any(map(_is_seen, parts))
+                            if any(map(_suspends, parts)):  # nobody reads on
+                                endpoint.circuit.record_success()
                             yield parts
                 except UpstreamError as error:
                     failure = error
@@ -197,6 +199,10 @@ class Failover:
 def _is_seen(output: object) -> bool:
     """Return whether it is a part that a reader sees."""
     return not isinstance(output, Usage | ResumePoint | Restart)
+
+
+def _suspends(output: object) -> bool:
+    return isinstance(output, AskInput) and output.save is not None
 
 
 def _circuit_open_error(endpoint: Endpoint) -> UpstreamError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -48,8 +48,9 @@ class GenerationJobs:
 
     queues: the queue of each upstream, by name; the others use `default`. claims, retries: the jobs
     that external producers claim, and how often each of those upstreams, by name, lets another one
-    have a job whose producer was lost. on_result: called for each answer of an external producer
-    that ended on this node.
+    have a job whose producer was lost. cancelling: the upstreams that a worker tells of a suspended
+    answer that a node has ended. on_result: called for each answer of an external producer that
+    ended on this node.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class GenerationJobs:
         *,
         claims: JobClaims | None = None,
         retries: Mapping[str, int] | None = None,
+        cancelling: Collection[str] = (),
         on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
     ) -> None:
         self._events = events
@@ -69,6 +71,7 @@ class GenerationJobs:
         self._queues = queues or {}
         self._claims = claims
         self._retries = retries or {}
+        self._cancelling = cancelling
         self._on_result = on_result
 
     async def add(self, record: Generation) -> Admission:
@@ -151,6 +154,8 @@ class GenerationJobs:
             if published in (Outcome.STALE, Outcome.GAP):
                 return False
             await self.remove_job(latest)
+            if latest.suspended is not None and latest.request.upstream in self._cancelling:
+                await self.add_again(latest)  # the worker finds that it has ended
             if published is Outcome.WRITTEN and latest.external is not None:
                 await self._on_result(result)
             return published is Outcome.WRITTEN

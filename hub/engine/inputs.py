@@ -61,7 +61,8 @@ class Inputs:
             if answer is not None:
                 if not is_shown:
                     await show_answer(self._events, record, request, answer)
-                await self._go_on(record)
+                if key == record.suspended:
+                    await self._go_on(record)
                 return _check_same(answer, value)
             if record.status.ended:
                 raise Conflict("this answer has ended", code=ENDED, generation=generation)
@@ -77,9 +78,10 @@ class Inputs:
         raise BrokerUnavailable("other requests kept changing the same answer")
 
     async def _go_on(self, record: Generation) -> None:
-        """Do what an answered input means for a suspended answer. A repetition does no harm."""
-        if record.suspended is None:
-            return
+        """Do what it means that the input of a suspended answer waits no longer.
+
+        A repetition does no harm.
+        """
         if record.status is Status.QUEUED:
             await self._jobs.resume(record)
         elif record.status is Status.SUSPENDED:

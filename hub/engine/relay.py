@@ -21,13 +21,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from functools import partial
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from hub.core.durable import StreamOutput
+from hub.core.durable import Checkpoint, StreamOutput
 from hub.core.folded_parts import FoldedParts
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.generation_context import GenerationContext
@@ -44,7 +43,6 @@ from hub.engine.chat_state import find_chat_state
 from hub.engine.coalescing import MAX_RUNS
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.input_events import publish_request
-from hub.engine.pending_inputs import PendingInputs
 from hub.engine.resumable import cancel_answer, open_stream
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.engine.text_guard import TextGuard
@@ -88,7 +86,6 @@ class Relay:
     their answers, for some of them. version: that of this worker. pinned: the upstreams whose lost
     answers only a worker of the same version continues.
     remembering: the upstreams that get what they stored with the answer before in the same chat.
-    inputs: waits for what upstreams ask of people; None if they cannot.
     """
 
     def __init__(
@@ -104,7 +101,6 @@ class Relay:
         version: str = "",
         pinned: Collection[str] = (),
         remembering: Collection[str] = (),
-        inputs: PendingInputs | None = None,
     ) -> None:
         self._events = events
         self._store = store
@@ -114,7 +110,6 @@ class Relay:
         self._version = version
         self._pinned = pinned
         self._remembering = remembering
-        self._inputs = inputs
         self._clock = clock
         self._limits = limits
 
@@ -139,6 +134,7 @@ class Relay:
         if record is None:
             return await self._end_unstarted(lease, holds_lease)
         if record.status.ended:
+            await self._cancel_suspended(record)
             return None
         if record.status is Status.SUSPENDED:  # the worker before was lost before it released it
             await self._show_to_approvers(record)
@@ -154,7 +150,7 @@ class Relay:
                 return None
             result = await attempt.end(status, fields)
             if status is not Status.DONE:
-                await self._cancel(attempt)
+                await self._cancel(record.request, attempt.checkpoint)
             return result
         except AttemptSuperseded:
             _log.info("generation.superseded", generation=generation, attempt=attempt.number)
@@ -281,9 +277,14 @@ class Relay:
         if stored is not None:
             await publish_request(self._events, record, stored.request)
 
-    async def _cancel(self, attempt: Attempt) -> None:
-        """Cancel an answer that has ended here and may go on at its endpoint."""
-        request, checkpoint = attempt.record.request, attempt.checkpoint
+    async def _cancel_suspended(self, record: Generation) -> None:
+        """Cancel an answer that a node has ended while it was suspended."""
+        if record.suspended is not None:
+            checkpoint = read_durable_state(record.journal).checkpoint
+            await self._cancel(record.request, checkpoint)
+
+    async def _cancel(self, request: GenerationRequest, checkpoint: Checkpoint | None) -> None:
+        """Cancel an answer that has ended and may go on at its endpoint."""
         upstream = self._upstreams.get(request.upstream)
         if upstream is not None and checkpoint is not None:
             await cancel_answer(upstream, request, checkpoint)
@@ -300,7 +301,7 @@ class Relay:
             chat=record.request.chat,
             metadata=record.request.metadata,
             earlier=earlier,
-            wait_for_input=None if self._inputs is None else partial(self._inputs.wait, record),
+            inputs=attempt.state.inputs,
         )
         source = self._open_source(attempt, context)
         guard = self._guards.get(record.request.upstream)

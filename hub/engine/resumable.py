@@ -1,7 +1,7 @@
 """Answers of upstreams that can continue an answer, and of those that cannot.
 
 A resume point names its endpoint, which alone can continue the answer there. The others begin the
-answer anew.
+answer anew, unless the endpoint has asked a person: the decision is for it alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
+from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, Save, StreamOutput
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.ports.upstreams import ResumableUpstream, Upstream
@@ -52,10 +52,14 @@ async def cancel_answer(
 
 
 class _EndpointPoint(msgspec.Struct, frozen=True):
-    """The value of a resume point: the name of the endpoint, and what it has yielded."""
+    """The value of a resume point: the name of the endpoint, and what it has yielded.
+
+    is_exclusive: whether only it may go on, because it has a question to a person.
+    """
 
     endpoint: str
     value: msgspec.Raw
+    is_exclusive: bool = False
 
 
 _decode_point = msgspec.json.Decoder(_EndpointPoint).decode
@@ -66,25 +70,32 @@ def read_checkpoint(checkpoint: Checkpoint | None) -> tuple[str, Checkpoint | No
 
     The name is empty, and the checkpoint None, if there is none or a function has saved it.
     """
-    if checkpoint is None:
-        return "", None
-    try:
-        point = _decode_point(checkpoint.value)
-    except msgspec.DecodeError:
+    point = _read_point(checkpoint)
+    if checkpoint is None or point is None:
         return "", None
     return point.endpoint, msgspec.structs.replace(checkpoint, value=bytes(point.value))
+
+
+def _read_point(checkpoint: Checkpoint | None) -> _EndpointPoint | None:
+    try:
+        return None if checkpoint is None else _decode_point(checkpoint.value)
+    except msgspec.DecodeError:
+        return None
 
 
 class ResumableAnswer:
     """One answer, which the endpoint of its newest resume point can continue.
 
     checkpoint: that of the attempt before; None without one. endpoint: the name of the one that has
-    the answer, empty if none has.
+    the answer, empty if none has. is_exclusive: whether only it may go on, because it has a
+    question to a person.
     """
 
     def __init__(self, context: GenerationContext | None, checkpoint: Checkpoint | None) -> None:
         self._context = context
         self.endpoint, self._checkpoint = read_checkpoint(checkpoint)
+        point = _read_point(checkpoint)
+        self.is_exclusive = point is not None and point.is_exclusive
         self._is_void = checkpoint is not None and self._checkpoint is None
 
     def open(
@@ -111,12 +122,15 @@ class ResumableAnswer:
     def _take(self, endpoint: str, each: StreamOutput) -> StreamOutput:
         """Note where the answer can be continued, and return what is passed on."""
         if isinstance(each, Restart):
-            self._checkpoint, self._is_void = None, False
+            self._checkpoint, self._is_void, self.is_exclusive = None, False, False
         elif isinstance(each, ResumePoint) and each.value is None:
             self._checkpoint = None
         elif isinstance(each, ResumePoint):
             value = msgspec.json.encode(each.value)
             folded = self._checkpoint.folded if self._checkpoint is not None else ()
             self.endpoint, self._checkpoint = endpoint, Checkpoint(value=value, folded=folded)
-            return ResumePoint(_EndpointPoint(endpoint, msgspec.Raw(value)))
+            return ResumePoint(_EndpointPoint(endpoint, msgspec.Raw(value), self.is_exclusive))
+        elif isinstance(each, AskInput) and each.save is not None:
+            point = _EndpointPoint(endpoint, each.save.value, is_exclusive=True)
+            return AskInput(each.request, Save(msgspec.Raw(msgspec.json.encode(point))))
         return each

@@ -128,6 +128,13 @@ def _check_upstreams(settings: Settings) -> None:
             _check_settings(name, upstream, _QUEUE_SETTINGS)
             _check_queue(name, upstream, settings)
         _check_guard(name, upstream)
+        if "input_timeout_seconds" in upstream.model_fields_set and (
+            upstream.kind not in AGENT_KINDS
+        ):
+            kinds = " or ".join(json.dumps(kind) for kind in AGENT_KINDS)
+            raise OperatorError(
+                f"upstreams.{name}.input_timeout_seconds is for kind = {kinds} only"
+            )
         for setting in _ONLY_OF_FUNCTIONS:
             if setting in upstream.model_fields_set and not upstream.is_function:
                 raise OperatorError(f'upstreams.{name}.{setting} is for kind = "function" only')

@@ -360,6 +360,7 @@ class Upstream(Section):
     first_byte_seconds: PositiveFloat | None = 120.0
     idle_seconds: PositiveFloat | None = 120.0
     total_seconds: PositiveFloat | None = None
+    input_timeout_seconds: float = Field(86400.0, gt=0, le=366 * 86400.0)
     max_event_bytes: PositiveInt = 1024 * 1024
     proxy: str | None = Field(None, pattern=patterns.HTTP_URL)
     verify_tls: bool = True
@@ -396,6 +397,11 @@ class Upstream(Section):
     @property
     def remembers_chats(self) -> bool:
         """Whether it gets what it has stored with the answer before in the same chat."""
+        return self.kind == A2A_KIND
+
+    @property
+    def keeps_tasks(self) -> bool:
+        """Whether a task stays open there while an answer waits for a person."""
         return self.kind == A2A_KIND
 
     def find_queue(self, name: str) -> str:

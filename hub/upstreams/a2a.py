@@ -38,6 +38,7 @@ from hub.upstreams.http_endpoint import EndpointOptions
 
 _CANCEL_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 1.0
+_INPUT_TIMEOUT_SECONDS: Final = 86400.0
 _ENDED: Final = frozenset({"completed", "failed", "canceled", "rejected"})
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +48,8 @@ class A2aUpstream:
 
     name: that of the upstream. body: fields of the parameters of each message. on_odd_fields:
     called with the number of fields of a response that had an odd type. poll_seconds: the interval
-    at which a task is read that cannot be subscribed to.
+    at which a task is read that cannot be subscribed to. input_timeout_seconds: how long people
+    have for what the agent asks.
     """
 
     kind: ClassVar[str] = "a2a"
@@ -62,7 +64,9 @@ class A2aUpstream:
         max_event_bytes: int,
         on_odd_fields: Callable[[int], None] = lambda count: None,
         poll_seconds: float = _POLL_SECONDS,
+        input_timeout_seconds: float = _INPUT_TIMEOUT_SECONDS,
     ) -> None:
+        self._input_timeout_seconds = input_timeout_seconds
         self._name = name
         self._endpoint = AgentEndpoint(
             session,
@@ -106,7 +110,8 @@ class A2aUpstream:
             context=context,
             message_id=context.generation if context is not None else secrets.token_hex(16),
             earlier=self._find_earlier(context),
-            wait_for_input=None if context is None else context.wait_for_input,
+            inputs=None if context is None else context.inputs,
+            input_timeout_seconds=self._input_timeout_seconds,
         )
         progress, keeps_parts = restore(checkpoint)
         return self._read_answer(task_request, progress, keeps_parts=keeps_parts)

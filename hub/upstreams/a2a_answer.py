@@ -5,7 +5,8 @@
     subscribe  the stream of a task that runs: after a broken connection, and by the worker that
                takes over. Its first event is the whole task
 
-A task that needs input becomes an input request. The value is the next message of the same task.
+A task that needs input becomes an input request, which suspends the answer. The value is the next
+message of the same task, which the next attempt sends.
 
 Rules:
 1. Once the agent can have begun a task, no failure of a connection sends the message again.
@@ -19,15 +20,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
-from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, StreamOutput
-from hub.core.inputs import InputAnswer, InputRequest
+from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, Save, StreamOutput
+from hub.core.inputs import InputAnswer, InputRequest, StoredInput
 from hub.core.parts import Finished, Part
 from hub.error_codes import INPUT_TIMEOUT, UPSTREAM_ERROR, UPSTREAM_INTERRUPTED
 from hub.errors import UpstreamError
@@ -48,7 +49,6 @@ _FAILURES: Final = {
 }
 """What a state becomes, and whether the question may be asked again."""
 _PROMPT: Final = "The agent needs input."
-_INPUT_SECONDS: Final = 3600.0  # as for functions
 _UNCERTAIN: Final = frozenset({"upstream_truncated", "upstream_timeout"})
 _UNCERTAIN_STATUSES: Final = frozenset({500, 502, 504})
 """Failures after which the agent can have begun a task whose id is not known."""
@@ -58,12 +58,13 @@ _log = structlog.get_logger(__name__)
 class AgentCalls(Protocol):
     """Calls one agent for one answer.
 
-    wait_for_input: as in GenerationContext. poll_seconds: the interval at which a task is read.
-    idle_seconds: how long a task may have no news. total_seconds: how long it may take. secrets:
-    what no error may show.
+    inputs: as in GenerationContext. input_timeout_seconds: how long people have for what the agent
+    asks. poll_seconds: the interval at which a task is read. idle_seconds: how long a task may have
+    no news. total_seconds: how long it may take. secrets: what no error may show.
     """
 
-    wait_for_input: Callable[[str], Awaitable[InputAnswer]] | None
+    inputs: Mapping[str, StoredInput] | None
+    input_timeout_seconds: float
     interface: AgentInterface
     progress: TaskProgress
     poll_seconds: float
@@ -140,10 +141,12 @@ class TaskAnswer:
             self._progress.end_input(is_sent=failure is None or self._progress.news > news)
             if failure is not None and not self._progress.is_settled:
                 operation = await self._after_failure(operation, failure, news)
-            elif self._progress.state == "input-required" and self._calls.wait_for_input:
-                request = self._build_input_request()
-                yield [AskInput(request)]
-                operation = await self._wait_for_input(request.input)
+            elif self._progress.state == "input-required" and self._calls.inputs is not None:
+                stored = self._calls.inputs.get(self._progress.input_key)
+                if stored is None or stored.answer is None:
+                    yield [self._ask()]
+                    return
+                operation = self._take_input(stored.answer)
             else:
                 operation = await self._after_end(operation)
         yield [Finished("stop")]
@@ -183,26 +186,22 @@ class TaskAnswer:
             await asyncio.sleep(self._calls.poll_seconds)
         return "get"
 
-    def _build_input_request(self) -> InputRequest:
+    def _ask(self) -> AskInput:
+        """Return the request of an input, which suspends the answer."""
         progress = self._progress
-        return InputRequest(
+        request = InputRequest(
             input=progress.input_key,
             prompt=progress.words or _PROMPT,
-            expires_at=round(time.time() + _INPUT_SECONDS, 3),
+            expires_at=round(time.time() + self._calls.input_timeout_seconds, 3),
         )
+        return AskInput(request, Save(msgspec.Raw(msgspec.json.encode(progress.save()))))
 
-    async def _wait_for_input(self, key: str) -> Operation:
-        """Return the operation that sends an input. Raise UpstreamError if nobody gives it."""
-        calls, loop = self._calls, asyncio.get_running_loop()
-        assert calls.wait_for_input is not None
-        begin = loop.time()
-        answer = await calls.wait_for_input(key)
+    def _take_input(self, answer: InputAnswer) -> Operation:
+        """Return the operation that sends an input. Raise UpstreamError if nobody has given it."""
         if answer.is_expired:
             message = "nobody has given the input that the agent asked for in time"
             raise UpstreamError(INPUT_TIMEOUT.name, message, retryable=False, rejects_request=True)
-        self._news_at = loop.time()
-        self._deadline += self._news_at - begin
-        calls.set_input(key, answer.fields["value"])
+        self._calls.set_input(self._progress.input_key, answer.fields["value"])
         self._progress.begin_input()
         return self._send()
 

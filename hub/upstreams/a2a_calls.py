@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
     Callable,
     Coroutine,
     Mapping,
@@ -18,7 +17,7 @@ import msgspec
 
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
-from hub.core.inputs import InputAnswer
+from hub.core.inputs import StoredInput
 from hub.core.parts import Part
 from hub.engine.tasks import BackgroundTasks
 from hub.errors import UpstreamError
@@ -34,14 +33,15 @@ class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent is asked.
 
     message_id: that of the message. earlier: the task of the answer before in the same chat, empty
-    if there is none. wait_for_input: as in GenerationContext.
+    if there is none. inputs: as in GenerationContext. input_timeout_seconds: how long people have.
     """
 
     request: GenerationRequest
     context: GenerationContext | None
     message_id: str
     earlier: SavedTask = SavedTask()
-    wait_for_input: Callable[[str], Awaitable[InputAnswer]] | None = None
+    inputs: Mapping[str, StoredInput] | None = None
+    input_timeout_seconds: float = 0.0
 
 
 class TaskCalls:
@@ -72,7 +72,8 @@ class TaskCalls:
         self.idle_seconds = endpoint.idle_seconds
         self.total_seconds = endpoint.total_seconds
         self.secrets = endpoint.secrets
-        self.wait_for_input = task_request.wait_for_input
+        self.inputs = task_request.inputs
+        self.input_timeout_seconds = task_request.input_timeout_seconds
 
     async def call(self, operation: Operation) -> AsyncGenerator[Sequence[Part], None]:
         """See AgentCalls.call.

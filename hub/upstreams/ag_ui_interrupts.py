@@ -6,6 +6,7 @@ Source: docs.ag-ui.com, "Interrupts", and the package @ag-ui/core (`Interrupt`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from hub.core.interrupts import Interrupt
@@ -30,7 +31,17 @@ def _read_interrupt(given: Mapping[str, Any]) -> Interrupt:
         tool_call=tool_call if isinstance(tool_call, str) else None,
         is_approval=_is_approval(schema),
         schema=schema if isinstance(schema, dict) else None,
+        expires_at=_read_time(given.get("expiresAt")),
     )
+
+
+def _read_time(given: Any) -> float | None:
+    """Return a time of ISO 8601 in Unix seconds; UTC without a zone. None for anything else."""
+    try:
+        time = datetime.fromisoformat(given)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _is_approval(schema: Any) -> bool:

@@ -42,12 +42,11 @@ def build_run(
     """Return the RunAgentInput. body: the fields of every request. Raise UpstreamError.
 
     The thread is the chat, or the generation outside of one. The run is the attempt at the
-    generation, and the number of the run in the attempt if it is not the first one.
+    generation.
     """
     params = filter_params(request.params)
     generation = context.generation if context else secrets.token_hex(8)
     attempt = context.attempt if context else 1
-    run = f"-{context.run}" if context and context.run > 1 else ""
     tools = [
         {
             "name": tool.name,
@@ -64,7 +63,7 @@ def build_run(
         **body,
         **own,
         "threadId": request.chat or generation,
-        "runId": f"{generation}-{attempt}{run}",
+        "runId": f"{generation}-{attempt}",
         "messages": [*_build_messages(request)],
         "tools": [*body.get("tools", ()), *tools],
         "forwardedProps": _build_props(request, params, body),

@@ -142,6 +142,7 @@ def build_jobs(
         queue_by_upstream(settings),
         claims=backend.claims,
         retries=claim_retries(settings),
+        cancelling=cancelling_upstreams(settings),
         on_result=on_result,
     )
 
@@ -182,6 +183,15 @@ def worker_queues(settings: Settings) -> list[str]:
 def pinned_upstreams(settings: Settings) -> Collection[str]:
     """Return the upstreams whose runs only workers of the same version continue."""
     return {name for name, each in settings.upstreams.items() if each.version_policy == "pinned"}
+
+
+def cancelling_upstreams(settings: Settings) -> Collection[str]:
+    """Return the upstreams with an endpoint whose task stays open while an answer is suspended."""
+    return {
+        name
+        for name, each in settings.upstreams.items()
+        if any(settings.upstreams[one].keeps_tasks for one in (name, *each.fallbacks))
+    }
 
 
 def steerable_upstreams(settings: Settings) -> Collection[str]:

@@ -10,10 +10,12 @@ import aiohttp
 
 from hub.core.upstream_models import UpstreamModels
 from hub.engine.failover import CircuitBreaker, Endpoint, Failover
+from hub.engine.interruptible import InterruptibleUpstream
 from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
+from hub.settings.models import INTERRUPTIBLE_KINDS
 from hub.upstreams.a2a import A2aUpstream
 from hub.upstreams.a2a_card import AgentInterface
 from hub.upstreams.a2a_request import AgentCall
@@ -115,7 +117,7 @@ def _build_endpoint(
     session: aiohttp.ClientSession,
     on_odd_fields: Callable[[int], None],
 ) -> Upstream:
-    """Build an endpoint, and what continues its answers if the settings say that it can."""
+    """Build an endpoint, and what continues its answers if its kind or the settings say so."""
     if settings.kind == A2aUpstream.kind:
         return A2aUpstream(
             name,
@@ -124,6 +126,7 @@ def _build_endpoint(
             body=settings.body,
             max_event_bytes=settings.max_event_bytes,
             on_odd_fields=on_odd_fields,
+            input_timeout_seconds=settings.input_timeout_seconds,
         )
     dialect = build_dialect(settings)
     http = HttpUpstream(
@@ -133,6 +136,8 @@ def _build_endpoint(
         max_event_bytes=settings.max_event_bytes,
         on_odd_fields=on_odd_fields,
     )
+    if settings.kind in INTERRUPTIBLE_KINDS:
+        return InterruptibleUpstream(http, timeout_seconds=settings.input_timeout_seconds)
     if settings.background and isinstance(dialect, OpenAiResponses):
         return ReattachingUpstream(http, BackgroundResponses(dialect))
     if settings.continue_with is not None:

@@ -9,7 +9,6 @@ import structlog
 
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.attempt import GenerationResult
-from hub.engine.interruptible import InterruptibleUpstream
 from hub.engine.live_metrics import LiveMetrics
 from hub.engine.relay import Relay, RelayLimits
 from hub.engine.tasks import Supervisor, SystemClock, run_unless
@@ -21,7 +20,6 @@ from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings
-from hub.settings.models import INTERRUPTIBLE_KINDS
 from hub.upstreams.function_pool import FunctionPool
 from hub.wiring.backend import (
     build_jobs,
@@ -71,9 +69,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             interval_seconds=settings.worker.lease_seconds / 3,
         )
         upstreams = {
-            name: InterruptibleUpstream(upstream)
-            if settings.upstreams[name].kind in INTERRUPTIBLE_KINDS
-            else upstream
+            name: upstream
             for name, upstream in endpoints.items()
             if settings.upstreams[name].queue in queues
         }
@@ -138,7 +134,6 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 remembering={
                     name for name, each in settings.upstreams.items() if each.remembers_chats
                 },
-                inputs=feeds.inputs,
             ),
             clock,
             concurrency=settings.worker.concurrency,

@@ -289,7 +289,7 @@ async def test_second_worker_restarts() -> None:
     await case.backend.events.publish(lost)
     await case.relay.run(case.lease(), case.stop)
     events = await case.events()
-    context = GenerationContext(user="alice", generation=case.id, attempt=2)
+    context = GenerationContext(user="alice", generation=case.id, attempt=2, inputs={})
     assert case.upstream.contexts == [context]
     assert events[2] == ("generation.restarted", {"attempt": 2, "model": "m"})
     assert events[3] == ("generation.delta", {"i": 0, "text": "Hel"})

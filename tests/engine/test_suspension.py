@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.channel import partition_of, user_channel
-from hub.core.durable import AskInput, Save
+from hub.core.durable import AskInput, Checkpoint, Save, StreamOutput
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -21,8 +21,9 @@ from hub.core.generation import (
     Status,
     new_generation_id,
 )
+from hub.core.generation_context import GenerationContext
 from hub.core.inputs import INPUT_RECEIVED, InputRequest
-from hub.core.parts import Finished, Text
+from hub.core.parts import Finished, Part, Text
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import OtherVersion
 from hub.engine.attempt_events import RESTARTED, AttemptEvents
@@ -50,7 +51,9 @@ LIMITS = PartsLimits(max_part_bytes=10_000, max_record_bytes=100_000, max_suspen
 class Case:
     """An answer, two nodes, and a worker whose steps the test takes. Time passes by `advance`."""
 
-    def __init__(self, request: GenerationRequest = REQUEST) -> None:
+    def __init__(
+        self, request: GenerationRequest = REQUEST, cancelling: Collection[str] = ()
+    ) -> None:
         self.request = request
         self.passed = 0.0
         self.started_at = 1.7e9
@@ -59,9 +62,9 @@ class Case:
             None, lease_seconds=LEASE, now=lambda: time.monotonic() + self.passed
         )
         events, store = self.backend.events, self.backend.generations
-        self.jobs = GenerationJobs(events, store, self.queue)
+        self.jobs = GenerationJobs(events, store, self.queue, cancelling=cancelling)
         self.nodes = [Inputs(events, store, self.queue, self.jobs) for _ in range(2)]
-        self.generations = Generations(events, store, self.queue)
+        self.generations = Generations(events, store, self.queue, jobs=self.jobs)
         self.reconciler = Reconciler(
             self.jobs,
             store,
@@ -247,8 +250,8 @@ async def test_each_answer_goes_on_once_and_ends_once(steps: list[Any], end: str
     assert await case.queue.reserve(0) is None
 
 
-async def suspended() -> Case:
-    case = Case()
+async def suspended(cancelling: Collection[str] = ()) -> Case:
+    case = Case(cancelling=cancelling)
     await case.start()
     await case.take()
     await case.suspend()
@@ -358,3 +361,67 @@ async def test_stop_while_suspended() -> None:
     await case.complete()
     await case.stop()
     assert (await case.record()).status is Status.STOPPED
+
+
+class Task:
+    """Implements ports.upstreams.ResumableUpstream: a task that was asked for, and waits."""
+
+    def __init__(self) -> None:
+        self.canceled: list[bytes] = []
+
+    async def stream(
+        self, request: GenerationRequest, context: GenerationContext | None = None
+    ) -> AsyncGenerator[Sequence[Part], None]:
+        raise AssertionError("nobody asks for it again")
+        yield []
+
+    async def resumable_stream(
+        self,
+        request: GenerationRequest,
+        context: GenerationContext | None,
+        checkpoint: Checkpoint | None,
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        raise AssertionError("nobody asks for it again")
+        yield []
+
+    async def cancel(self, request: GenerationRequest, checkpoint: Checkpoint) -> None:
+        self.canceled.append(checkpoint.value)
+
+
+@pytest.mark.parametrize("end", ["stop", "deadline"])
+async def test_task_of_an_answer_that_ends_while_suspended(end: str) -> None:
+    """The node ends the answer, and a worker cancels its task once."""
+    case, task = await suspended(cancelling=["main"]), Task()
+    await case.complete()
+    if end == "stop":
+        await case.stop()
+    else:
+        case.passed += HOUR + 1
+        await case.reconcile()
+    assert (await case.record()).status.ended
+    relay = Relay(
+        case.backend.events, case.backend.generations, {"main": task}, FakeClock(), RELAY_LIMITS
+    )
+    lease = await case.queue.reserve(0)
+    assert lease is not None
+    assert await relay.run(lease, StopSignal()) is None
+    await case.queue.complete(lease)
+    assert task.canceled == [b"1"]
+    assert await case.queue.reserve(0) is None
+
+
+async def test_value_of_an_earlier_input_that_is_given_again() -> None:
+    """It does not end the answer, which waits for another input."""
+    case = Case()
+    await case.start()
+    await case.take()
+    assert case.attempt is not None
+    earlier = InputRequest(input="earlier", prompt="?", expires_at=case.started_at + HOUR)
+    await case.backend.events.publish(case.attempt.command(AskInput(earlier), None))
+    for node in case.nodes:
+        await node.answer(case.id, "earlier", 1, "alice")
+    await case.suspend()
+    await case.complete()
+    for node in case.nodes:
+        await node.answer(case.id, "earlier", 1, "alice")
+    assert (await case.record()).status is Status.SUSPENDED

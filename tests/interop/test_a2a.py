@@ -140,6 +140,7 @@ async def agents() -> AsyncIterator[Agents]:
             proxies[upstream] = proxy, f"http://127.0.0.1:{port}"
             cluster.set(f"UPSTREAMS__{upstream}__KIND", "a2a")
             cluster.set(f"UPSTREAMS__{upstream}__BASE_URL", proxy.url + path)
+            cluster.set(f"UPSTREAMS__{upstream}__MAX_RUNNING", 1)
         await cluster.start()
         agents = Agents(cluster, await cluster.start_ready_worker())
         for upstream, (proxy, url) in proxies.items():
@@ -289,9 +290,10 @@ async def test_a_chat_is_one_context(agents: Agents) -> None:
 @pytest.mark.parametrize("upstream", ["streaming", "polling", "rest"])
 @pytest.mark.parametrize("is_lost", [False, True])
 async def test_an_input(agents: Agents, upstream: str, is_lost: bool) -> None:
-    """The user gives it, also while another worker takes over; it is the task's next message."""
+    """The value is the task's next message, also of another worker. Others run meanwhile."""
     answer = await agents.ask(upstream, "ask")
-    await agents.wait(partial(_is_waiting, answer))
+    await agents.wait(partial(_is_suspended, answer))
+    assert text_of(await (await agents.ask(upstream, "words")).read()) == WORDS
     (part,) = [part for part in (await answer.record())["parts"] if part["type"] == "input"]
     assert part["prompt"] == "Which colour?"
     if is_lost:
@@ -299,16 +301,17 @@ async def test_an_input(agents: Agents, upstream: str, is_lost: bool) -> None:
     await answer.give(part["input"], "blue")
     events = await answer.read()
     assert (events[-1][0], text_of(events)) == ("generation.done", "You said blue.")
+    assert (await answer.record())["attempt"] == 2
     counts = await agents.counts(upstream)
-    assert counts["prompts"][-2:] == ["ask", "blue"]
-    assert len(set(counts["contexts"][-2:])) == 1
+    assert counts["prompts"][-3:] == ["ask", "words", "blue"]
+    assert counts["contexts"][-3] == counts["contexts"][-1]
 
 
-async def test_a_stop_while_an_input_is_awaited(agents: Agents) -> None:
-    """The task is canceled."""
+async def test_a_stop_while_an_answer_is_suspended(agents: Agents) -> None:
+    """The node ends the answer, and a worker cancels the task."""
     before = await agents.counts("streaming")
     answer = await agents.ask("streaming", "ask")
-    await agents.wait(partial(_is_waiting, answer))
+    await agents.wait(partial(_is_suspended, answer))
     await answer.stop()
     assert (await answer.read())[-1][0] == "generation.stopped"
 
@@ -318,8 +321,8 @@ async def test_a_stop_while_an_input_is_awaited(agents: Agents) -> None:
     await agents.wait(is_canceled)
 
 
-async def _is_waiting(answer: Answer) -> bool:
-    return bool((await answer.record())["status"] == "waiting")
+async def _is_suspended(answer: Answer) -> bool:
+    return bool((await answer.record())["status"] == "suspended")
 
 
 @pytest.mark.parametrize("upstream", ["streaming", "rest", "old"])

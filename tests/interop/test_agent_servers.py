@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -63,6 +64,14 @@ class Agents:
         self.url = cluster.url
         self.session = cluster.session
         self.printed = printed
+
+    async def replace_processes(self) -> None:
+        """Kill the worker and the node, and start others; the node keeps its port."""
+        for process in (self.worker, self.cluster.node):
+            process.kill()
+            await process.wait()
+        self.cluster.node = await self.cluster.start_node(port=self.cluster.port)
+        self.worker = await self.cluster.start_ready_worker()
 
     async def wait_for(self, url: str, status: str) -> Any:
         """Wait until an answer of dora has a status; return its snapshot."""
@@ -120,6 +129,7 @@ async def agents() -> AsyncIterator[Agents]:
                 cluster.set(f"{variable}__KIND", kind)
                 cluster.set(f"{variable}__BASE_URL", url)
                 cluster.set(f"{variable}__RETRIES", 0)
+                cluster.set(f"{variable}__MAX_RUNNING", 1)
         cluster.set("WORKER__LEASE_SECONDS", 2.0)
         await cluster.start()
         running = Agents(cluster, printed)
@@ -237,56 +247,64 @@ async def test_reload_and_stop(agents: Agents, server: str) -> None:
     assert await agents.printed[SERVERS[server][1]].next() == "stopped"
 
 
+async def decide(agents: Agents, url: str, snapshot: Any, decision: str) -> None:
+    """Give the decision for which an answer of dora waits."""
+    (key,) = [part["input"] for part in snapshot["parts"] if part["type"] == "input"]
+    given = {"value": decision}
+    async with agents.session.post(f"{url}/inputs/{key}?user=dora", json=given) as response:
+        assert response.status == 200, await response.text()
+
+
 @each_server
-@pytest.mark.parametrize("decision", ["approve", "deny"])
-async def test_approval(agents: Agents, server: str, decision: str) -> None:
-    """A tool that needs an approval asks for an input, and the decision lets the agent go on."""
+async def test_approval(agents: Agents, server: str) -> None:
+    """Answers that wait for a decision leave the one place to others, and go on with it."""
+    upstream = f"{server}_refunds"
     async with HubClient(agents.url, user="dora") as hub:
-        answer = await hub.ask("refund it", upstream=f"{server}_refunds")
-        url = f"{agents.url}/generations/{answer.id}"
-        waiting = await agents.wait_for(url, "waiting")
-        call, request = [p for p in waiting["parts"] if p["type"] in ("tool_call", "input")]
-        assert (request["tool_call"], request["state"]) == (call["id"], "waiting")
-        assert request["options"] == ["approve", "deny"]
-        given = {"value": decision}
-        path = f"{url}/inputs/{request['input']}?user=dora"
-        async with agents.session.post(path, json=given) as response:
-            assert response.status == 200, await response.text()
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await answer.text()
-        ended = await agents.wait_for(url, "done")
-    shown = [part for part in ended["parts"] if part["type"] in ("tool_call", "input", "text")]
-    assert [part["type"] for part in shown] == ["tool_call", "input", "text"]
-    result = json.dumps(shown[0]["result"]) + shown[2]["text"]
-    assert (answer.status, answer.finish_reason) == ("done", "stop")
-    assert shown[1]["value"] == decision
-    assert ("refunded 40 euros" in result) is (decision == "approve")
+        answers = {}
+        for decision in ("approve", "deny"):
+            answers[decision] = await hub.ask("refund it", upstream=upstream)
+        for answer in answers.values():
+            await agents.wait_for(f"{agents.url}/generations/{answer.id}", "suspended")
+        for decision, answer in answers.items():
+            url = f"{agents.url}/generations/{answer.id}"
+            waiting = await agents.wait_for(url, "suspended")
+            call, request = [p for p in waiting["parts"] if p["type"] in ("tool_call", "input")]
+            assert (request["tool_call"], request["state"]) == (call["id"], "waiting")
+            assert request["options"] == ["approve", "deny"]
+            assert 80_000 < request["expires_at"] - time.time() < 86_401
+            await decide(agents, url, waiting, decision)
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await answer.text()
+            ended = await agents.wait_for(url, "done")
+            shown = [p for p in ended["parts"] if p["type"] in ("tool_call", "input", "text")]
+            assert [part["type"] for part in shown] == ["tool_call", "input", "text"]
+            result = json.dumps(shown[0]["result"]) + shown[2]["text"]
+            assert (answer.status, answer.finish_reason) == ("done", "stop")
+            assert (shown[1]["value"], ended["attempt"]) == (decision, 2)
+            assert ("refunded 40 euros" in result) is (decision == "approve")
 
 
 async def test_stop_while_a_decision_is_open(agents: Agents) -> None:
-    """A stop ends an answer that waits, and its input is cancelled."""
+    """A stop ends an answer that is suspended, and its input is cancelled."""
     async with HubClient(agents.url, user="dora") as hub:
         answer = await hub.ask("refund it", upstream="agui_refunds")
         url = f"{agents.url}/generations/{answer.id}"
-        await agents.wait_for(url, "waiting")
+        await agents.wait_for(url, "suspended")
         await answer.stop()
         ended = await agents.wait_for(url, "stopped")
     assert [part["state"] for part in ended["parts"] if part["type"] == "input"] == ["cancelled"]
 
 
 @pytest.mark.parametrize("server", ["agui", "node"])
-async def test_worker_lost_while_a_decision_is_open(agents: Agents, server: str) -> None:
-    """Another worker waits on for the same decision, and the agent is not asked again."""
+async def test_processes_lost_while_a_decision_is_open(agents: Agents, server: str) -> None:
+    """Worker and node are killed; others take the decision, and the agent is not asked again."""
     async with HubClient(agents.url, user="dora") as hub:
         answer = await hub.ask("refund it", upstream=f"{server}_refunds")
         url = f"{agents.url}/generations/{answer.id}"
-        waiting = await agents.wait_for(url, "waiting")
-        agents.worker.kill()
-        agents.worker = await agents.cluster.start_ready_worker()
-        (key,) = [part["input"] for part in waiting["parts"] if part["type"] == "input"]
-        given = {"value": "approve"}
-        async with agents.session.post(f"{url}/inputs/{key}?user=dora", json=given) as response:
-            assert response.status == 200, await response.text()
+        await agents.wait_for(url, "suspended")
+        await agents.replace_processes()
+        waiting = await agents.wait_for(url, "suspended")
+        await decide(agents, url, waiting, "approve")
         ended = await agents.wait_for(url, "done")
     shown = [part for part in ended["parts"] if part["type"] in ("tool_call", "input", "text")]
     assert [part["type"] for part in shown] == ["tool_call", "input", "text"]

@@ -17,9 +17,10 @@ from hub.core.durable import AskInput, Checkpoint, Restart, ResumePoint, StreamO
 from hub.core.folded_parts import FoldedParts
 from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
-from hub.core.inputs import INPUT_EXPIRED, INPUT_RECEIVED, InputAnswer
+from hub.core.inputs import StoredInput
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part
+from hub.engine.input_events import expired, received
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.upstreams.a2a import A2aUpstream
@@ -30,6 +31,7 @@ from tests.defaults import upstream_timeouts
 
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="agent", model="agent")
 CONTEXT = GenerationContext(user="alice", generation="g1", attempt=1)
+ASKABLE = msgspec.structs.replace(CONTEXT, inputs={})
 WORDS = ("one ", "two ", "three ", "four")
 TEXT = "".join(WORDS)
 METHODS = {
@@ -442,39 +444,40 @@ async def test_a_task_that_needs_input(kind: str, is_lost: bool) -> None:
                 self.end = "completed"
             return await super().answer(request, operation, params)
 
-    received: list[str] = []
-
-    async def wait_for_input(key: str) -> InputAnswer:
-        received.append(key)
-        data = msgspec.json.encode({"value": "blue", "by": "alice"})
-        return InputAnswer(event=INPUT_RECEIVED, data=data)
-
-    context = msgspec.structs.replace(CONTEXT, wait_for_input=wait_for_input)
     agent = AGENTS[kind](end="input-required")
     agent.__class__ = InputAgent
     async with serving(agent) as upstream:
-        output = await read(upstream, context=context)
-    assert (text_of(output), output[-1]) == (TEXT, Finished("stop"))
-    requests = [each.request for each in output if isinstance(each, AskInput)]
-    assert {(each.input, each.prompt) for each in requests} == {
-        (received[0], "The agent needs input.")
-    }
-    assert len(requests) == len(received) == 1 + is_lost
+        output = await read(upstream, context=ASKABLE)
+        ask = output[-1]
+        assert isinstance(ask, AskInput)
+        assert ask.save is not None
+        assert ask.request.prompt == "The agent needs input."
+        answer = received("g1", ask.request, "blue", "alice")
+        stored = StoredInput(ask.request, 1, answer)
+        context = msgspec.structs.replace(ASKABLE, attempt=2, inputs={ask.request.input: stored})
+        folded = fold([each for each in output if isinstance(each, Part)])
+        checkpoint = Checkpoint(value=bytes(ask.save.value), folded=folded.parts)
+        later = await read(upstream, checkpoint, context=context)
+    assert (text_of(output), text_of(later), later[-1]) == (TEXT, "", Finished("stop"))
+    assert not any(isinstance(each, AskInput | Restart) for each in later)
     first, *inputs = agent.messages
     assert "contextId" not in first
     ids = {(each["messageId"], each["taskId"], each["contextId"]) for each in inputs}
-    assert ids == {(f"g1/{received[0]}", "t/1", "c")}
+    assert ids == {(f"g1/{ask.request.input}", "t/1", "c")}
     assert len(inputs) == 1 + is_lost
 
 
 async def test_an_input_that_nobody_gives() -> None:
     """The answer fails; without anybody to ask, it does at once."""
-
-    async def wait_for_input(_: str) -> InputAnswer:
-        return InputAnswer(event=INPUT_EXPIRED, data=b"{}")
-
-    for wait, code in ((wait_for_input, "input_timeout"), (None, "upstream_interrupted")):
-        context = msgspec.structs.replace(CONTEXT, wait_for_input=wait)
+    async with serving(Agent(end="input-required")) as upstream:
+        ask = (await read(upstream, context=ASKABLE))[-1]
+    assert isinstance(ask, AskInput)
+    stored = StoredInput(ask.request, 1, expired("g1", ask.request.input))
+    for inputs, code in (
+        ({ask.request.input: stored}, "input_timeout"),
+        (None, "upstream_interrupted"),
+    ):
+        context = msgspec.structs.replace(CONTEXT, inputs=inputs)
         async with serving(Agent(end="input-required")) as upstream:
             with pytest.raises(UpstreamError) as caught:
                 await read(upstream, context=context)
