@@ -133,6 +133,7 @@ class _GuardedStream:
         self._changed = asyncio.Event()
         self._may_read = asyncio.Event()
         self._failure: UpstreamError | None = None  # of the source, or the end by the guard
+        self._bug: BaseException | None = None  # with which a task has ended
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> AsyncGenerator[Sequence[StreamOutput], None]:
@@ -140,6 +141,8 @@ class _GuardedStream:
         try:
             self._start(self._read())
             while True:
+                if self._bug is not None:
+                    raise self._bug
                 self._changed.clear()
                 self._start_checks()
                 parts, delay = self._parts.take(self._guard.clock.now())
@@ -168,6 +171,8 @@ class _GuardedStream:
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if not task.cancelled():
+            self._bug = task.exception() or self._bug
         self._changed.set()
 
     async def _read(self) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.metrics import HistogramSnapshot
-from hub.core.parts import Finished, Part, Reasoning, Status, Text, Usage
+from hub.core.parts import Data, Finished, Part, Reasoning, Status, Text, Usage
 from hub.engine.guard_metrics import GuardMetrics
 from hub.engine.text_guard import GuardOptions, TextGuard
 from hub.errors import ProducerLost, UpstreamError
@@ -294,6 +294,16 @@ async def test_upstream_that_fails() -> None:
     name, end = (await relay.run())[-1]
     assert (name, end["code"]) == ("generation.failed", "upstream_error")
     assert (await relay.record()).text == "[*]!"
+
+
+@pytest.mark.parametrize("bug", ["source", "verdict"])
+async def test_bug_fails_the_answer(bug: str) -> None:
+    """A task of the guard that ends with an exception ends the answer, which does not hang."""
+    case = GuardTest(lambda window: Replace(5) if bug == "verdict" else None)  # type: ignore[arg-type]
+    relay = case.relay(Text("a"), Data("d", object()) if bug == "source" else Text("b"), DONE)
+    async with asyncio.timeout(5):
+        name, end = (await relay.run())[-1]
+    assert (name, end["code"]) == ("generation.failed", "upstream_protocol")
 
 
 async def test_answer_that_is_too_large() -> None:
