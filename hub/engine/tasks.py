@@ -98,14 +98,18 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def run_unless(event: asyncio.Event, name: str, work: Coroutine[Any, Any, T]) -> T | None:
-    """Return the result of `work`. Cancel it and return None if the event is set before."""
+    """Return the result of `work`. If the event is set before, cancel it once, wait until it has
+    cleaned up, and return None.
+    """
     task = asyncio.create_task(work, name=name)
     waiting = asyncio.create_task(event.wait(), name=f"{name}: end")
     try:
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
         return await task if task.done() else None
     finally:
-        await cancel_and_wait([task, waiting])
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.wait([task, waiting])
 
 
 class BackgroundTasks:

@@ -323,6 +323,7 @@ async def lifespan(app):
         await asyncio.Event().wait()
         yield
     finally:
+        await asyncio.sleep(0.2)
         open("left", "w").close()
 app = App(lifespan=lifespan)
 @app.producer()
@@ -357,7 +358,7 @@ async def test_reload_of_code_that_hangs(
 async def test_worker_that_ends_while_a_lifespan_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lifespan is cancelled, and the start ends."""
+    """The lifespan is cancelled, and the start ends when it has cleaned up."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hanging_app.py").write_text(HANGING)
     requested = asyncio.Event()
