@@ -126,7 +126,7 @@ def _print_whole_text(event: Restarted | Continued | Replaced | Snapshot) -> Non
         case Restarted():
             _print_note("\n(the worker was lost; another worker starts the answer again)\n")
         case Continued(snapshot=snapshot):
-            _print_note("\n(the worker was lost; the answer continues)\n")
+            _print_note("\n(a new attempt continues the answer)\n")
             _print_text(snapshot.text)
         case Replaced(text=text):
             _print_note("\n(the upstream rewrote its answer)\n")

@@ -76,7 +76,11 @@ class InputResponder:
         key, terminal = part["input"], self._terminal or Terminal()
         if key in self._given:
             value = parse_flag(self._given.pop(key), part.get("options"), part.get("schema"))
-            if await self._send(terminal, key, value) or self._terminal is None:
+            if await self._send(terminal, key, value):
+                return
+            if self._terminal is None:
+                elsewhere = "Answer it in another client; Ctrl-C stops the answer."
+                terminal.show(f"(the answer still waits for {key}. {elsewhere})")
                 return
         async with self._prompting:
             try:

@@ -97,7 +97,7 @@ class Fold(Struct, frozen=True):
 
 
 class GenerationContinued(Struct, frozen=True):
-    """The worker or process was lost, and the answer continues from a checkpoint.
+    """A new attempt continues the answer, after a lost producer or after a value has come.
 
     parts: the parts with this number and higher ones are void, and the next part has this number.
     snapshot: what the parts before it add up to.

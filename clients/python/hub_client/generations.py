@@ -264,7 +264,7 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Continued(AnswerEvent, frozen=True, kw_only=True):
-    """The producer was lost, and the answer continues from a checkpoint.
+    """A new attempt continues the answer, after a lost producer or after a value has come.
 
     parts: the parts with this number and higher ones are void. snapshot: what the others add up to.
     """
