@@ -138,7 +138,7 @@ class HttpUpstream:
             elif loop.time() - read_at > self._idle_seconds:
                 message = "the upstream sent only comments for too long"
                 raise UpstreamError("upstream_timeout", message, retryable=True)
-        if finish_deadline is not None and loop.time() >= finish_deadline:
+        if chunk is None:
             _log.info("upstream.left_open", upstream=upstream)  # later text would be lost
         if parts := reader.end():
             yield parts
@@ -146,14 +146,16 @@ class HttpUpstream:
             raise reader.failure
 
 
-async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float | None) -> bytes:
-    """Return the next chunk; no bytes at the end and after the deadline."""
+async def _next_chunk(
+    chunks: AsyncGenerator[bytes, None], deadline: float | None
+) -> bytes | None:
+    """Return the next chunk; no bytes at the end, and None after the deadline."""
     if deadline is None or deadline == math.inf:
         return await anext(chunks, b"")
     if asyncio.get_running_loop().time() >= deadline:  # also when a chunk is always available
-        return b""
+        return None
     try:
         async with asyncio.timeout_at(deadline):
             return await anext(chunks, b"")
-    except TimeoutError:
-        return b""
+    except TimeoutError:  # with uvloop up to a millisecond before the deadline
+        return None
