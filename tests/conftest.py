@@ -217,22 +217,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 
 
-_ON_BOTH_LOOPS = {"backends", "compat", "http", "transports", "upstreams"}
-_ON_UVLOOP = {"test_topologies.py", "test_cluster_contracts.py", "test_a2a.py"}
+_ON_BOTH_LOOPS = {"backends", "transports"}
+_FILES_ON_BOTH_LOOPS = {
+    *("test_connect.py", "test_generation_streams.py", "test_publish_batch.py", "test_server.py"),
+    *("test_transports.py", "test_routes.py", "test_responses_websocket.py"),
+    *("test_ends.py", "test_framing.py", "test_function.py", "test_requests.py"),
+}
+_ON_UVLOOP = {"test_topologies.py", "test_cluster_contracts.py"}
+_WITH_SOCKETS = {"compat", "grpc", "http", "upstreams"}
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run tests that use sockets on the loop of asyncio and on uvloop, which production uses.
+    """Run tests that use sockets on uvloop, which production uses.
 
-    Tests of failovers, of a real Cluster and of gRPC, which take long, run on uvloop only; with
-    --quick all of them.
+    Backends, transports, and the files whose subject is how sockets are read and written run on the
+    loop of asyncio as well; not with --quick. Tests of failovers and of a real Cluster take long.
     """
-    if item.path.name in _ON_UVLOOP or item.path.parent.name == "grpc":
-        return {"uvloop": uvloop.new_event_loop}
-    if item.path.parent.name not in _ON_BOTH_LOOPS:
+    folder, name = item.path.parent.name, item.path.name
+    is_on_both = folder in _ON_BOTH_LOOPS or (
+        folder in _WITH_SOCKETS and name in _FILES_ON_BOTH_LOOPS
+    )
+    if folder not in _ON_BOTH_LOOPS | _WITH_SOCKETS:
         return {"asyncio": asyncio.new_event_loop}
-    if config.getoption("--quick"):
+    if name in _ON_UVLOOP or not is_on_both or config.getoption("--quick"):
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -146,9 +146,7 @@ class HttpUpstream:
             raise reader.failure
 
 
-async def _next_chunk(
-    chunks: AsyncGenerator[bytes, None], deadline: float | None
-) -> bytes | None:
+async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float | None) -> bytes | None:
     """Return the next chunk; no bytes at the end, and None after the deadline."""
     if deadline is None or deadline == math.inf:
         return await anext(chunks, b"")
