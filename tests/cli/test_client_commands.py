@@ -23,6 +23,7 @@ from hub.cli.client_urls import find_urls
 from hub.cli.doctor.workers import check_workers
 from hub.cli.supervisor.dev_state import DevState
 from hub.core.fair_queue import Job
+from hub.core.generation import new_generation_id
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.settings import Settings, load_settings
 from hub.wiring.backend import open_backend
@@ -174,8 +175,11 @@ async def leave_a_run_of(version: str, settings: Settings) -> None:
 async def test_doctor_says_that_no_worker_serves(tmp_path: Path, valkey: Any) -> None:
     """The doctor warns of each queue without a worker, and not once a worker serves it."""
     upstream = {"base_url": "http://127.0.0.1:1", "default_model": "m"}
+    # The server is that of all tests of this process, and their workers have just read its queues.
+    prefix = f"{new_generation_id(0)}:"
     flags = {
         "redis.url": valkey.url,
+        "redis.prefix": prefix,
         "upstreams": {"main": upstream, "slow": {**upstream, "queue": "slow"}},
     }
     settings = load_settings(None, flags).settings
@@ -193,6 +197,7 @@ async def test_doctor_says_that_no_worker_serves(tmp_path: Path, valkey: Any) ->
     assert "hub worker --version v1" in waits.advice
     env = {
         "HUB_REDIS__URL": valkey.url,
+        "HUB_REDIS__PREFIX": prefix,
         "HUB_UPSTREAMS__MAIN__BASE_URL": "http://127.0.0.1:1",
         "HUB_UPSTREAMS__MAIN__DEFAULT_MODEL": "m",
         "HUB_AUTH__DISABLED": "true",
