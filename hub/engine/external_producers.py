@@ -48,7 +48,7 @@ from hub.engine.drain_signal import DrainSignal
 from hub.engine.external_attempt import ExternalAttempt, new_author, with_external
 from hub.engine.generation_jobs import GenerationJobs
 from hub.engine.generations import generation_not_found
-from hub.engine.input_events import expired, publish_answer, publish_request
+from hub.engine.input_events import end_overdue, publish_request
 from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import (
     ANSWER_TOO_LARGE,
@@ -335,19 +335,10 @@ class ExternalProducers:
                 attempt.follow(record)
         for request in requests:
             await publish_request(self._events, attempt.record, request)
-        now = self._now()
-        overdue = [
-            each.request
-            for each in attempt.inputs.values()
-            if each.answer is None
-            and each.attempt == attempt.record.attempt
-            and each.request.expires_at <= now
-        ]
-        for request in overdue:
-            end = expired(attempt.record.id, request.input)
-            await publish_answer(self._events, attempt.record, request, end)
-        if overdue and (record := await self._store.find(attempt.record.id)) is not None:
-            attempt.follow(record)
+        if await end_overdue(self._events, attempt.record, attempt.inputs, self._now()):
+            record = await self._store.find(attempt.record.id)
+            if record is not None:
+                attempt.follow(record)
 
     async def _suspend(self, attempt: ExternalAttempt, result: PostResult) -> PostResult:
         """Do what follows the last part of an attempt that waits for a value.

@@ -24,6 +24,7 @@ from hub.engine.attempt import GenerationResult, lost_key
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.input_events import (
     close_requests,
+    end_overdue,
     expired,
     publish_answer,
     publish_request,
@@ -118,6 +119,13 @@ class GenerationJobs:
             await self.resume(record)
         elif record.status.ended:
             await close_requests(self._events, record)
+
+    async def end_overdue_inputs(self, record: Generation, now: float) -> bool:
+        """End the inputs for which an attempt has waited too long; the attempt goes on.
+
+        now: in Unix seconds. Return whether there are any. Raise BrokerUnavailable.
+        """
+        return await end_overdue(self._events, record, record.inputs, now)
 
     async def end_unanswered(self, record: Generation) -> bool:
         """End a suspended answer whose time is over. Return whether it ended here.

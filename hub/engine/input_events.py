@@ -8,6 +8,7 @@ keys.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from hub.core.inputs import (
     AnsweredInput,
     InputAnswer,
     InputRequest,
+    StoredInput,
 )
 from hub.ports.events import EventWriter, Outcome, Publication
 
@@ -68,6 +70,26 @@ async def publish_answer(
     if published.outcome is Outcome.WRITTEN:
         await show_answer(events, record, request, answer)
     return published.outcome
+
+
+async def end_overdue(
+    events: EventWriter,
+    record: Generation,
+    inputs: Mapping[str, StoredInput],
+    now: float,
+) -> bool:
+    """End the inputs of the newest attempt whose time is over at `now`, in Unix seconds.
+
+    inputs: those of the record, by key. Return whether there are any. Raise BrokerUnavailable.
+    """
+    overdue = [
+        each.request
+        for each in inputs.values()
+        if each.answer is None and each.attempt == record.attempt and each.request.expires_at <= now
+    ]
+    for request in overdue:
+        await publish_answer(events, record, request, expired(record.id, request.input))
+    return bool(overdue)
 
 
 async def show_answer(

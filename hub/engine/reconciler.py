@@ -20,6 +20,7 @@ of them does it for all. It compares each record with its job:
     record            lease                                  what happens
     stop requested    held                                   stopped
     any               ended                                  `producer_lost`
+    waits for values  held                                   the inputs whose time is over end
 
 Rules:
 1. A job that a worker holds is left alone.
@@ -31,6 +32,8 @@ Rules:
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -74,7 +77,10 @@ class Reconciler:
         queue: GenerationQueue,
         clock: Clock,
         times: ReconcilerTimes,
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now  # in Unix seconds
         self._jobs = jobs
         self._store = store
         self._queue = queue
@@ -145,6 +151,10 @@ class Reconciler:
             record = await self._store.find(generation.id)
             if record is not None and record.external is not None and not record.external.is_held:
                 await self._end_lost(record)
+        elif generation.is_waiting:
+            record = await self._store.find(generation.id)
+            if record is not None and await self._jobs.end_overdue_inputs(record, self._now()):
+                _log.info("generation.inputs_expired", generation=record.id)
 
     async def _end_lost(self, record: Generation) -> None:
         if not record.status.ended and await self._jobs.end_lost(record):

@@ -90,7 +90,8 @@ class OpenGeneration(NamedTuple):
     attempt: 0 before a worker has started it. age_seconds: as in Generation. stop_requested:
     whether a stop was requested. lease: that of an external producer. is_suspended: whether it
     waits for a value without an attempt; is_overdue: whether the time for the value is over for
-    which it is or was suspended.
+    which it is or was suspended. is_waiting: whether its newest attempt goes on and waits for a
+    value.
     """
 
     id: str
@@ -100,6 +101,7 @@ class OpenGeneration(NamedTuple):
     lease: LeaseState = LeaseState.NONE
     is_suspended: bool = False
     is_overdue: bool = False
+    is_waiting: bool = False
 
 
 def request_digest(request: GenerationRequest) -> str:

@@ -323,6 +323,7 @@ class MemoryGenerationStore:
                 self._lease_state(record),
                 is_suspended=record.status is Status.SUSPENDED,
                 is_overdue=self._is_overdue(record, now),
+                is_waiting=record.status is Status.WAITING,
             )
             for record in self.records.values()
             if not record.status.ended

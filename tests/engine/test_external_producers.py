@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hub.core.durable import AskInput
 from hub.core.external_producer import LeaseState
 from hub.core.generation import Status
+from hub.core.inputs import InputRequest
 from hub.core.parts import (
     Data,
     Part,
@@ -375,6 +377,32 @@ async def change_lease(
 async def check(node: Node) -> None:
     """Let the reconciler look at all open generations."""
     await repeat(node.reconciler.check)
+
+
+async def test_reconciler_ends_an_overdue_input(nodes: list[Node]) -> None:
+    """The producer and the readers learn of it without another post, once; the answer goes on."""
+    node, other = nodes[:2]
+    started = await node.begin()
+    generation = started.record.id
+    node.producers._now = lambda: 0.0  # when the input is asked for
+    requests = [
+        InputRequest(input="late", prompt="?", expires_at=1.0),
+        InputRequest(input="later", prompt="?", expires_at=1e10),
+    ]
+    asks: list[Any] = [AskInput(each) for each in requests]
+    await node.producers.post(generation, started.lease, numbered(asks))
+    assert {each.is_waiting for each in await take_open(node)} == {True}
+    for _ in range(2):
+        await check(other)
+    names = [(name, data.get("input")) for name, data in await node.events()]
+    assert names == [
+        ("generation.started", None),
+        ("generation.input_requested", "late"),
+        ("generation.input_requested", "later"),
+        ("generation.input_expired", "late"),
+    ]
+    posted = await other.producers.post(generation, started.lease, [])
+    assert [(each.input, each.expired) for each in posted.inputs] == [("late", True)]
 
 
 async def take_open(node: Node) -> Any:

@@ -451,11 +451,10 @@ class RedisGenerationStore:
                 age_ms / 1000,
                 bool(stop_requested),
                 LeaseState(lease.decode()),
-                is_suspended=bool(suspended),
-                is_overdue=bool(overdue),
+                *map(bool, flags),
             )
             for page in pages
-            for generation, attempt, age_ms, stop_requested, lease, suspended, overdue in page
+            for generation, attempt, age_ms, stop_requested, lease, *flags in page
         ]
 
 

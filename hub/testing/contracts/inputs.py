@@ -247,6 +247,19 @@ class InputsContract:
         await kit.ask(request_of("c"), suspends=True)
         assert await kit.status() is Status.STOPPING
 
+    async def test_open_generations_tell_who_waits(self, kit: InputKit) -> None:
+        """The reconciler learns which attempts wait for a value."""
+
+        async def is_waiting() -> bool:
+            opened = await kit.node.backend.generations.take_open(1e-9)
+            return {each.id: each.is_waiting for each in opened}[kit.id]
+
+        assert not await is_waiting()
+        await kit.ask(request_of())
+        assert await is_waiting()
+        await kit.answer()
+        assert not await is_waiting()
+
     async def test_suspension(self, kit: InputKit) -> None:
         """The value lets the next attempt begin; it is queued until then."""
         await kit.ask(request_of(), suspends=True)

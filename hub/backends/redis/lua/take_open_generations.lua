@@ -3,7 +3,7 @@
 -- ARGV  1 run id  2 max generations  3 ttl of an open record in ms
 -- Reply for each generation {id, attempt, age in ms, 1 if a stop was requested, lease of an external
 --       producer: '' (none), 'held' or 'ended'; 1 if it is suspended (inputs.lua); 1 if the time for
---       the value for which it is or was suspended is over}
+--       the value for which it is or was suspended is over; 1 if its attempt waits for a value}
 -- Invariants
 -- 1. A member whose record has ended or does not exist is removed.
 -- 2. The keys beside an open record (create_generation.lua) live as long as it does.
@@ -30,7 +30,8 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
       overdue = now >= tonumber(string.match(request, '^%d+') or now) and 1 or 0
     end
     local suspended = status == 'suspended' and 1 or 0
-    reply[#reply + 1] = {id, tonumber(record[2]), age, record[4] and 1 or 0, lease, suspended, overdue}
+    local waiting = status == 'waiting' and 1 or 0
+    reply[#reply + 1] = {id, tonumber(record[2]), age, record[4] and 1 or 0, lease, suspended, overdue, waiting}
   end
 end
 return reply
