@@ -23,8 +23,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -33,36 +32,19 @@ from hub.core import verdicts
 from hub.core.durable import AskInput, Restart, ResumePoint, Store, StreamOutput, has_commands
 from hub.core.growing_text import GrowingText
 from hub.core.parts import (
-    Annotations,
-    Data,
     Finished,
     Reasoning,
     ReasoningDetails,
     Replace,
-    Source,
     Text,
-    ToolCall,
-    ToolResult,
     Usage,
 )
 from hub.core.verdicts import CheckedKind, TextWindow, Verdict
+from hub.core.waiting_parts import Chunk, WaitingParts, count_chars
 
 MAX_WAITING_CHARS: Final = 128 * 1024
-_ITEM_CHARS: Final = 64  # about how much memory a part takes beside its content
 _KINDS: Final[Sequence[CheckedKind]] = ("text", "reasoning")
-_OF_A_TEXT: Final = (Annotations, Source, Reasoning, ReasoningDetails)
 _DETAIL_TEXTS: Final = ("text", "summary")
-
-
-class _Chunk(msgspec.Struct, eq=False):
-    """Checked text that waits. received_at: None for a text of the guard. prefix: None unless it
-    takes the place of the whole text; then how much of that has been released.
-    """
-
-    kind: CheckedKind
-    text: str
-    received_at: float | None
-    prefix: str | None = None
 
 
 class _Check(msgspec.Struct, eq=False):
@@ -71,7 +53,7 @@ class _Check(msgspec.Struct, eq=False):
     """
 
     kind: CheckedKind
-    chunks: list[_Chunk]
+    chunks: list[Chunk]
     is_closed: bool
     is_last: bool
     is_stale: bool = False
@@ -96,7 +78,7 @@ class GuardedParts:
         self._checks = checks
         self._hold_back = hold_back
         self._check_every = check_every
-        self._queue: deque[_Chunk | StreamOutput] = deque()
+        self._waiting = WaitingParts()
         self._released: list[StreamOutput] = []
         self._released_chars = 0
         self._received_at: float | None = None  # the oldest text in `_released`
@@ -106,7 +88,6 @@ class GuardedParts:
         self._windows = dict.fromkeys(_KINDS, 0)  # how many there were
         self._seen = dict.fromkeys(_KINDS, 0)  # characters of the queue that a check has seen
         self._cleared = dict.fromkeys(_KINDS, 0)  # characters of the queue that may be released
-        self._waiting_chars = 0
         self._check: _Check | None = None
         self._finished: Finished | None = None
         self._is_finished = False
@@ -117,20 +98,20 @@ class GuardedParts:
     @property
     def is_full(self) -> bool:
         """Whether nothing should be added: too much waits, or has been released and not taken."""
-        return max(self._waiting_chars, self._released_chars) > MAX_WAITING_CHARS
+        return max(self._waiting.chars, self._released_chars) > MAX_WAITING_CHARS
 
     @property
     def has_commands(self) -> bool:
         """Whether a command waits, or has been released and not taken."""
         return has_commands(self._released) or has_commands(
-            item for item in self._queue if not isinstance(item, _Chunk)
+            item for item in self._waiting if not isinstance(item, Chunk)
         )
 
     @property
     def is_complete(self) -> bool:
         """Whether the producer has finished, and everything was released or dropped."""
         return self.is_ended or (
-            self._is_finished and not self._queue and not self._needs_last_check()
+            self._is_finished and not self._waiting and not self._needs_last_check()
         )
 
     def add(self, parts: Iterable[StreamOutput], now: float = 0.0) -> None:
@@ -164,14 +145,15 @@ class GuardedParts:
         """Return the window to check now, or None. `apply` or `skip` must follow."""
         if self._check is not None or self.is_ended:
             return None
-        head = self._queue[0] if self._queue else None
-        if not isinstance(head, _Chunk):
+        head = self._waiting.head
+        if not isinstance(head, Chunk):
             return self._start_last_check() if head is None else None
         kind = head.kind
-        chunks, is_closed = self._find_window(kind)
+        chunks, is_closed = self._waiting.find_window(kind)
+        is_closed = is_closed or self._is_finished
         new = sum(len(chunk.text) for chunk in chunks) - self._seen[kind]
         is_due = new >= self._check_every
-        if not (is_due or is_closed or self._waiting_chars > MAX_WAITING_CHARS):
+        if not (is_due or is_closed or self._waiting.chars > MAX_WAITING_CHARS):
             return None
         is_last = self._is_last(kind, chunks)
         self._check = _Check(kind, chunks, is_closed or not is_due, is_last)
@@ -216,7 +198,8 @@ class GuardedParts:
             case Reasoning(text) if "reasoning" in self._checks:
                 self._add_text("reasoning", text, now)
             case Replace(text) if "text" in self._checks:
-                self._rewrite(text, now)
+                self._waiting.rewrite_text(Chunk("text", text, now, prefix=""))
+                self._forget("text")
             case Usage() | Store():
                 self._pass_on(part)
             case Restart():
@@ -229,32 +212,14 @@ class GuardedParts:
             case _:
                 if isinstance(part, AskInput) and part.save is not None:
                     self._is_suspended = self._is_last_checked = True
-                self._queue.append(part)
-                self._waiting_chars += _count_chars(part)
+                self._waiting.append(part)
 
     def _add_text(self, kind: CheckedKind, text: str, now: float) -> None:
         if text:
-            self._queue.append(_Chunk(kind, text, now))
-            self._waiting_chars += _ITEM_CHARS + len(text)
-
-    def _rewrite(self, text: str, now: float) -> None:
-        """Let a text take the place of the whole text. It is where the last text that waits is."""
-        queue: deque[_Chunk | StreamOutput] = deque()
-        new = _Chunk("text", text, now, prefix="")
-        is_placed = False
-        for item in reversed(self._queue):
-            if not (isinstance(item, _Chunk) and item.kind == "text"):
-                queue.appendleft(item)
-            elif not is_placed:
-                queue.appendleft(new)
-                is_placed = True
-        if not is_placed:
-            queue.append(new)
-        self._set_queue(queue)
-        self._forget("text")
+            self._waiting.append(Chunk(kind, text, now))
 
     def _restart(self) -> None:
-        self._set_queue(deque())
+        self._waiting.clear()
         for kind in _KINDS:
             self._forget(kind)
 
@@ -266,33 +231,18 @@ class GuardedParts:
         if self._check is not None and self._check.kind == kind:
             self._check.is_stale = True
 
-    def _set_queue(self, queue: deque[_Chunk | StreamOutput]) -> None:
-        self._queue = queue
-        self._waiting_chars = sum(map(_count_chars, queue))
-
     # Windows.
 
-    def _find_window(self, kind: CheckedKind) -> tuple[list[_Chunk], bool]:
-        """Return the chunks of the window at the head of the queue, and whether it is closed."""
-        chunks: list[_Chunk] = []
-        for item in self._queue:
-            if isinstance(item, _Chunk) and item.kind == kind:
-                chunks.append(item)
-            elif _closes(item, kind):
-                return chunks, True
-        return chunks, self._is_finished
-
-    def _count_chunks(self) -> int:
-        return sum(isinstance(item, _Chunk) for item in self._queue)
-
-    def _is_last(self, kind: CheckedKind, chunks: Sequence[_Chunk]) -> bool:
+    def _is_last(self, kind: CheckedKind, chunks: Sequence[Chunk]) -> bool:
         """Return whether the window is the last one. An answer with a text ends with its text."""
-        if not self._is_finished or self._is_suspended or len(chunks) < self._count_chunks():
+        if not self._is_finished or self._is_suspended or len(chunks) < self._waiting.chunk_count:
             return False
         return kind == "text" or not len(self._before["text"])
 
     def _needs_last_check(self) -> bool:
-        return not self._is_last_checked and bool(len(self._before["text"]) or self._count_chunks())
+        return not self._is_last_checked and bool(
+            len(self._before["text"]) or self._waiting.chunk_count
+        )
 
     def _start_last_check(self) -> TextWindow | None:
         """Return a window without a text at the end of an answer whose text was all released."""
@@ -337,10 +287,10 @@ class GuardedParts:
         """Distribute a new text over the chunks, so that what did not change keeps its place."""
         old = "".join(chunk.text for chunk in check.chunks)
         if text != old:
-            self._remove_points(check)
+            self._waiting.remove_points(check.chunks)
         if not check.chunks and text:
-            check.chunks.append(_Chunk(check.kind, "", None))
-            self._queue.appendleft(check.chunks[0])
+            check.chunks.append(Chunk(check.kind, "", None))
+            self._waiting.prepend(check.chunks[0])
         same_start = _count_same(old, text)
         if text != old:
             self._unchanged[check.kind] = len(self._before[check.kind]) + same_start
@@ -356,7 +306,7 @@ class GuardedParts:
             else:
                 end = len(text) - min(same_end, len(old) - old_end)
             chunk.text, start = text[start:end], end
-        self._remove(lambda chunk: not chunk.text and chunk.prefix is None)
+        self._waiting.remove_chunks(lambda chunk: not chunk.text and chunk.prefix is None)
         self._clear(check, is_seen=True)
 
     def _retract(self, check: _Check, text: str) -> None:
@@ -364,41 +314,20 @@ class GuardedParts:
 
         A checkpoint before it is discarded: it has the text that was shown.
         """
-        self._remove_points(check)
+        self._waiting.remove_points(check.chunks)
+        shown = Chunk("text", text, None, prefix="")
         if check.chunks:
-            first = check.chunks[0]
-            first.text, first.prefix = text, ""
-            void = {id(chunk) for chunk in check.chunks[1:]}
-            self._remove(lambda chunk: id(chunk) in void)
-        else:
-            self._queue.appendleft(_Chunk("text", text, None, prefix=""))
-        self._queue.insert(1, ResumePoint(None))
-        self._set_queue(self._queue)
+            shown.received_at = check.chunks[0].received_at
+        void = {id(chunk) for chunk in check.chunks}
+        self._waiting.remove_chunks(lambda chunk: id(chunk) in void)
+        self._waiting.prepend(shown, ResumePoint(None))
         self._before["text"] = GrowingText()
         self._unchanged["text"] = 0
         self._cleared["text"] = self._seen["text"] = len(text)
 
-    def _remove_points(self, check: _Check) -> None:
-        """Remove the resume points between the chunks of a window."""
-        if not check.chunks:
-            return
-        last = next(n for n, item in enumerate(self._queue) if item is check.chunks[-1])
-        self._set_queue(
-            deque(
-                item
-                for n, item in enumerate(self._queue)
-                if n > last or not isinstance(item, ResumePoint)
-            )
-        )
-
-    def _remove(self, is_void: Callable[[_Chunk], bool]) -> None:
-        self._set_queue(
-            deque(item for item in self._queue if not (isinstance(item, _Chunk) and is_void(item)))
-        )
-
     def _end(self, text: str | None) -> None:
         self.is_ended = True
-        self._set_queue(deque())
+        self._waiting.clear()
         if text is not None:
             self._pass_on(Replace(text))
 
@@ -406,24 +335,22 @@ class GuardedParts:
 
     def _pass_on(self, part: StreamOutput) -> None:
         self._released.append(part)
-        self._released_chars += _count_chars(part)
+        self._released_chars += count_chars(part)
 
     def _release(self) -> None:
         """Release the parts at the head of the queue that need not wait."""
-        while self._queue:
-            item = self._queue[0]
-            if isinstance(item, _Chunk):
+        while (item := self._waiting.head) is not None:
+            if isinstance(item, Chunk):
                 if not self._release_text(item):
                     return
                 continue
-            self._waiting_chars -= _count_chars(item)
-            self._queue.popleft()
+            self._waiting.pop_head()
             if isinstance(item, ReasoningDetails) and "reasoning" in self._checks:
                 item = self._without_unchecked(item)
             if not (isinstance(item, ReasoningDetails) and not item.details):
                 self._pass_on(item)
 
-    def _release_text(self, chunk: _Chunk) -> bool:
+    def _release_text(self, chunk: Chunk) -> bool:
         """Release what may be of a chunk. Return whether it was all of it."""
         kind = chunk.kind
         text = chunk.text[: self._cleared[kind]]
@@ -432,11 +359,9 @@ class GuardedParts:
             return False
         self._cleared[kind] -= len(text)
         self._seen[kind] = max(0, self._seen[kind] - len(text))
-        self._waiting_chars -= len(text)
+        self._waiting.cut_head(chunk, len(text))
         if is_whole:
-            self._queue.popleft()
-            self._waiting_chars -= _ITEM_CHARS
-        chunk.text = chunk.text[len(text) :]
+            self._waiting.pop_head()
         if chunk.prefix is None:
             self._before[kind].append(text)
             self._pass_on(Text(text) if kind == "text" else Reasoning(text))
@@ -466,28 +391,6 @@ def _with_last_point(released: list[StreamOutput]) -> list[StreamOutput]:
     return [
         part for n, part in enumerate(released) if n == last or not isinstance(part, ResumePoint)
     ]
-
-
-def _count_chars(item: _Chunk | StreamOutput) -> int:
-    """Return about how much memory an item takes, in characters."""
-    if isinstance(item, _Chunk | Text | Reasoning | Replace):
-        return _ITEM_CHARS + len(item.text)
-    return _ITEM_CHARS + len(msgspec.json.encode(item))
-
-
-def _closes(item: _Chunk | StreamOutput, kind: CheckedKind) -> bool:
-    """Return whether a window ends before an item of another kind."""
-    match item:
-        case _Chunk():
-            return kind == "reasoning"
-        case ToolCall(visible=False) | ToolResult(visible=False) | Data(visible=False):
-            return False
-        case ReasoningDetails() | ResumePoint():
-            return False
-        case _ if isinstance(item, _OF_A_TEXT):
-            return kind == "reasoning"
-        case _:
-            return True
 
 
 def _count_same(one: str, other: str) -> int:
