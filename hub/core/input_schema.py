@@ -1,8 +1,9 @@
 """Checks a value against a JSON Schema: https://json-schema.org/draft/2020-12.
 
 A schema names its draft with `$schema`; without it, it is 2020-12. It may refer only to itself:
-nothing is fetched. `jsonschema` is imported when the first schema is checked, because it takes long
-and most processes never check one.
+nothing is fetched. Patterns are matched in linear time, so look-around and back-references are not
+allowed in them. `jsonschema_rs` is imported when the first schema is checked, because most
+processes never check one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from typing import Any
+
+_MAX_MESSAGE_CHARS = 500  # of a message, which may contain the value
 
 
 class InvalidSchema(ValueError):
@@ -26,33 +29,33 @@ class InvalidValue(ValueError):
 
 def check_schema(schema: Any) -> None:
     """Raise InvalidSchema unless this is a JSON Schema that refers only to itself."""
-    if not isinstance(schema, dict | bool):
-        raise InvalidSchema("a schema is an object, true or false")
-    try:
-        type(_validator(schema)).check_schema(schema)
-    except _library().SchemaError as error:
-        raise InvalidSchema(error.message) from None
-    for reference in _references(schema):
-        if not reference.startswith("#"):
-            raise InvalidSchema(f"{reference!r}: a schema may refer only to itself, with # first")
+    _build_validator(schema)
 
 
 def check_value(schema: Any, value: Any) -> None:
-    """Raise InvalidValue with the most important mismatch. Raise InvalidSchema."""
-    try:
-        error = _library().exceptions.best_match(_validator(schema).iter_errors(value))
-    except _referencing().exceptions.Unresolvable as unresolvable:
-        raise InvalidSchema(f"{unresolvable.ref!r} is not in the schema") from None
+    """Raise InvalidValue with the first mismatch. Raise InvalidSchema."""
+    error = next(_build_validator(schema).iter_errors(value), None)
     if error is not None:
-        path = error.json_path.removeprefix("$").removeprefix(".")
-        raise InvalidValue(error.message[:500], path)
+        raise InvalidValue(error.message[:_MAX_MESSAGE_CHARS], _format_path(error.instance_path))
 
 
-def _validator(schema: Any) -> Any:
-    # With a registry of its own, a validator fetches nothing.
-    validators = _library().validators
-    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-    return kind(schema, registry=_referencing().Registry())
+def _build_validator(schema: Any) -> Any:
+    if not isinstance(schema, dict | bool):
+        raise InvalidSchema("a schema is an object, true or false")
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            raise InvalidSchema(f"{reference!r}: a schema may refer only to itself, with # first")
+    library = importlib.import_module("jsonschema_rs")
+    try:
+        return library.validator_for(schema, pattern_options=library.RegexOptions(), offline=True)
+    except (library.ValidationError, library.ReferencingError) as error:
+        message = getattr(error, "message", str(error))
+        raise InvalidSchema(message[:_MAX_MESSAGE_CHARS]) from None
+
+
+def _format_path(path: list[str | int]) -> str:
+    names = (f"[{name}]" if isinstance(name, int) else f".{name}" for name in path)
+    return "".join(names).removeprefix(".")
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -64,11 +67,3 @@ def _references(schema: Any) -> Iterator[str]:
     elif isinstance(schema, list):
         for each in schema:
             yield from _references(each)
-
-
-def _library() -> Any:
-    return importlib.import_module("jsonschema")
-
-
-def _referencing() -> Any:
-    return importlib.import_module("referencing")
