@@ -113,10 +113,10 @@ class ActiveGenerationRoutes:
             for record in await asyncio.gather(*map(self._store.find, leased))
             if record is not None and (record.request.producer or record.status is Status.SUSPENDED)
         ]
+        existing = [*without_job, *(record for record in records if record is not None)]
+        existing.sort(key=lambda record: record.status is Status.SUSPENDED)  # they may be many
         generations = [
-            _active_generation(record, include_text=include_text)
-            for record in [*without_job, *records][:limit]
-            if record is not None
+            _active_generation(record, include_text=include_text) for record in existing[:limit]
         ]
         pinned = [PinnedRuns(*each) for each in await self._queue.waiting_versions()]
         return json_response(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
@@ -168,6 +169,25 @@ async def test_lost_thread() -> None:
     whole = await run_producer(produce)
     lost = await crash_at_every_part(produce)
     assert [without_status(result) for result in lost] == [without_status(whole)] * len(lost)
+
+
+async def test_stop_ends_the_graph() -> None:
+    """A stopped answer leaves no task of the graph behind."""
+    ends: list[str] = []
+
+    async def wait(_: MessagesState) -> dict[str, Any]:
+        try:
+            get_stream_writer()("waits")
+            await asyncio.Event().wait()
+        finally:
+            ends.append("cancelled")
+        return {}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("wait", RunnableLambda(wait))
+    graph.add_edge(START, "wait")
+    result = await run_producer(producing(graph.compile()), stop_after=1)
+    assert (result.status, ends) == ("stopped", ["cancelled"])
 
 
 def build_approval(value: Callable[[int], Any], rounds: int = 1) -> Any:

@@ -205,8 +205,8 @@ class SuspendedRuns:
     async def _jobs(self) -> int:
         port = self._node_ports[0][1]
         async with self._session.get(f"http://127.0.0.1:{port}/generations") as response:
-            total: int = (await response.json())["total"]
-            return total
+            listed = (await response.json())["generations"]  # suspended ones come last
+            return sum(each["status"] != "suspended" for each in listed)
 
     async def _running(self) -> int:
         async with self._session.get(f"http://127.0.0.1:{self._worker_port}/metrics") as response:

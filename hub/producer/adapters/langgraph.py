@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from langchain_core.messages import (
@@ -58,18 +59,20 @@ async def stream(
     graph_input = await thread.open({"messages": run.messages} if given is None else given)
     output = _Output(nodes)
     while True:
-        async for namespace, mode, item in graph.astream(
+        streaming = graph.astream(
             graph_input,
             thread.config,
             context=context,
             stream_mode=list(_MODES),
             subgraphs=True,
             **({"durability": "sync"} if thread.is_stored else {}),
-        ):
-            for part in output.read(mode, item):
-                yield part
-            if mode == "checkpoints" and not namespace:
-                await thread.save(item)
+        )
+        async with aclosing(streaming) as items:
+            async for namespace, mode, item in items:
+                for part in output.read(mode, item):
+                    yield part
+                if mode == "checkpoints" and not namespace:
+                    await thread.save(item)
         interrupts = await thread.find_interrupts()
         if not interrupts:
             break
