@@ -3,7 +3,7 @@
 Source: docs.ag-ui.com, "RunAgentInput" and "Messages", and the package @ag-ui/core (1.0). The
 protocol has no fields for the model and its parameters: they are in `forwardedProps`, where a hub
 reads them as well. The parameters `state`, `context`, `forwardedProps` and `resume` are the fields
-of the same names.
+of the same names. A tool of an AG-UI client is unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from hub.upstreams.chat_messages import (
     require_text,
     unsupported,
 )
-from hub.upstreams.chat_params import NO_PARAMETERS, filter_params, function_tools, merge_objects
+from hub.upstreams.chat_params import (
+    NO_PARAMETERS,
+    Tool,
+    filter_params,
+    is_ag_ui_tool,
+    merge_objects,
+    parse_tools,
+)
 
 PROTOCOL_VERSION: Final = "1.0"
 REASONING_FORMAT: Final = "ag-ui-v1"
@@ -47,14 +54,6 @@ def build_run(
     params = filter_params(request.params)
     generation = context.generation if context else secrets.token_hex(8)
     attempt = context.attempt if context else 1
-    tools = [
-        {
-            "name": tool.name,
-            "description": tool.description or "",
-            "parameters": tool.parameters or NO_PARAMETERS,
-        }
-        for tool in function_tools(params)
-    ]
     own: dict[str, Any] = {name: params[name] for name in _OWN_FIELDS if name in params}
     return {
         "state": {},
@@ -65,9 +64,24 @@ def build_run(
         "threadId": request.chat or generation,
         "runId": f"{generation}-{attempt}",
         "messages": [*_build_messages(request)],
-        "tools": [*body.get("tools", ()), *tools],
+        "tools": [*body.get("tools", ()), *_build_tools(params)],
         "forwardedProps": _build_props(request, params, body),
     }
+
+
+def _build_tools(params: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the tools that the client offers. Raise UpstreamError for one that is no function."""
+    for tool in parse_tools(params):
+        if isinstance(tool, Tool):
+            yield {
+                "name": tool.name,
+                "description": tool.description or "",
+                "parameters": tool.parameters or NO_PARAMETERS,
+            }
+        elif is_ag_ui_tool(tool):
+            yield tool
+        else:
+            raise unsupported("this upstream supports only functions as tools")
 
 
 def _build_props(

@@ -114,15 +114,27 @@ def rename_params(
 
 
 def tool_names(params: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the functions that the client offers; odd tools have none."""
+    """Return the names of the functions that the client offers; odd tools have none.
+
+    A tool of an AG-UI client has its name in the tool itself.
+    """
     tools = params.get("tools")
     functions = (
-        (tool.get("function") for tool in tools if isinstance(tool, dict))
+        (
+            tool if is_ag_ui_tool(tool) else tool.get("function")
+            for tool in tools
+            if isinstance(tool, dict)
+        )
         if isinstance(tools, list)
         else ()
     )
     names = (each.get("name") for each in functions if isinstance(each, dict))
     return frozenset(name for name in names if isinstance(name, str))
+
+
+def is_ag_ui_tool(tool: Mapping[str, Any]) -> bool:
+    """Return whether a tool has the form of AG-UI: the fields of a function, without a type."""
+    return "name" in tool and "type" not in tool and "function" not in tool
 
 
 def function_tools(params: dict[str, Any]) -> list[Tool]:

@@ -26,7 +26,17 @@ from tests.interop.programs import JS, ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-AGENTS: Final = ("weather", "frontend", "slow", "echo", "failing", "parts", "confirm", "refunds")
+AGENTS: Final = (
+    "weather",
+    "frontend",
+    "slow",
+    "echo",
+    "failing",
+    "parts",
+    "confirm",
+    "refunds",
+    "cart",
+)
 PNG: Final = "data:image/png;base64,aGk="
 CONFIRM: Final = {
     "type": "function",
@@ -201,6 +211,25 @@ async def test_conversation(agents: Agents, server: str) -> None:
         assert sent == ["chat-7", *roles]
     else:
         assert sent == ["one", ["three", "image/png"]]
+
+
+async def test_state_of_an_ag_ui_client(agents: Agents) -> None:
+    """The agent of PydanticAI has the client's state in its StateDeps, and the client's tools."""
+    run = {
+        "threadId": "cart",
+        "runId": "r1",
+        "messages": [{"id": "m1", "role": "user", "content": "What do I buy?"}],
+        "state": {"items": ["tea", "milk"]},
+        "context": [{"description": "page", "value": "cart"}],
+        "tools": [{"name": "pay", "description": "", "parameters": {"type": "object"}}],
+        "forwardedProps": {"upstream": "agui_cart", "region": "eu"},
+    }
+    async with agents.session.post(f"{agents.url}/v1/agui?user=erin", json=run) as response:
+        lines = (await response.text()).splitlines()
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    text = "".join(e["delta"] for e in events if e["type"] == "TEXT_MESSAGE_CONTENT")
+    assert events[-1]["type"] == "RUN_FINISHED"
+    assert json.loads(text) == ["tea, milk", ["pay"]]
 
 
 @each_server

@@ -15,6 +15,7 @@ from hub.core.generation_context import GenerationContext
 from hub.errors import UpstreamError
 from hub.upstreams.ag_ui import AgUi
 from hub.upstreams.ai_sdk import AiSdk
+from hub.upstreams.chat_params import tool_names
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.http_endpoint import join_url
 from tests.upstreams.test_requests import CONVERSATION, IMAGE_URL_PARTS, PNG, TOOLS
@@ -173,6 +174,45 @@ def test_refusals(
     with pytest.raises(UpstreamError, match=words) as caught:
         build(kind({}), [message], params=params)
     assert (caught.value.code, caught.value.rejects_request) == ("upstream_unsupported", True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"state": {}, "context": [], "tools": [], "forwardedProps": {}},
+        {"state": {"n": None, "deep": [{"x": []}]}},
+        {"state": "text"},
+        {"state": 0},
+        {"context": [{"description": "page", "value": "cart", "extra": None}]},
+        {"tools": [{"name": "t", "description": "", "parameters": {}, "metadata": {"a": 1}}]},
+        {"tools": [{"name": "t", "description": "d", "parameters": None}]},
+        {"forwardedProps": {"region": "eu", "params": {"n": 2, "state": 1}, "x": None}},
+        {"forwardedProps": {"resume": 1, "temperature": 0}},
+    ],
+)
+def test_fields_of_an_ag_ui_client(fields: dict[str, Any]) -> None:
+    """An agent gets the fields of an AG-UI client unchanged, and no message of the hub."""
+    message = {"id": "m1", "role": "user", "content": "hi"}
+    raw = {"threadId": "t", "runId": "r", "messages": [message], **fields}
+    run = msgspec.convert(raw, RunAgentInput)
+    request = to_request(run, run.props, raw)
+    body = build(AgUi({}), request.messages or [], params=request.params, metadata=request.metadata)
+    unset: dict[str, Any] = {"state": {}, "context": [], "tools": [], "forwardedProps": {}}
+    assert {name: body[name] for name in unset} == {**unset, **fields}
+    assert body["messages"] == [message]
+    assert tool_names(request.params) == {tool["name"] for tool in fields.get("tools", ())}
+
+
+def test_props_for_the_hub() -> None:
+    """What selects the upstream is not for the agent; the settings fill in what is empty."""
+    props = {"model": "agent/m1", "upstream": "agent", "on_disconnect": "stop", "x": 1}
+    raw: dict[str, Any] = {"threadId": "t", "runId": "r", "state": {}, "forwardedProps": props}
+    raw["messages"] = [{"id": "m1", "role": "user", "content": "hi"}]
+    run = msgspec.convert(raw, RunAgentInput)
+    params = to_request(run, run.props, raw).params
+    body = build(AgUi({"state": {"a": 1}}), [Message("user", "hi")], params=params, model="m1")
+    assert (body["forwardedProps"], body["state"]) == ({"model": "m1", "x": 1}, {"a": 1})
 
 
 def test_hub_behind_a_hub() -> None:

@@ -1,13 +1,14 @@
 """The request body of AG-UI.
 
 Source: docs.ag-ui.com, "RunAgentInput", and the package @ag-ui/core. The protocol has no fields for
-the model, the upstream and its parameters, so the hub reads them from `forwardedProps`.
+the model, the upstream and its parameters, so the hub reads them from `forwardedProps`. An upstream
+of the kind `ag_ui` gets the fields of the run that other upstreams do not know.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,9 @@ from hub.compat.input_pauses import Decision, read_input_id
 from hub.core.generation import Message
 from hub.errors import BadRequest
 
+NATIVE_KIND: Final = "ag_ui"
+"""The kind of upstreams that know all fields of a run."""
+_HUB_PROPS: Final = ("model", "upstream", "on_disconnect")  # the hub's own
 _NOT_SENT: Final = ("activity", "reasoning")  # roles of messages that no upstream knows
 
 
@@ -120,9 +124,14 @@ class RunAgentInput(msgspec.Struct, frozen=True, rename="camel"):
         return f"agui {hashlib.sha256(ids).hexdigest()}"
 
 
-def to_request(body: RunAgentInput, props: ForwardedProps) -> GenerateBody:
-    """Return the generation that a run requests. The context becomes a system message.
+def to_request(
+    body: RunAgentInput, props: ForwardedProps, native: Mapping[str, Any] | None = None
+) -> GenerateBody:
+    """Return the generation that a run requests.
 
+    native: the JSON object of the body if an AG-UI agent answers; then the parameters are its
+    fields, unchanged. For other upstreams the context becomes a system message, and the tools have
+    the form of chat completions.
     Raise BadRequest if the run has no messages.
     """
     given = [message for message in body.messages if message.role not in _NOT_SENT]
@@ -130,17 +139,11 @@ def to_request(body: RunAgentInput, props: ForwardedProps) -> GenerateBody:
         raise BadRequest("messages is empty", path="messages")
     ids: list[str | None] = [message.id for message in given]
     messages = [*_to_messages(body.messages)]
-    if body.context:
+    if body.context and native is None:
         context = "\n".join(f"{each.description}: {each.value}" for each in body.context)
         messages.insert(0, Message(role="system", content=context))
         ids.insert(0, None)
-    params = dict(props.params)
-    if body.tools:
-        params["tools"] = [
-            {"type": "function", "function": {"name": tool.name, "description": tool.description,
-                                              "parameters": tool.parameters or {}}}
-            for tool in body.tools
-        ]  # fmt: skip
+    params = _chat_params(body, props) if native is None else _native_params(native)
     return GenerateBody(
         messages=messages,
         model=props.model,
@@ -149,6 +152,30 @@ def to_request(body: RunAgentInput, props: ForwardedProps) -> GenerateBody:
         metadata={"thread": body.thread_id, "run": body.run_id, "ids": ids},
         on_disconnect=props.on_disconnect,
     )
+
+
+def _chat_params(body: RunAgentInput, props: ForwardedProps) -> dict[str, Any]:
+    params = dict(props.params)
+    if body.tools:
+        params["tools"] = [
+            {"type": "function", "function": {"name": tool.name, "description": tool.description,
+                                              "parameters": tool.parameters or {}}}
+            for tool in body.tools
+        ]  # fmt: skip
+    return params
+
+
+def _native_params(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a run for an agent.
+
+    Empty fields are left out: clients always send them, and the settings may have values for them.
+    """
+    props = raw.get("forwardedProps")
+    given = props if isinstance(props, dict) else {}
+    others = {name: value for name, value in given.items() if name not in _HUB_PROPS}
+    fields = {name: raw.get(name) for name in ("state", "context", "tools")}
+    fields["forwardedProps"] = others
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
 
 
 def _to_messages(given: Sequence[AgUiMessage]) -> Iterator[Message]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from hub.api.generation_requests import check_chat_id
 from hub.api.json_decoding import convert_json
 from hub.compat.ag_ui.encoder import AgUiEncoder
-from hub.compat.ag_ui.requests import RunAgentInput, to_request
+from hub.compat.ag_ui.requests import NATIVE_KIND, RunAgentInput, to_request
 from hub.compat.operations import answer_operation
 from hub.compat.requests import CompatRequests
 from hub.http.routing import build_routes
@@ -41,7 +41,8 @@ class AgUiRoutes:
         A run that resumes the interrupts of an answer streams what follows them.
         """
         identity = await self._compat.identify(request)
-        body = convert_json(await self._compat.read_body(request), RunAgentInput)
+        raw = await self._compat.read_body(request)
+        body = convert_json(raw, RunAgentInput)
         props = body.props
         new_encoder = partial(AgUiEncoder, has_activities=body.knows_activities)
         decisions = [each.to_decision() for each in body.resume or ()]
@@ -49,10 +50,12 @@ class AgUiRoutes:
         if given is not None:
             behind = partial(new_encoder, behind=given.key, run=body.run_id)
             return await self._compat.stream(request, identity, given.generation, behind)
+        selection = {"upstream": props.upstream, "model": props.model}
+        is_native = self._compat.has_kind(NATIVE_KIND, selection)
         created = await self._compat.start(
             request,
             identity,
-            to_request(body, props),
+            to_request(body, props, raw if is_native else None),
             key=body.idempotency_key,
             chat=check_chat_id(body.thread_id, path="threadId"),
         )

@@ -11,7 +11,8 @@ import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
-from pydantic_ai import Agent, DeferredToolRequests
+from pydantic import BaseModel
+from pydantic_ai import Agent, DeferredToolRequests, RunContext
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -25,6 +26,7 @@ from pydantic_ai.models.function import (
     DeltaToolCalls,
     FunctionModel,
 )
+from pydantic_ai.ui import StateDeps
 from pydantic_ai.ui.ag_ui import AGUIAdapter
 from pydantic_ai.ui.vercel_ai import VercelAIAdapter
 from starlette.applications import Starlette
@@ -97,6 +99,31 @@ async def _refunds(messages: list[ModelMessage], info: AgentInfo) -> Deltas:
         yield f"Result: {returns[-1].content}"
 
 
+class _Cart(BaseModel):
+    """The state that the client and the agent `cart` share."""
+
+    items: list[str] = []
+
+
+async def _cart(messages: list[ModelMessage], info: AgentInfo) -> Deltas:
+    """Say the instructions, which have the state, and the names of the client's tools."""
+    yield json.dumps([info.instructions, [tool.name for tool in info.function_tools]])
+
+
+def _cart_agent() -> Agent[StateDeps[_Cart], str | DeferredToolRequests]:
+    agent = Agent(
+        FunctionModel(stream_function=_cart),
+        deps_type=StateDeps[_Cart],
+        output_type=[str, DeferredToolRequests],
+    )
+
+    @agent.instructions
+    def instructions(ctx: RunContext[StateDeps[_Cart]]) -> str:
+        return ", ".join(ctx.deps.state.items)
+
+    return agent
+
+
 def _agents() -> dict[str, Agent[None, str | DeferredToolRequests]]:
     models = {
         "weather": _weather,
@@ -125,6 +152,12 @@ def _agents() -> dict[str, Agent[None, str | DeferredToolRequests]]:
 def _app() -> Starlette:
     agents = _agents()
 
+    cart_agent = _cart_agent()
+
+    async def cart(request: Request) -> Response:
+        deps = StateDeps(_Cart())
+        return await AGUIAdapter.dispatch_request(request, agent=cart_agent, deps=deps)
+
     async def run(request: Request) -> Response:
         agent = agents[request.path_params["agent"]]
         return await AGUIAdapter.dispatch_request(request, agent=agent, include_usage=True)
@@ -135,6 +168,7 @@ def _app() -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/agents/cart/", cart, methods=["POST"]),
             Route("/agents/{agent}/", run, methods=["POST"]),
             Route("/chats/{agent}", chat, methods=["POST"]),
         ]
