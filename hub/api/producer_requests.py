@@ -27,6 +27,7 @@ from hub.core.external_producer import (
 from hub.core.generation import GenerationRequest, OnBusy
 from hub.engine.control_stream import ControlStream
 from hub.engine.external_producers import ExternalProducers, StartedAttempt
+from hub.engine.lease_watch import LeaseWatch
 from hub.errors import BadRequest
 from hub.ports.generations import CreatedGeneration
 
@@ -65,6 +66,7 @@ class ProducerRequests:
         self._requests = requests
         self._keys = keys
         self.producers = producers
+        self._lease_watch = LeaseWatch(producers.find)
 
     def authenticate(self, request: RequestContext) -> str:
         """Return the name of the request's API key. Raise Unauthorized, Forbidden."""
@@ -117,6 +119,7 @@ class ProducerRequests:
             channels=[record.channel],
             cursor={record.channel: position},
             view=ControlStream(record),
+            on_attach=lambda connection: self._lease_watch.watch(connection, record),
         )
 
     def _external_request(self, body: ProduceBody) -> GenerationRequest:

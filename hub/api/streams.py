@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -67,7 +67,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     channels: the user's own first, in cursor order. cursor: the position after which each channel
     begins; one without a position begins live. client_cursor: the positions that the client sent,
     which a stream that ends at once repeats. guard: stops the generation when the client
-    disconnects.
+    disconnects. on_attach: called with the connection once it is attached.
     """
 
     identity: Identity
@@ -77,6 +77,7 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     view: StreamView = USER_STREAM
     guard: DisconnectGuard | None = None
     heartbeats: Heartbeats = Heartbeats()
+    on_attach: Callable[[Connection], None] | None = None
 
 
 class Streams:
@@ -195,6 +196,8 @@ class Streams:
         """Attach the connection to its channels, until its token expires or it is too old."""
         expiry = self._expiry(stream.identity)
         self._connections.attach(connection, stream.cursor, expiry)
+        if stream.on_attach is not None:
+            stream.on_attach(connection)
 
     def attach_poll(
         self, connection: Connection, stream: StreamRequest, wait_seconds: float

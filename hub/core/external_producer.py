@@ -118,6 +118,7 @@ class ExternalUpdate(msgspec.Struct, frozen=True):
             self.progress,
             before.notes if self.notes is None else self.notes,
             before.lease_seconds if self.lease_seconds is None else self.lease_seconds,
+            before.lease_left_seconds if self.lease_seconds is None else self.lease_seconds,
         )
 
 
@@ -125,15 +126,15 @@ class ExternalState(msgspec.Struct, frozen=True):
     """The newest attempt of an external producer, as the record has it.
 
     lease_seconds: the length of its lease, 0 if it has none any more: it was returned or lost.
-    lease_ended: whether the lease has ended.
+    lease_left_seconds: how long it still holds without a renewal, 0 if it has ended.
     """
 
     progress: Progress
     notes: AttemptNotes
     lease_seconds: float = 0.0
-    lease_ended: bool = False
+    lease_left_seconds: float = 0.0
 
     @property
     def is_held(self) -> bool:
         """Whether a producer holds the lease."""
-        return self.lease_seconds > 0 and not self.lease_ended
+        return self.lease_seconds > 0 and self.lease_left_seconds > 0

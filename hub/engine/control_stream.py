@@ -3,7 +3,7 @@
     input        an input waits no longer: {n, input, value, by, expired}
     steering     the user has sent a message: {n, message, by}
     stop         somebody has stopped the answer, which has ended
-    lease_lost   another attempt has begun, or the answer has failed because the lease ended
+    lease_lost   another attempt has begun, or the lease has ended (lease_watch.py)
 
 The stream begins with the inputs and messages so far. It ends with either of the last two, and with
 the end of the answer. It does not renew the lease.

@@ -259,6 +259,10 @@ class ExternalProducers:
             raise _ended(generation)
         return snapshot
 
+    async def find(self, generation: str) -> Generation | None:
+        """Return the record of an answer, None if there is none. Raise BrokerUnavailable."""
+        return await self._store.find(generation)
+
     async def return_lease(self, generation: str, lease: str) -> None:
         """Return a claimed job: another producer can claim it, and the attempt does not count.
 

@@ -26,7 +26,7 @@ class ProducerStop(msgspec.Struct, frozen=True):
 
 
 class ProducerLeaseLost(msgspec.Struct, frozen=True):
-    """The lease is void: another attempt has begun, or the answer has failed."""
+    """The lease is void: it has ended, or another attempt has begun."""
 
 
 class ProducerControlRoutes:

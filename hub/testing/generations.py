@@ -395,15 +395,16 @@ class MemoryGenerationStore:
         """Return the record with the state of its external producer's lease at this moment."""
         if record.external is None:
             return record
-        ended = self._now() >= self._lease_ends[record.id]
-        external = msgspec.structs.replace(record.external, lease_ended=ended)
+        is_void = not record.external.lease_seconds
+        left = 0.0 if is_void else max(0.0, self._lease_ends[record.id] - self._now())
+        external = msgspec.structs.replace(record.external, lease_left_seconds=left)
         return msgspec.structs.replace(record, external=external)
 
     def _lease_state(self, record: Generation) -> LeaseState:
         external = self._with_lease(record).external
         if external is None or not external.lease_seconds:
             return LeaseState.NONE
-        return LeaseState.ENDED if external.lease_ended else LeaseState.HELD
+        return LeaseState.HELD if external.is_held else LeaseState.ENDED
 
 
 def _summarize(record: Generation) -> GenerationSummary:

@@ -435,6 +435,22 @@ class ProducerContract:
             await self._open_control(first)
         assert caught.value.code == "lease_lost"
 
+    @pytest.mark.parametrize("when", ["before", "while"])
+    async def test_control_announces_the_end_of_the_lease(
+        self, hub: Hub, form: ProducerForm, when: str
+    ) -> None:
+        """A producer learns that its lease has ended before anybody begins another attempt."""
+        ask = {"prompt": "hi", "upstream": "support"}
+        await hub.call("POST", "/generations?user=alice", json=ask)
+        (job,) = await form.claim(wait_seconds=30)
+        ends = hub.backend.generations._lease_ends
+        ends[job["generation"]] = time.time() + (0.05 if when == "while" else -1)
+        async with form.control(job["generation"], job["lease"]) as signals:
+            assert await anext(signals) == ("lease_lost", {})
+            assert [name async for name, _ in signals] == ["hub.bye"]
+        _, record = await hub.call("GET", f"/generations/{job['generation']}?user=alice")
+        assert (record["status"], record["attempt"]) == ("running", 1)
+
     async def test_messages_in_answers(self, form: ProducerForm, first: Attempt) -> None:
         """Every answer has all messages so far: to new and repeated posts, renewals and the end."""
         assert (await first.post())["steering"] == []

@@ -507,8 +507,9 @@ def _parse_external(
         return ExternalState(progress, notes)
     until_ms, length_ms, written_in = values[b"lease"].split(b" ")
     left_ms = int(until_ms) - now_ms
-    is_known = written_in == clock and left_ms <= int(length_ms)
-    return ExternalState(progress, notes, int(length_ms) / 1000, is_known and left_ms <= 0)
+    if written_in != clock or left_ms > int(length_ms):
+        left_ms = int(length_ms)  # it begins anew
+    return ExternalState(progress, notes, int(length_ms) / 1000, max(0, left_ms) / 1000)
 
 
 def _parse_steering(text: bytes) -> tuple[SteeringMessage, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from hub.core.channel import Channel, partition_of, topic_channel, user_channel
+from hub.core.external_producer import ExternalUpdate, Progress
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -402,6 +404,32 @@ class GenerationsContract:
         await kit.update(UpdateKind.END, status=Status.DONE)
         assert await node.backend.generations.request_stop(kit.id, "alice") is StopResult.ENDED
         assert (await kit.find()).stop_requested_by is None
+
+    async def test_record_says_how_long_a_lease_holds(self, node: Node) -> None:
+        """Each renewal sets the time that is left; a lease that has ended or is void has none."""
+        kit, store = GenerationKit(node), node.backend.generations
+        await kit.create()
+
+        async def lease_left(kind: UpdateKind, lease_seconds: float | None) -> float:
+            external = ExternalUpdate(Progress(), Progress(), lease_seconds)
+            await kit.update(kind, journal_bytes=0, external=external)
+            state = (await kit.find()).external
+            assert state is not None
+            assert state.is_held is (state.lease_left_seconds > 0)
+            return state.lease_left_seconds
+
+        assert 0 < await lease_left(UpdateKind.BEGIN, 100) <= 100
+        assert 100 < await lease_left(UpdateKind.STORE, 900) <= 900
+        assert 100 < await lease_left(UpdateKind.STORE, None) <= 900
+        assert await store.void_lease(await kit.find(), returned=True)
+        assert await lease_left(UpdateKind.STORE, None) == 0
+        await kit.update(
+            UpdateKind.BEGIN, 2, external=ExternalUpdate(Progress(), Progress(), 0.001)
+        )
+        while (state := (await kit.find()).external) and state.is_held:
+            await asyncio.sleep(0)
+        assert state is not None
+        assert (state.lease_seconds, state.lease_left_seconds) == (0.001, 0)
 
     async def test_only_a_generation_that_has_ended_is_deleted(self, node: Node) -> None:
         """A record that is deleted is gone with its parts; a repetition changes nothing."""
