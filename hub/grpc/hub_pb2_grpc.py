@@ -291,9 +291,9 @@ class HubInternalServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Control(self, request, context):
-        """Streams what concerns an attempt, as soon as it happens: the event `stop` with
-        {"by":"<user>"}, or `lease_lost`. The stream ends with either, and with the answer, followed by
-        OK. It does not renew the lease. After UNAVAILABLE, open it again.
+        """Streams what concerns an attempt, as soon as it happens: the events `input` and `steering`, and
+        `stop` with {"by":"<user>"} or `lease_lost`. The stream ends with either of these two, and with
+        the answer, followed by OK. It does not renew the lease. After UNAVAILABLE, open it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,11 +39,10 @@ from hub.upstreams.ag_ui_messages import RunMessages
 from hub.upstreams.ag_ui_request import REASONING_FORMAT, build_run, message_ids
 from hub.upstreams.ag_ui_state import RunState
 from hub.upstreams.agent_calls import calls_of
-from hub.upstreams.content import ContentText, read_text
+from hub.upstreams.content import ContentText, read_text, require_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
-    UnreadableEvent,
     UpstreamRequest,
     UpstreamStreamError,
     convert_usage,
@@ -153,7 +152,7 @@ class _RunReader:
             case "REASONING_ENCRYPTED_VALUE":
                 yield from self._read_encrypted(data)
             case _ if kind in _REASONING:
-                if text := _require_text(data.delta):
+                if text := require_text(data.delta):
                     self._has_reasoning = True
                     yield Reasoning(text)
             case _ if kind.startswith("TOOL_CALL_"):
@@ -166,7 +165,7 @@ class _RunReader:
                 pass
 
     def _read_text(self, data: _Event) -> Iterator[Part]:
-        text = _require_text(data.delta)
+        text = require_text(data.delta)
         if self._messages.add(data.message_id, text, data.role) and text:
             yield Text(text)
 
@@ -311,14 +310,6 @@ class _RunReader:
         pending = outcome.get("pendingToolCallIds")
         yield from self._calls.leave_to_client(pending if isinstance(pending, list) else ())
         self.finish_reason, self.done = normalise_finish_reason(reason) or "stop", True
-
-
-def _require_text(delta: Any) -> str:
-    """Return the text of a delta. Raise UnreadableEvent for something else that is not empty."""
-    text = read_text(delta)
-    if delta and not text:
-        raise UnreadableEvent
-    return text
 
 
 def _decode_result(content: Any) -> Any:

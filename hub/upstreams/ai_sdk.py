@@ -25,11 +25,10 @@ from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.agent_calls import calls_of
 from hub.upstreams.ai_sdk_parts import ReasoningMetadata, Steps, call_extras, read_file
 from hub.upstreams.ai_sdk_request import build_chat
-from hub.upstreams.content import ContentText, read_text
+from hub.upstreams.content import ContentText, read_text, require_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
-    UnreadableEvent,
     UpstreamRequest,
     UpstreamStreamError,
 )
@@ -137,7 +136,7 @@ class _ChunkReader:
     def _read_chunk(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
         match kind:
             case "text-delta":
-                if text := _require_text(chunk.delta):
+                if text := require_text(chunk.delta):
                     self._steps.add_text(text)
                     yield Text(text)
             case _ if kind.startswith("reasoning-") and kind != "reasoning-file":
@@ -179,7 +178,7 @@ class _ChunkReader:
 
     def _read_reasoning(self, kind: str, chunk: _Chunk) -> Iterator[Part]:
         self._reasoning.update(chunk.provider_metadata)
-        if kind == "reasoning-delta" and (text := _require_text(chunk.delta)):
+        if kind == "reasoning-delta" and (text := require_text(chunk.delta)):
             yield Reasoning(text)
         elif kind == "reasoning-end":
             yield from self._reasoning.end()
@@ -293,14 +292,6 @@ class _ChunkReader:
         if reason in ("", "tool_calls") and not self._calls.are_for_client:
             reason = "stop"  # the server has run all tools, and then ended
         self.finish_reason = latest_reason(self.finish_reason, reason or "stop")
-
-
-def _require_text(delta: Any) -> str:
-    """Return the text of a delta. Raise UnreadableEvent for something else that is not empty."""
-    text = read_text(delta)
-    if delta and not text:
-        raise UnreadableEvent
-    return text
 
 
 def _encode(value: Any) -> str:

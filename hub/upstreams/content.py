@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from hub.core.parts import Annotations, Part, Reasoning, Text
+from hub.upstreams.dialect import UnreadableEvent
 
 ContentText = str | list[Any] | None
 """The declared type of a field with text: a text, or a list of typed parts.
@@ -44,6 +45,14 @@ def read_text(value: Any) -> str:
     if isinstance(value, dict):
         return next((text for name in _TEXT_FIELDS if (text := read_text(value.get(name)))), "")
     return ""
+
+
+def require_text(delta: Any) -> str:
+    """Return the text of a delta. Raise UnreadableEvent for something else that is not empty."""
+    text = read_text(delta)
+    if delta and not text:
+        raise UnreadableEvent
+    return text
 
 
 class AnnotationReader:

@@ -25,11 +25,10 @@ from hub.core.parts import (
 )
 from hub.core.response_items import EVENT_DATA, MESSAGE_DATA
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.content import AnnotationReader, ContentText, read_text
+from hub.upstreams.content import AnnotationReader, ContentText, read_text, require_text
 from hub.upstreams.dialect import (
     BEARER,
     AuthHeader,
-    UnreadableEvent,
     UpstreamRequest,
     UpstreamStreamError,
     convert_usage,
@@ -173,11 +172,11 @@ class ResponsesReader:
                 function = {"arguments": data.delta}
                 yield ToolCallDelta([{"index": output_index, "function": function}])
             case "function_call_arguments.delta":
-                yield from self._read_arguments(output_index, _require_text(data.delta))
+                yield from self._read_arguments(output_index, require_text(data.delta))
             case "function_call_arguments.done":
                 yield from self._read_missing_arguments(output_index, data.arguments)
             case "custom_tool_call_input.delta":
-                yield from self._read_input(output_index, _require_text(data.delta))
+                yield from self._read_input(output_index, require_text(data.delta))
             case _:
                 pass
 
@@ -187,12 +186,12 @@ class ResponsesReader:
         match kind:
             case "output_text.delta" | "refusal.delta":
                 self._has_refusal = self._has_refusal or kind == "refusal.delta"
-                if text := _require_text(data.delta):
+                if text := require_text(data.delta):
                     self._messages.add(key[0])
                     self._text.add(key, text)
                     yield Text(text)
             case "reasoning_text.delta" | "reasoning_summary_text.delta":
-                if text := _require_text(data.delta):
+                if text := require_text(data.delta):
                     yield Reasoning(self._reasoning.separator(key) + text)
                     self._reasoning.add(key, text)
             case "output_text.done" | "refusal.done":
@@ -361,11 +360,3 @@ def _decode_object(arguments: Any) -> Any:
     except (msgspec.DecodeError, RecursionError):
         return arguments
     return value if isinstance(value, dict) else arguments
-
-
-def _require_text(delta: Any) -> str:
-    """Return the text of a delta. Raise UnreadableEvent for something else that is not empty."""
-    text = read_text(delta)
-    if delta and not text:
-        raise UnreadableEvent
-    return text
