@@ -19,12 +19,15 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     to: the channels that get the event. data: compact JSON in UTF-8. ttl_seconds: how long a client
     that reconnects still gets the event; None means as long as the log holds it.
+    idempotency_seconds: how long the idempotency key is remembered; None means as long as the
+    settings say.
     """
 
     to: Sequence[Channel]
     event: str
     data: bytes
     idempotency_key: str | None = None
+    idempotency_seconds: float | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
 
@@ -133,6 +136,7 @@ def _publications(request: PublishRequest) -> list[Publication]:
             name=request.event,
             data=request.data,
             idempotency_key=request.idempotency_key,
+            idempotency_seconds=request.idempotency_seconds,
             ephemeral=request.ephemeral,
             ttl_seconds=request.ttl_seconds,
             durable=not request.ephemeral,  # no replica stores an ephemeral event

@@ -29,6 +29,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     data: compact JSON in UTF-8.
     idempotency_key: a second publication with the same key in the same channel changes nothing. It
         returns the position of the first one, or a conflict if it is another event.
+    idempotency_seconds: how long the key is remembered; None means as long as the backend's
+        settings say.
     ephemeral: the event is delivered live only; it is not stored and has no position.
     ttl_seconds: how long the event is replayed; None means as long as the log holds it.
     update: the change of a generation's record that happens in the same atomic step. One of the
@@ -44,6 +46,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     data: bytes
     idempotency_key: str | None = None
+    idempotency_seconds: float | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
     update: GenerationUpdate | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -75,8 +76,18 @@ class _ChannelLog:
         return Position(self.epoch, self.offset)
 
 
+class _Key(NamedTuple):
+    """An idempotency key: of which event, and until when it is remembered."""
+
+    position: Position | None
+    digest: str
+    expires: float | None
+
+
 class MemoryEventLog:
-    """Implements ports.events.EventLog. Only events with `ttl_seconds` expire.
+    """Implements ports.events.EventLog.
+
+    Only events with `ttl_seconds` expire, and keys with `idempotency_seconds`.
 
     max_events: how many events each channel keeps.
     apply_update: applies the update that comes with an event, see MemoryGenerationStore.apply.
@@ -104,7 +115,7 @@ class MemoryEventLog:
         self._max_events = max_events
         self._now = now
         self._logs: dict[Channel, _ChannelLog] = {}
-        self._by_key: dict[tuple[Channel, str], tuple[Position | None, str]] = {}
+        self._by_key: dict[tuple[Channel, str], _Key] = {}
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         self._check_available()
@@ -187,11 +198,12 @@ class MemoryEventLog:
     def _publish(self, publication: Publication, written: list[Event]) -> Published:
         key = (publication.channel, publication.idempotency_key or "")
         digest = publication_digest(publication)
-        if publication.idempotency_key and key in self._by_key:
-            position, first_digest = self._by_key[key]
-            if digest != first_digest:
+        earlier = self._by_key.get(key) if publication.idempotency_key else None
+        if earlier is not None and (earlier.expires is None or earlier.expires > self._now()):
+            if digest != earlier.digest:
                 return Published(Outcome.CONFLICT, None)
-            return Published(Outcome.DUPLICATE, position, None, self._replicas_of(publication))
+            replicas = self._replicas_of(publication)
+            return Published(Outcome.DUPLICATE, earlier.position, None, replicas)
         stop_requested_by, answer, received = None, None, 0
         if publication.update is not None:
             refusal, stop_requested_by, answer = self._apply_update(
@@ -214,7 +226,9 @@ class MemoryEventLog:
             log.entries.append((event, None if ttl is None else self._now() + ttl))
             del log.entries[: -self._max_events]
         if publication.idempotency_key:
-            self._by_key[key] = position, digest
+            kept = publication.idempotency_seconds
+            expires = None if kept is None else self._now() + kept
+            self._by_key[key] = _Key(position, digest, expires)
         written.append(msgspec.structs.replace(event, trace=publication.trace))
         if answer is not None:
             log.offset += 1

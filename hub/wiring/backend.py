@@ -18,10 +18,13 @@ from hub.core.fair_queue import QueueLimits, UpstreamLimits, versioned_queue
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import GenerationResult
 from hub.engine.generation_jobs import GenerationJobs
+from hub.engine.node_metrics import NodeMetrics
+from hub.engine.publisher import Publisher
 from hub.engine.reconciler import Reconciler, ReconcilerTimes
 from hub.errors import BrokerUnavailable, OperatorError
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
+from hub.ports.events import EventWriter
 from hub.settings import ChannelRetention as ChannelRetentionSettings
 from hub.settings import Redis as RedisSettings
 from hub.settings import Settings
@@ -98,6 +101,18 @@ def _channel_retention(settings: ChannelRetentionSettings) -> ChannelRetention:
         max_events=settings.max_events,
         max_bytes=settings.max_bytes,
         ttl_seconds=settings.ttl_seconds,
+    )
+
+
+def build_publisher(
+    settings: Settings, events: EventWriter, metrics: NodeMetrics | None = None
+) -> Publisher:
+    """Build what publishes messages of backends. metrics: see Publisher."""
+    return Publisher(
+        events,
+        max_data_bytes=settings.publish.max_data_bytes,
+        wait_replicas=settings.redis.wait_replicas,
+        metrics=metrics,
     )
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from hub.core.channel import user_channel
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import ApplicationFunction
-from hub.engine.publisher import Publisher, PublishRequest
+from hub.engine.publisher import PublishRequest
 from hub.engine.user_feeds import UserFeeds
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
@@ -21,6 +21,7 @@ from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.upstreams.function_pool import FunctionPool
 from hub.upstreams.function_process import FunctionProcess, ProcessOptions
+from hub.wiring.backend import build_publisher
 
 
 @asynccontextmanager
@@ -47,11 +48,7 @@ async def open_functions(
     if not upstreams:
         yield {}
         return
-    publisher = Publisher(
-        backend.events,
-        max_data_bytes=settings.publish.max_data_bytes,
-        wait_replicas=settings.redis.wait_replicas,
-    )
+    publisher = build_publisher(settings, backend.events)
 
     async def publish(user: str, notification: Notification) -> None:
         await publisher.publish(

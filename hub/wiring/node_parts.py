@@ -34,6 +34,7 @@ from hub.settings import Settings
 from hub.wiring.backend import (
     build_jobs,
     build_parts_limits,
+    build_publisher,
     build_reconciler,
     claim_retries,
     known_models,
@@ -120,12 +121,7 @@ def build_node_parts(
         heartbeat_wheel=heartbeat_wheel,
         connections=connections,
         topic_presence=topic_presence,
-        publisher=Publisher(
-            tracing.events(backend.events),
-            max_data_bytes=settings.publish.max_data_bytes,
-            wait_replicas=settings.redis.wait_replicas,
-            metrics=metrics,
-        ),
+        publisher=build_publisher(settings, tracing.events(backend.events), metrics),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
         generations=Generations(
             backend.events,

@@ -7,9 +7,12 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hub.backends.redis.client import channel_keys
-from hub.backends.redis.events import RedisEventLog
+from hub.backends.redis.client import channel_keys, publish_idempotency_key
+from hub.backends.redis.events import EVENTS_PER_CALL, RedisEventLog, pack_calls
+from hub.backends.redis.publish_lane import PublishBatch
 from hub.core.channel import ALL, PARTITIONS, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
@@ -311,3 +314,44 @@ async def test_invalid_publication_affects_no_other(server: OpenedRedis) -> None
     assert isinstance(failed, ValueError)
     assert isinstance(written, list)
     assert written[0].outcome is Outcome.WRITTEN
+
+
+async def test_key_of_a_publish_has_its_own_lifetime(server: OpenedRedis) -> None:
+    """The key of a publication with `idempotency_seconds` expires after them, also when it is
+    repeated, and other keys expire as the settings say.
+    """
+    log = RedisEventLog(server.hub_client, retention(idempotency_seconds=100.0))
+    batch = [
+        Publication(
+            channel=ALICE, name="n", data=b"1", idempotency_key=key, idempotency_seconds=seconds
+        )
+        for key, seconds in (("a", None), ("b", 86_400.0))
+    ]
+    for _ in range(2):
+        await log.publish(batch)
+        seconds = [await server.client.ttl(publish_idempotency_key(ALICE, key)) for key in "ab"]
+        assert 90 < seconds[0] <= 100
+        assert 86_390 < seconds[1] <= 86_400
+
+
+@given(st.lists(st.integers(1, 150), min_size=1, max_size=8))
+def test_events_of_one_caller_go_in_one_call(sizes: list[int]) -> None:
+    """No call has more events than it may, the events keep their order, and those of a caller are
+    in as few calls as possible. So its events are written together or not at all.
+    """
+    loop = asyncio.new_event_loop()
+    batches = [
+        PublishBatch(
+            [Publication(channel=ALICE, name=f"{n}", data=b"%d" % k) for k in range(size)],
+            loop.create_future(),
+        )
+        for n, size in enumerate(sizes)
+    ]
+    loop.close()
+    addressed = [(each, b, k) for b in batches for k, each in enumerate(b.publications)]
+    calls = pack_calls(addressed)
+    assert [each for call in calls for each in call] == addressed
+    assert all(1 <= len(call) <= EVENTS_PER_CALL for call in calls)
+    for batch, size in zip(batches, sizes, strict=True):
+        used = sum(any(each[1] is batch for each in call) for call in calls)
+        assert used == -(-size // EVENTS_PER_CALL)

@@ -48,7 +48,7 @@ _PUBLISH: Final = Script(_PACKAGE, *_PUBLISH_PARTS)
 _PUBLISH_ENDS: Final = Script(_PACKAGE, *_PUBLISH_PARTS, needs_memory=False)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
-_EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
+EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
 _MAX_PUBLISH_TIMEOUTS: Final = 4 / 3  # 2 seconds with the default timeout
@@ -223,10 +223,7 @@ class RedisEventLog:
             partition = channel_keys(each[0].channel).partition if self._client.sharded else 0
             groups.setdefault(partition, []).append(each)
         return [
-            run[first : first + _EVENTS_PER_CALL]
-            for group in groups.values()
-            for run in _runs(group)
-            for first in range(0, len(run), _EVENTS_PER_CALL)
+            chunk for group in groups.values() for run in _runs(group) for chunk in pack_calls(run)
         ]
 
     async def read(
@@ -315,6 +312,23 @@ def _runs(group: Sequence[_Addressed]) -> Iterable[Sequence[_Addressed]]:
     return [list(run) for _, run in groupby(group, lambda each: _is_end(each[0]))]
 
 
+def pack_calls(run: Sequence[_Addressed]) -> Sequence[Sequence[_Addressed]]:
+    """Split events into those of each call.
+
+    Those of one caller stay in one call if it has room for them: then all or none are written.
+    """
+    chunks: list[list[_Addressed]] = [[]]
+    for _, same in groupby(run, lambda each: id(each[1])):
+        batch = list(same)
+        if len(chunks[-1]) + len(batch) > EVENTS_PER_CALL and chunks[-1]:
+            chunks.append([])
+        for first in range(0, len(batch), EVENTS_PER_CALL):
+            if first:
+                chunks.append([])
+            chunks[-1] += batch[first : first + EVENTS_PER_CALL]
+    return chunks
+
+
 def _set_results(
     chunk: Sequence[_Addressed], reply: list[Any] | BrokerUnavailable, replicas: int | None
 ) -> None:
@@ -356,6 +370,9 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
         flags += "k"
         more_keys += (publish_idempotency_key(channel, publication.idempotency_key),)
         more_arguments += (publication_digest(publication),)
+        if publication.idempotency_seconds is not None:
+            flags += "y"
+            more_arguments += (to_milliseconds(publication.idempotency_seconds),)
     if publication.ttl_seconds is not None:
         flags += "x"
         more_arguments += (to_milliseconds(publication.ttl_seconds),)

@@ -53,6 +53,23 @@ class EventsContract:
         assert again == (Outcome.DUPLICATE, first[1])
         assert await node.read(FROM_START) == [b"1"]
 
+    async def test_key_with_a_lifetime_of_its_own(self, node: Node) -> None:
+        """A key is remembered for its own time, and the keys beside it for theirs."""
+        keys = {"short": 0.001, "long": 3600.0, "default": None}
+        batch = [
+            Publication(
+                channel=ALICE, name="n", data=b"1", idempotency_key=key, idempotency_seconds=seconds
+            )
+            for key, seconds in keys.items()
+        ]
+        await node.backend.events.publish(batch)
+        outcomes = [Outcome.DUPLICATE]
+        async with asyncio.timeout(10):
+            while outcomes[0] is not Outcome.WRITTEN:
+                repeated = await node.backend.events.publish(batch)
+                outcomes = [published.outcome for published in repeated]
+                assert outcomes[1:] == [Outcome.DUPLICATE] * 2
+
     async def test_same_key_with_another_event_is_a_conflict(self, node: Node) -> None:
         """A key that was used for another name, other data or another kind changes nothing."""
         _, position = await node.publish('{"a":1,"b":[1,2]}', idempotency_key="k")

@@ -8,6 +8,7 @@
 --       flags: u, t or a (user's channel, topic, all), then any of
 --         e  ephemeral
 --         k  has an idempotency key: one more key; one more argument, the digest of the event
+--         y  with k, remembers the key for another time than ARGV 5: one more argument, in ms
 --         x  has its own ttl: one more argument, in ms
 --         s  updates a generation: three more keys: the record, the parts and the open
 --            generations of the partition; seven more arguments:
@@ -177,11 +178,14 @@ local function publish()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
   local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
-  local trace = ''
+  local trace, key_ttl_ms = '', ARGV[5]
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
     if string.find(flags, 'k', 2, true) then
       idempotency_key, digest = next_key(), next_arg()
+    end
+    if string.find(flags, 'y', 2, true) then
+      key_ttl_ms = next_arg()
     end
     event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
     if string.find(flags, 's', 2, true) then
@@ -224,7 +228,7 @@ local function publish()
     epoch, offset = append(log, head_key, log_key, name, data, retention, event_ttl_ms)
   end
   if idempotency_key then
-    redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', ARGV[5])
+    redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', key_ttl_ms)
   end
   notify(ARGV[2], log_key, epoch, offset, trace, name, data)
   if answer then
