@@ -16,7 +16,7 @@ from hub.api.streams import StreamRequest
 from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
 from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
-from hub.http.static_files import FILE_NAME, FILE_RESPONSE, PAGE_RESPONSE, StaticFiles
+from hub.http.static_files import FILE_NAME, FILE_RESPONSES, PAGE_RESPONSES, StaticFiles
 from hub.http.streams import HttpStreams
 
 _USER: Final = "hub console"  # a user id has no white space: no user has this one
@@ -39,11 +39,11 @@ class ConsoleRoutes:
         paths=["/console"],
         tag="console",
         summary="Open the console",
-        responses=[PAGE_RESPONSE],
+        responses=PAGE_RESPONSES,
     )
     async def page(self, request: web.Request) -> web.Response:
         """Returns the operators' page."""
-        return self._pages.response("console.html")
+        return self._pages.response(request, "console.html")
 
     @Operation(
         id="streamReports",
@@ -75,9 +75,9 @@ class ConsoleRoutes:
         tag="console",
         summary="Get a file of the console",
         parameters=[FILE_NAME],
-        responses=[FILE_RESPONSE],
+        responses=FILE_RESPONSES,
         refuses=[404],
     )
     async def file(self, request: web.Request) -> web.Response:
         """Returns a file of the operators' page."""
-        return self._pages.response(request.match_info["name"])
+        return self._pages.response(request, request.match_info["name"])

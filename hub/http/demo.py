@@ -25,7 +25,7 @@ from hub.http.routing import (
     json,
     json_body,
 )
-from hub.http.static_files import FILE_NAME, FILE_RESPONSE, PAGE_RESPONSE, StaticFiles
+from hub.http.static_files import FILE_NAME, FILE_RESPONSES, PAGE_RESPONSES, StaticFiles
 
 
 class NotificationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +53,7 @@ class DemoRoutes:
         self._publisher = publisher
         self._max_body_bytes = max_body_bytes
         self._pages = StaticFiles("demo")
+        self._libraries = StaticFiles("vendor")
         if publisher is None:  # tells the page to hide its form
             meta = b'name="hub-dev" content="%b"'
             self._pages.replace("demo.html", meta % b"true", meta % b"false")
@@ -69,11 +70,11 @@ class DemoRoutes:
         paths=["/"],
         tag="demo",
         summary="Open the demo page",
-        responses=[PAGE_RESPONSE],
+        responses=PAGE_RESPONSES,
     )
     async def page(self, request: web.Request) -> web.Response:
         """Returns the demo page."""
-        return self._pages.response("demo.html")
+        return self._pages.response(request, "demo.html")
 
     @Operation(
         id="getDemoFile",
@@ -82,12 +83,26 @@ class DemoRoutes:
         tag="demo",
         summary="Get a file of the demo page",
         parameters=[FILE_NAME],
-        responses=[FILE_RESPONSE],
+        responses=FILE_RESPONSES,
         refuses=[404],
     )
     async def file(self, request: web.Request) -> web.Response:
         """Returns a file of the demo page."""
-        return self._pages.response(request.match_info["name"])
+        return self._pages.response(request, request.match_info["name"])
+
+    @Operation(
+        id="getVendorFile",
+        method="GET",
+        paths=["/vendor/{name}"],
+        tag="demo",
+        summary="Get a library of the demo page",
+        parameters=[FILE_NAME],
+        responses=FILE_RESPONSES,
+        refuses=[404],
+    )
+    async def library(self, request: web.Request) -> web.Response:
+        """Returns a file of a library that the demo page uses, as npm has it."""
+        return self._libraries.response(request, request.match_info["name"])
 
     @Operation(
         id="publishToSelf",

@@ -3,15 +3,22 @@
 StaticFiles serves the pages of the demo and the console. JsClientRoutes serves the JavaScript
 client, the same file that npm ships. It contains no secret, so any site may import it; what it may
 then request is decided by authentication and CORS.
+
+A browser keeps the files, and asks each time whether they have changed (mostly a 304), so a page
+never mixes two versions. Files are compressed once, with gzip. Streams are never compressed.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import re
+from collections.abc import Mapping
+from functools import cached_property
 from importlib.resources import files
 from typing import Final
 
-from aiohttp import ETag, web
+from aiohttp import ETag, hdrs, web
 
 from hub.error_codes import FILE_NOT_FOUND
 from hub.errors import NotFound
@@ -24,11 +31,19 @@ TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 FILE_NAME: Final = Parameter("path", "name", str, "The name of the file")
-FILE_RESPONSE: Final = ResponseSpec(
-    status=200, description="The file.", content=dict.fromkeys(TYPES.values())
+_NOT_MODIFIED: Final = ResponseSpec(
+    status=304, description="The client already has this version (If-None-Match)."
 )
-PAGE_RESPONSE: Final = ResponseSpec(
-    status=200, description="The page.", content={"text/html": None}
+FILE_RESPONSES: Final = [
+    ResponseSpec(status=200, description="The file.", content=dict.fromkeys(TYPES.values())),
+    _NOT_MODIFIED,
+]
+PAGE_RESPONSES: Final = [
+    ResponseSpec(status=200, description="The page.", content={"text/html": None}),
+    _NOT_MODIFIED,
+]
+_GZIP: Final = re.compile(
+    r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?P<weight>\d(?:\.\d*)?)\s*)?(?=,|$)", re.IGNORECASE
 )
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -44,43 +59,84 @@ _CLIENT_HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "X-Content-Type-Options": "nosniff",
-    # A browser revalidates it each time, mostly with a 304, so a page never mixes two versions.
     "Cache-Control": "public, no-cache",
 }
+
+
+class StaticFile:
+    """A file of the package with its entity tags: one for each encoding (RFC 9110, 8.8.3.3)."""
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self.body = body
+        self.content_type = content_type
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()[:32]
+
+    @cached_property
+    def _compressed(self) -> bytes:
+        return gzip.compress(self.body, mtime=0)
+
+    def response(self, request: web.Request, headers: Mapping[str, str]) -> web.Response:
+        """Return the file, or 304 if the browser has this version."""
+        is_compressed = accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+        if self._is_cached(request):
+            response = web.Response(status=304, headers=headers)
+        else:
+            response = web.Response(
+                body=self._compressed if is_compressed else self.body,
+                content_type=self.content_type,
+                charset="utf-8",
+                headers=headers,
+            )
+            if is_compressed:
+                response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+        response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+        response.etag = f"{self._digest}-gzip" if is_compressed else self._digest
+        return response
+
+    def _is_cached(self, request: web.Request) -> bool:
+        """Compare weakly (RFC 9110, 13.1.2), since a proxy that compresses makes the tag weak."""
+        tags: tuple[ETag, ...] = request.if_none_match or ()
+        return any(tag.value.removesuffix("-gzip") in (self._digest, "*") for tag in tags)
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Return whether a header Accept-Encoding allows gzip (RFC 9110, 12.5.3)."""
+    match = _GZIP.search(accepted)
+    return match is not None and float(match["weight"] or 1) > 0
 
 
 class StaticFiles:
     """The files in one folder of `hub/http/pages`."""
 
     def __init__(self, folder: str) -> None:
-        self._files = {  # by name: the body and the content type
-            page.name: (page.read_bytes(), TYPES[suffix])
+        self._files = {
+            page.name: StaticFile(page.read_bytes(), TYPES[suffix])
             for page in (files("hub.http") / "pages" / folder).iterdir()
             if (suffix := "." + page.name.rpartition(".")[2]) in TYPES
         }
 
     def replace(self, name: str, old: bytes, new: bytes) -> None:
         """Replace text in a file."""
-        body, content_type = self._files[name]
-        self._files[name] = (body.replace(old, new), content_type)
+        file = self._files[name]
+        self._files[name] = StaticFile(file.body.replace(old, new), file.content_type)
 
-    def response(self, name: str) -> web.Response:
+    def response(self, request: web.Request, name: str) -> web.Response:
         """Return a file as a response. Raise NotFound."""
         file = self._files.get(name)
         if file is None:
             raise NotFound(f"there is no file {name!r} here", code=FILE_NOT_FOUND)
-        body, content_type = file
-        return web.Response(
-            body=body, content_type=content_type, charset="utf-8", headers=_PAGE_HEADERS
-        )
+        return file.response(request, _PAGE_HEADERS)
 
 
 class JsClientRoutes:
-    """GET /hub.js: the JavaScript client. Its entity tag is its digest."""
+    """GET /hub.js: the JavaScript client."""
 
     def __init__(self) -> None:
-        self._body = (files("hub.http") / "pages" / "hub.js").read_bytes()
-        self._etag = hashlib.sha256(self._body).hexdigest()[:32]
+        body = (files("hub.http") / "pages" / "hub.js").read_bytes()
+        self._file = StaticFile(body, "text/javascript")
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
@@ -97,26 +153,9 @@ class JsClientRoutes:
                 description="The client, an ECMAScript module.",
                 content={"text/javascript": None},
             ),
-            ResponseSpec(
-                status=304, description="The client already has this version (If-None-Match)."
-            ),
+            _NOT_MODIFIED,
         ],
     )
     async def module(self, request: web.Request) -> web.Response:
         """Returns the JavaScript client as a module, or 304 if the browser has this version."""
-        if self._is_cached(request):
-            response = web.Response(status=304, headers=_CLIENT_HEADERS)
-        else:
-            response = web.Response(
-                body=self._body,
-                content_type="text/javascript",
-                charset="utf-8",
-                headers=_CLIENT_HEADERS,
-            )
-        response.etag = self._etag
-        return response
-
-    def _is_cached(self, request: web.Request) -> bool:
-        """Compare weakly (RFC 9110, 13.1.2), since a proxy that compresses makes the tag weak."""
-        tags: tuple[ETag, ...] = request.if_none_match or ()
-        return any(tag.value in (self._etag, "*") for tag in tags)
+        return self._file.response(request, _CLIENT_HEADERS)

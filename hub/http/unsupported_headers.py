@@ -3,7 +3,7 @@ what the request means (RFC 9110).
 
 - Content-Encoding: the hub reads gzip and deflate. Another coding is 415 (section 15.5.16).
 - If-Match, and If-None-Match of a method that changes something: 412 (sections 13.1.1 and 13.1.2),
-  because no resource but `/hub.js` has an entity tag. A GET with `If-Match: *` is served.
+  because only the files of pages have entity tags. A GET with `If-Match: *` is served.
 - Range in bytes of GET: 416 (section 15.5.17), except for the files of pages, which are sent whole.
 - Content-Range: 400 (section 14.5), because no route takes a part of a body.
 

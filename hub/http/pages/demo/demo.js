@@ -2,6 +2,7 @@
 
 import { connect } from "../hub.js";
 import { Chat } from "./chat.js";
+import { announce, copyText as copy } from "./copy.js";
 import { FactStore } from "./fact_store.js";
 import { NotificationList } from "./notifications.js";
 import { RequestList } from "./request_list.js";
@@ -21,10 +22,6 @@ const receivedTimes = new FactStore("receivedTimes"); // cursor → when its eve
 
 // From the start: a reload shows all events that the log still holds.
 const hub = connect({ user, token, cursor: "start", store: null });
-
-function announce(text) {
-  $("live").textContent = text;
-}
 
 function showMessage(text) {
   $("message").textContent = text;
@@ -128,18 +125,6 @@ function fitComposer() {
 function reloadAs(name) {
   query.set("user", name);
   location.search = query;
-}
-
-async function copy(text, label) {
-  const originalText = label.dataset.label ??= label.textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-    label.textContent = "Copied";
-    announce("Copied.");
-  } catch {
-    label.textContent = "Not allowed"; // by the browser; the text can still be selected
-  }
-  setTimeout(() => (label.textContent = originalText), 1500);
 }
 
 // Only `hub dev` has this route: in production only backends publish.

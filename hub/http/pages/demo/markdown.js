@@ -1,71 +1,76 @@
-// Renders a small, safe subset of markdown as elements: paragraphs, headings, ``` blocks, lists,
-// `code` and **bold**. Text becomes text nodes only. While an answer grows, only the blocks that
-// changed are rendered again, so drawing costs what is new, and a selection above it stays.
+// Shows a Markdown text that grows. Only the blocks that changed are rendered again, which is mostly
+// the last one, so drawing costs what is new, and a selection above it stays.
 
-const ITEM = /^\s*(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
-const sources = new WeakMap(); // element → the JSON of its block
+import { decorateCode } from "./code_blocks.js";
+import { MarkdownBlocks, renderToken } from "./markdown_blocks.js";
+import { sanitize } from "./sanitize.js";
 
-export function parseBlocks(text) {
-  const blocks = [];
-  let open = null;
-  const begin = (block) => blocks.push((open = block));
-  for (const line of text.split("\n")) {
-    const fence = /^\s*```/.test(line);
-    const item = line.match(ITEM);
-    const heading = line.match(/^#{1,6}\s+(.*)$/);
-    if (open?.tag === "pre" && !fence) open.lines.push(line);
-    else if (open?.tag === "pre" || !line.trim()) open = null;
-    else if (fence) begin({ tag: "pre", lines: [] });
-    else if (heading) open = void blocks.push({ tag: "h4", lines: [heading[1]] });
-    else if (item) {
-      const tag = item[1] ? "ol" : "ul";
-      if (open?.tag !== tag) begin({ tag, start: Number(item[1] ?? 1), lines: [] });
-      open.lines.push(item[2]);
-    } else if (open?.tag === "p") open.lines.push(line);
-    else if (open && /^\s/.test(line)) open.lines.push(`${open.lines.pop()}\n${line.trim()}`);
-    else begin({ tag: "p", lines: [line] });
+const DIRECTED = "p, li, h4, h5, h6, blockquote, th, td, summary, div";
+
+export class MarkdownView {
+  #blocks = new MarkdownBlocks();
+  #shown = []; // for each block: its source, whether it is final, and its nodes
+  renderCount = 0; // how many blocks have been rendered
+
+  constructor(root) {
+    this.root = root;
   }
-  return blocks;
-}
 
-export function render(root, text) {
-  const blocks = parseBlocks(text);
-  blocks.forEach((block, index) => {
-    const source = JSON.stringify(block);
-    const current = root.children[index];
-    if (current && sources.get(current) === source) return;
-    const element = renderBlock(block);
-    sources.set(element, source);
-    if (current) current.replaceWith(element);
-    else root.append(element, "\n\n"); // selected and spoken text keeps its breaks
-  });
-  while (root.children.length > blocks.length) {
-    root.lastElementChild.nextSibling?.remove();
-    root.lastElementChild.remove();
+  // text: all of it. isGrowing: whether more may follow.
+  update(text, isGrowing = false) {
+    const { blocks, finalCount, hasNewTargets } = this.#blocks.update(text);
+    blocks.forEach((token, index) => {
+      const isFinal = index < finalCount || !isGrowing;
+      const shown = this.#shown[index];
+      const isCurrent = shown?.raw === token.raw && shown.isFinal === isFinal;
+      if (isCurrent && !(hasNewTargets && token.raw.includes("["))) return;
+      // A final block looks different only if it has code, which is coloured once it is whole.
+      if (shown?.raw === token.raw && !hasNewTargets && !shown.hasCode) shown.isFinal = isFinal;
+      else if (!isFinal && appendCode(shown, token)) shown.raw = token.raw;
+      else this.#replace(index, token, isFinal);
+    });
+    for (const { nodes } of this.#shown.splice(blocks.length)) nodes.forEach((node) => node.remove());
+  }
+
+  #replace(index, token, isFinal) {
+    this.renderCount += 1;
+    const before = this.#shown[index];
+    const fragment = renderBlock(token, isFinal);
+    const code = fragment.querySelector("code");
+    const next = before?.nodes[0] ?? null;
+    const nodes = [...fragment.childNodes];
+    this.root.insertBefore(fragment, next);
+    before?.nodes.forEach((node) => node.remove());
+    this.#shown[index] = { raw: token.raw, type: token.type, isFinal, hasCode: code !== null, code, nodes };
   }
 }
 
-function renderBlock({ tag, start, lines }) {
-  const element = document.createElement(tag);
-  if (tag === "pre") {
-    element.tabIndex = 0; // it can scroll sideways by keyboard
-    element.append(textElement("code", lines.join("\n")));
-  } else if (tag === "ol" || tag === "ul") {
-    if (tag === "ol") element.start = start;
-    for (const line of lines) element.append(renderInline(document.createElement("li"), line), "\n");
-  } else renderInline(element, lines.join("\n"));
-  return element;
+function renderBlock(token, isFinal) {
+  const fragment = sanitize(renderToken(token));
+  for (const element of fragment.querySelectorAll(DIRECTED)) element.dir = "auto";
+  for (const table of fragment.querySelectorAll("table")) wrapTable(table);
+  decorateCode(fragment, isFinal);
+  // An empty block marks its place; selected and spoken text keeps its breaks.
+  fragment.append(fragment.firstElementChild ? "\n\n" : "");
+  return fragment;
 }
 
-function renderInline(element, text) {
-  for (const part of text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*)/)) {
-    if (/^`.+`$/.test(part)) element.append(textElement("code", part.slice(1, -1)));
-    else if (/^\*\*.+\*\*$/.test(part)) element.append(textElement("strong", part.slice(2, -2)));
-    else element.append(part);
-  }
-  return element;
+// Code that only grew gets the new text at its end. Returns whether that was so.
+function appendCode(shown, token) {
+  if (shown?.type !== "code" || token.type !== "code" || shown.isFinal || !shown.code.firstChild) return false;
+  const [before, after] = [shown.code.textContent.replace(/\n$/, ""), token.text];
+  const isSameFence = shown.raw.split("\n", 1)[0] === token.raw.split("\n", 1)[0];
+  if (!isSameFence || !after.startsWith(before)) return false;
+  shown.code.firstChild.replaceData(before.length, shown.code.textContent.length, `${after.slice(before.length)}\n`);
+  return true;
 }
 
-function textElement(tag, text) {
-  return Object.assign(document.createElement(tag), { textContent: text });
+function wrapTable(table) {
+  const box = document.createElement("div");
+  box.className = "table";
+  box.tabIndex = 0; // it can scroll sideways by keyboard
+  box.setAttribute("role", "group");
+  box.ariaLabel = "Table";
+  table.replaceWith(box);
+  box.append(table);
 }

@@ -5,7 +5,7 @@ const MEDIA_TYPE = /^[\w.+-]+\/[\w.+-]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 const TYPES = new Set(["text", "reasoning", "status", "step", "tool_call", "tool_result", "file", "data", "input"]);
 
-// Returns `{ key, type, values, … }` for each part that is drawn. key: the same while a part is
+// Returns `{ key, type, values, isGrowing, … }` for each part that is drawn. key: the same while a part is
 // there. values: they differ when it must be drawn again. Sources that follow each other share one
 // view, and all sources of the answer are numbered from 1.
 export function listViews(parts, isRunning) {
@@ -17,12 +17,14 @@ export function listViews(parts, isRunning) {
     const last = views.at(-1);
     if (sources && last?.type === "sources") last.sources.push(...sources);
     else if (sources) views.push({ type: "sources", sources });
-    else if (TYPES.has(part.type) && (part.type !== "reasoning" || part.text)) views.push(viewOf(part, isRunning));
+    else if (TYPES.has(part.type) && (part.type !== "reasoning" || part.text)) {
+      views.push({ ...viewOf(part, isRunning), isGrowing: isRunning && part === parts.at(-1) });
+    }
   }
   for (const view of views) {
     counts[view.type] = (counts[view.type] ?? 0) + 1;
     view.key = view.type === "input" ? `input ${view.part.input}` : `${view.type} ${counts[view.type]}`;
-    view.values = view.sources ? [JSON.stringify(view.sources)] : [...Object.values(view.part), view.state];
+    view.values = view.sources ? [JSON.stringify(view.sources)] : [...Object.values(view.part), view.state, view.isGrowing];
   }
   return views;
 }

@@ -4,7 +4,7 @@
 // focus stay while the answer grows. Text of producers becomes text nodes only.
 
 import { createInput } from "./input_form.js";
-import { render } from "./markdown.js";
+import { MarkdownView } from "./markdown.js";
 import { fileAddress, formatArguments, formatValue, hostOf, isWebUrl, listViews, shorten } from "./part_views.js";
 
 const MAX_PREVIEW_CHARS = 120;
@@ -52,7 +52,8 @@ const ITEMS = {
   text: () => {
     const element = create("div", "text");
     element.dataset.testid = "answer-text";
-    return { element, update: ({ part }) => render(element, part.text) };
+    const view = new MarkdownView(element);
+    return { element, update: ({ part, isGrowing }) => view.update(part.text, isGrowing) };
   },
   reasoning: () => createDetails("reasoning", ({ summary, body }, { part }) => {
     setText(summary, "Reasoning");

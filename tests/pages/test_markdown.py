@@ -1,0 +1,191 @@
+"""Markdown of the demo page in Chromium: what it looks like, how it grows, and that it is safe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.e2e.test_page import launch_chromium
+from tests.http.kit import running_hub
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+VECTORS = Path(__file__).with_name("xss_vectors.txt").read_text().splitlines()
+# A view of the page's module in an empty page of the hub's origin.
+START = """async () => {
+    document.body.innerHTML = '<p id="live"></p><div class="text" id="text"></div>';
+    const { MarkdownView } = await import("/demo/markdown.js");
+    window.root = document.getElementById("text");
+    window.newView = () => new MarkdownView(root);
+    window.view = newView();
+}"""
+SAMPLE = """# Title
+
+Some **bold** text with `code`, a [link](https://a.example/x) and a formula $x^2$.
+
+| Name | Number |
+|------|-------:|
+| a    |      1 |
+
+1. one
+   - nested
+2. two
+
+مرحبا بالعالم
+
+```python
+def double(x):
+    return 2 * x
+```
+
+$$\\int_0^1 x\\,dx$$
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """The system's Chromium, headless."""
+    async with async_playwright() as playwright:
+        browser = await launch_chromium(playwright)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """The browser without pages of other tests."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def origin() -> AsyncIterator[str]:
+    """The address of a hub in this process."""
+    async with running_hub() as hub:
+        yield f"http://127.0.0.1:{hub.port}"
+
+
+async def open_view(browser: Browser, origin: str, **context: Any) -> Page:
+    """Open an empty page of the hub, with the policy of its files, and a view in it."""
+    page = await (await browser.new_context(**context)).new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    await page.goto(f"{origin}/demo/markdown.js")
+    await page.evaluate(START)
+    return page
+
+
+async def test_an_answer_with_everything(browser: Browser, origin: str) -> None:
+    """Tables, nested lists, links, colours, formulas, directions, and a button that copies code."""
+    page = await open_view(browser, origin, permissions=["clipboard-read", "clipboard-write"])
+    await page.evaluate("text => view.update(text)", SAMPLE)
+    text = page.locator("#text")
+    await expect(text.locator("h4")).to_have_text("Title")
+    await expect(text.locator("td").last).to_have_text("1")
+    await expect(text.locator("ol ul li")).to_have_text("nested")
+    anchor = text.get_by_role("link", name="link")
+    await expect(anchor).to_have_attribute("rel", "noopener nofollow noreferrer")
+    arabic = text.get_by_text("مرحبا بالعالم")
+    assert await arabic.evaluate("element => getComputedStyle(element).direction") == "rtl"
+    await expect(text.locator(".code .language")).to_have_text("python")
+    await expect(text.locator(".hljs-keyword").first).to_have_text("def")
+    await expect(text.locator("math")).to_have_count(2)
+    await text.get_by_role("button", name="Copy the code").click()
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert copied == "def double(x):\n    return 2 * x\n"
+
+
+async def test_only_the_end_is_rendered_again(browser: Browser, origin: str) -> None:
+    """While an answer grows, each step renders its last block, and finished blocks stay."""
+    page = await open_view(browser, origin)
+    counts = await page.evaluate(
+        """(text) => {
+            const changed = [];
+            let steps = 0;
+            for (let end = 0; end < text.length; end += 7, steps += 1) {
+                const finished = [...root.children].slice(0, -3);
+                view.update(text.slice(0, end), true);
+                changed.push(...finished.filter((element, i) => root.children[i] !== element));
+            }
+            view.update(text, false);
+            const [rendered, blocks] = [view.renderCount, root.children.length];
+            return { steps, rendered, blocks, changed: changed.length };
+        }""",
+        SAMPLE * 40,
+    )
+    assert counts["changed"] == 0
+    assert counts["blocks"] == 40 * 7
+    assert counts["rendered"] <= counts["steps"] + 3 * counts["blocks"]
+
+
+async def test_a_growing_view_shows_what_a_whole_one_shows(browser: Browser, origin: str) -> None:
+    """In the end, the elements are the same as if the text had come at once."""
+    page = await open_view(browser, origin)
+    await page.evaluate(
+        """async (text) => {
+            for (let end = 0; end < text.length; end += 3) view.update(text.slice(0, end), true);
+            view.update(text, false);
+        }""",
+        SAMPLE,
+    )
+    await expect(page.locator("math")).to_have_count(2)
+    await expect(page.locator(".hljs-keyword").first).to_have_text("def")
+    grown = await page.locator("#text").inner_html()
+    await page.evaluate("text => { root.replaceChildren(); newView().update(text); }", SAMPLE)
+    await expect(page.locator("math")).to_have_count(2)
+    await expect(page.locator(".hljs-keyword").first).to_have_text("def")
+    assert await page.locator("#text").inner_html() == grown
+
+
+async def test_nothing_of_an_answer_runs(browser: Browser, origin: str) -> None:
+    """No vector of the lists runs a script or sends a request, alone, grown, or all together.
+
+    The page's policy is off, so that the sanitiser alone is tested. The lists are OWASP's XSS
+    Filter Evasion Cheat Sheet and known bypasses of sanitisers.
+    """
+    page = await open_view(browser, origin, bypass_csp=True)
+    outside: list[str] = []
+    page.on("request", lambda request: outside.append(request.url))
+    page.on("dialog", lambda dialog: outside.append(dialog.message))
+    attributes = await page.evaluate(
+        """async (vectors) => {
+            window.alert = window.msgbox = (text) => ran.push(text);
+            window.ran = [];
+            const attributes = new Set();
+            const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+            const look = () => {
+                for (const element of root.querySelectorAll("*")) {
+                    for (const { name, value } of element.attributes) {
+                        attributes.add(name === "href" ? `href ${value.split(":")[0]}` : name);
+                    }
+                }
+            };
+            for (const text of [...vectors, vectors.join("\\n\\n"), vectors.join("\\n")]) {
+                root.replaceChildren();
+                const view = newView();
+                for (let end = 0; end < Math.min(500, text.length); end += 5) {
+                    view.update(text.slice(0, end), true);
+                }
+                view.update(text);
+                await frame();
+                look();
+            }
+            for (const name of ["mouseover", "pointerenter", "click", "focus", "toggle"]) {
+                const elements = root.querySelectorAll("*");
+                elements.forEach((element) => element.dispatchEvent(new Event(name)));
+            }
+            return [...attributes];
+        }""",
+        VECTORS,
+    )
+    await page.wait_for_function("globalThis.katex")
+    assert await page.evaluate("ran") == []
+    assert [url for url in outside if not url.startswith(f"{origin}/vendor/")] == []
+    known = {"href https", "href http", "href mailto", "class", "dir", "rel", "target", "tabindex"}
+    known |= {"role", "aria-label", "title", "align", "start", "open", "type", "data-highlighted"}
+    known |= {"xmlns", "display", "encoding", "mathvariant", "stretchy", "mathcolor"}
+    assert set(attributes) <= known
