@@ -43,9 +43,12 @@ from hub.ports.events import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_PUBLISH_PARTS: Final = ("channel_head", "append", "lease", "chat", "inputs", "publish")
-_PUBLISH: Final = Script(_PACKAGE, *_PUBLISH_PARTS)
-_PUBLISH_ENDS: Final = Script(_PACKAGE, *_PUBLISH_PARTS, needs_memory=False)
+_UPDATE_PARTS: Final = (
+    "channel_head", "append", "lease", "chat", "inputs", "update_generation", "publish"
+)  # fmt: skip
+_PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "publish")
+_PUBLISH_UPDATES: Final = Script(_PACKAGE, *_UPDATE_PARTS)
+_PUBLISH_ENDS: Final = Script(_PACKAGE, *_UPDATE_PARTS, needs_memory=False)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
 EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
@@ -298,7 +301,9 @@ class RedisEventLog:
         for publication in publications:
             _encode(publication, keys, arguments)
         partition = channel_keys(publications[0].channel).partition
-        script = _PUBLISH_ENDS if all(map(_is_end, publications)) else _PUBLISH
+        script = _PUBLISH
+        if any(publication.update is not None for publication in publications):
+            script = _PUBLISH_ENDS if all(map(_is_end, publications)) else _PUBLISH_UPDATES
         return ScriptCall(script, partition, keys, arguments)
 
 
