@@ -221,7 +221,8 @@ class Restarted:
         """Replace the process; it has the saved data, or all data if nothing was saved."""
         for key, value in zip((KEYS.head, KEYS.log), self._saved, strict=False):
             await self.client.restore(key, 60_000, value, replace=True)
-        await self.client.hset(KEYS.head, "r", "another")
+        epoch, _, *checks = (await self.client.hget(KEYS.head, "h")).split()
+        await self.client.hset(KEYS.head, "h", b" ".join([epoch, b"another", *checks]))
 
 
 @pytest.fixture

@@ -259,8 +259,8 @@ class RedisEventLog:
         ]
         heads: dict[Channel, Position | None] = {}
         for group, reply in zip(groups, await self._client.run(calls), strict=True):
-            for channel, epoch, offset in zip(group, reply[::2], reply[1::2], strict=True):
-                heads[channel] = Position(epoch.decode(), int(offset)) if epoch else None
+            for channel, fixed, moving in zip(group, reply[::2], reply[1::2], strict=True):
+                heads[channel] = _parse_head(fixed, moving) if fixed else None
         return heads
 
     def _split_by_call(
@@ -450,15 +450,22 @@ def to_milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _parse_published(reply: list[Any], replicas: int | None) -> Published:
-    outcome, epoch, offset, stop_requested_by, *more = reply
-    position = Position(epoch.decode(), offset) if epoch else None
+def _parse_head(fixed: bytes, moving: bytes) -> Position:
+    """Parse the fields h and o of a head (channel_head.lua)."""
+    epoch, _, _ = fixed.partition(b" ")
+    offset, _, _ = moving.partition(b" ")
+    return Position(epoch.decode(), int(offset))
+
+
+def _parse_published(reply: bytes, replicas: int | None) -> Published:
+    outcome, epoch, offset, received, stop_requested_by = reply.split(b" ", 4)
+    position = Position(epoch.decode(), int(offset)) if epoch else None
     return Published(
         _OUTCOMES[outcome],
         position,
         stop_requested_by.decode() or None,
         replicas if position is not None else None,
-        received=more[0] if more else 0,
+        received=int(received),
     )
 
 

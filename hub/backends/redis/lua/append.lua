@@ -11,34 +11,48 @@ local function parse_retention(text)
   return {events = events, bytes = tonumber(bytes), ms = tonumber(ms)}
 end
 
--- Assigns the next offset and appends an event to the log. Returns its epoch and offset.
+-- Refreshes the ttls of head and log, trims the log, and stores when this must happen again.
+-- before: the total bytes before the event that was just appended.
+local function maintain(log, head_key, log_key, head, before, retention)
+  local now, head_ttl_ms = log.now, tonumber(log.head_ttl_ms)
+  local first = redis.call('HMGET', head_key, 'ft', 'fb')
+  local first_ms, first_bytes = tonumber(first[1] or now), tonumber(first[2] or before)
+  if not first[1] then
+    redis.call('HSET', head_key, 'ft', now, 'fb', before)
+  end
+  local max_bytes, max_ms = retention.bytes * 9 / 8, retention.ms * 9 / 8
+  if head.bytes - first_bytes > max_bytes or now - first_ms > max_ms then
+    local ms, bytes = trim(head_key, log_key, head, now, retention.bytes, retention.ms)
+    first_ms, first_bytes = ms or first_ms, bytes or first_bytes
+  end
+  local check_ms = math.min(now + math.min(retention.ms, head_ttl_ms) / 8, first_ms + max_ms)
+  redis.call('HSET', head_key, 'h', string.format('%s %s %013d %d', head.epoch, current_history(log.run_id),
+    check_ms, first_bytes + max_bytes))
+  redis.call('PEXPIRE', log_key, math.ceil(max_ms))
+  redis.call('PEXPIRE', head_key, math.ceil(head_ttl_ms * 9 / 8))
+end
+
+-- Assigns the next offset and appends an event to the log. Returns its epoch and offset, as texts.
 local function append(log, head_key, log_key, name, data, retention, event_ttl_ms)
-  log.now = log.now or now_ms()
-  local now, head_ttl_ms = log.now, log.head_ttl_ms
-  local head = read_head(head_key, log_key, log.run_id, log.new_epoch, head_ttl_ms, true)
+  if not log.now then
+    log.now = now_ms()
+    log.now_text = string.format('%013d', log.now)
+  end
+  local head = read_head(head_key, log_key, log.run_id, log.new_epoch, log.head_ttl_ms, true)
   local before = head.bytes
   head.offset = head.offset + 1
   head.bytes = before + #name + #data
   local offset = string.format('%d', head.offset)
-  local id = string.format('%d-%d', head.offset, now)
+  local id = offset .. '-' .. log.now_text
   if not event_ttl_ms then
     redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before)
   else
     redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before,
-      'x', string.format('%d', now + event_ttl_ms))
+      'x', string.format('%d', log.now + event_ttl_ms))
   end
-  if now >= head.refresh_ms or not head.first_ms then
-    local first_ms, first_bytes = head.first_ms or now, head.first_bytes or before
-    redis.call('HSET', head_key, 'o', offset, 'b', head.bytes, 'ft', first_ms, 'fb', first_bytes,
-      't', now + math.floor(math.min(retention.ms, head_ttl_ms) / 8))
-    redis.call('PEXPIRE', log_key, math.ceil(retention.ms * 9 / 8))
-    redis.call('PEXPIRE', head_key, math.ceil(head_ttl_ms * 9 / 8))
-  else
-    redis.call('HSET', head_key, 'o', offset, 'b', head.bytes)
-  end
-  if head.first_ms and (head.bytes - head.first_bytes > retention.bytes * 9 / 8
-      or now - head.first_ms > retention.ms * 9 / 8) then
-    trim(head_key, log_key, head, now, retention.bytes, retention.ms)
+  redis.call('HSET', head_key, 'o', offset .. string.format(' %d', head.bytes))
+  if log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes) then
+    maintain(log, head_key, log_key, head, tonumber(before), retention)
   end
   return head.epoch, offset
 end

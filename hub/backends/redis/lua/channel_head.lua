@@ -1,12 +1,13 @@
 -- Shared by several scripts: the head of a channel, a hash.
---   e   epoch
---   o   offset of the newest event
---   r   history in which it was written last (see current_history)
+--   o   'offset bytes': the offset of the newest event, and the total bytes of all events that were
+--       ever in the log. Every event changes it.
+--   h   'epoch history check_ms check_bytes': the epoch; the history in which it was written last (see
+--       current_history); the time (ms) and the total bytes from which on a publish must refresh the
+--       ttls and trim the log (see maintain in append.lua). Most events change nothing of it.
 --   p   the older epochs that this one continues, newest first: 'epoch:offset epoch:offset ...'
---   b   total bytes of all events that were ever in the log
 --   ft  lower bound of the time at which the oldest event in the log was published (ms)
---   fb  lower bound of the bytes of all events before it: the log holds at most b - fb bytes
---   t   when a publish must next refresh the ttl of head and log (ms)
+--   fb  lower bound of the bytes of all events before it: the log holds at most bytes - fb bytes
+-- Few fields, because each one that is read or written costs the broker time.
 -- A channel that has never had an event has no head. Its position is offset 0 of the blank epoch of
 -- its partition, which all such channels share, so that reading them creates no keys. The key
 -- '<hash tag>:blank' is a hash:
@@ -34,8 +35,9 @@ local history
 local function current_history(run_id)
   if not history then
     local info = redis.pcall('INFO', 'replication')
-    local id = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
-    history = id and string.sub(id, 1, 16) or run_id
+    -- A plain search, because a pattern would be tried at each of some 600 characters.
+    local _, last = string.find(type(info) == 'string' and info or '', 'master_replid:', 1, true)
+    history = last and string.sub(info, last + 1, last + 16) or run_id
   end
   return history
 end
@@ -74,38 +76,43 @@ local function read_blank(head_key, run_id, new_epoch, ttl_ms)
   return epoch, older
 end
 
--- Returns the head of a channel. A channel without one gets it only if `creates` is true.
+local NEVER_CHECKED = '0000000000000' -- check_ms has 13 digits, so that it is compared as a text
+
+-- Returns the head of a channel: its offset as a number, everything else as texts. A channel without one gets it only if `creates` is true.
+-- older: the older epochs, if this call has read them.
 local function read_head(key, log, run_id, new_epoch, ttl_ms, creates)
-  local fields = redis.call('HMGET', key, 'e', 'o', 'r', 'p', 'b', 'ft', 'fb', 't')
-  local head = {
-    epoch = fields[1], offset = tonumber(fields[2]), older = fields[4] or '',
-    bytes = tonumber(fields[5] or 0), first_ms = tonumber(fields[6]), first_bytes = tonumber(fields[7]),
-    refresh_ms = tonumber(fields[8] or 0)
-  }
-  run_id = current_history(run_id)
-  if not head.epoch then
-    head.epoch, head.older = read_blank(key, run_id, new_epoch, ttl_ms)
-    head.offset = 0
+  local fields = redis.call('HMGET', key, 'h', 'o')
+  local history = current_history(run_id)
+  if not fields[1] then
+    local head = {offset = 0, bytes = '0', check_ms = NEVER_CHECKED, check_bytes = '0'}
+    head.epoch, head.older = read_blank(key, history, new_epoch, ttl_ms)
     if creates then
       redis.call('DEL', log)
-      redis.call('HSET', key, 'e', new_epoch, 'o', 0, 'r', run_id, 'p', head.older)
+      redis.call('HSET', key, 'h', new_epoch .. ' ' .. history .. ' ' .. NEVER_CHECKED .. ' 0', 'o', '0 0', 'p', head.older)
       redis.call('PEXPIRE', key, ttl_ms)
       head.epoch = new_epoch
     end
-  elseif fields[3] ~= run_id then
-    local older = head.epoch .. ':' .. string.format('%d', head.offset) .. ' ' .. head.older
-    head.epoch, head.older = new_epoch, string.sub(older, 1, 200)
-    redis.call('HSET', key, 'e', head.epoch, 'r', run_id, 'p', head.older)
+    return head
+  end
+  local epoch, written_in, check_ms, check_bytes = string.match(fields[1], '^(%w+) (%w*) (%d+) (%d+)$')
+  local offset, bytes = string.match(fields[2], '^(%d+) (%d+)$')
+  local head = {
+    epoch = epoch, offset = tonumber(offset), bytes = bytes, check_ms = check_ms, check_bytes = check_bytes
+  }
+  if written_in ~= history then
+    local older = epoch .. ':' .. offset .. ' ' .. (redis.call('HGET', key, 'p') or '')
+    head.epoch, head.older, head.check_ms = new_epoch, string.sub(older, 1, 200), NEVER_CHECKED
+    redis.call('HSET', key, 'h', new_epoch .. ' ' .. history .. ' ' .. NEVER_CHECKED .. ' 0', 'p', head.older)
   end
   return head
 end
 
 -- Returns whether a position belongs to this epoch or to one that it continues.
-local function is_known(head, epoch, offset)
+local function is_known(key, head, epoch, offset)
   if epoch == head.epoch then
     return offset <= head.offset
   end
-  for older, last in string.gmatch(head.older, '(%w+):(%d+) ') do
+  for older, last in string.gmatch(head.older or redis.call('HGET', key, 'p') or '', '(%w+):(%d+) ') do
     if older == epoch then
       return offset <= tonumber(last)
     end
@@ -115,7 +122,7 @@ end
 
 -- Drops the oldest events until the log holds at most max_bytes and no event is older than
 -- max_age_ms. The newest event always stays. The id of an entry is '<offset>-<ms>', and its field b
--- is the number of bytes before it, like fb.
+-- is the number of bytes before it, like fb. Returns ft and fb, or nil if nothing was trimmed.
 local function trim(key, log, head, now, max_bytes, max_age_ms)
   local from = '-'
   while true do
@@ -127,7 +134,7 @@ local function trim(key, log, head, now, max_bytes, max_age_ms)
         or (head.bytes - before <= max_bytes and now - tonumber(ms) <= max_age_ms) then
         redis.call('XTRIM', log, 'MINID', id)
         redis.call('HSET', key, 'ft', ms, 'fb', before)
-        return
+        return tonumber(ms), before
       end
       from = '(' .. id
     end

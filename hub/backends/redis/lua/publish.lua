@@ -26,8 +26,9 @@
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
--- Reply {outcome, epoch, offset, stop_requested_by} for each event; with l also how much users have
---       sent to the producer (steering.lua)
+-- Reply 'outcome epoch offset received stop_requested_by' for each event. A refused event has no epoch.
+--       received: with l how much users have sent to the producer (steering.lua), otherwise 0.
+--       A text, because a nested table costs the broker five times as much.
 -- The value of an idempotency key is 'epoch offset digest' of the event that was published with it.
 -- Invariants
 -- 1. Nothing of an event is written unless every check passed. A refused event affects no other.
@@ -46,7 +47,7 @@ local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
 local retentions = {}
 local function retention_of(kind)
   if not retentions[kind] then
-    retentions[kind] = parse_retention(ARGV[({u = 8, t = 9, a = 10})[kind]])
+    retentions[kind] = parse_retention(ARGV[kind == 'u' and 8 or kind == 't' and 9 or 10])
   end
   return retentions[kind]
 end
@@ -59,6 +60,10 @@ end
 local function next_arg()
   arg = arg + 1
   return ARGV[arg]
+end
+
+local function reply(outcome, epoch, offset, stop_requested_by, received)
+  return table.concat({outcome, epoch, offset, received or '0', stop_requested_by or ''}, ' ')
 end
 
 local function publish()
@@ -94,21 +99,21 @@ local function publish()
     if before then
       local epoch, offset, before_digest = string.match(before, '^(%w*) (%d+) (%w+)$')
       if before_digest ~= digest then
-        return {'conflict', '', 0, ''}
+        return reply('conflict', '', '0')
       end
       -- A write, so that a caller who waits for replicas waits for the first publish too.
       redis.call('PEXPIRE', idempotency_key, redis.call('PTTL', idempotency_key))
-      return {'duplicate', epoch, tonumber(offset), ''}
+      return reply('duplicate', epoch, offset)
     end
   end
   if update then
     local refusal
     refusal, stop_requested_by, answer = update_generation(name, data, external, input, unpack(update))
     if refusal then
-      return {refusal, '', 0, stop_requested_by}
+      return reply(refusal, '', '0', stop_requested_by)
     end
     if update[4] == 'store' or update[4] == 'compact' then
-      return {'written', '', 0, stop_requested_by, external and count_received(update[1])}
+      return reply('written', '', '0', stop_requested_by, external and count_received(update[1]))
     end
   end
   local epoch, offset = '', '0'
@@ -124,7 +129,7 @@ local function publish()
     local at, number = append(log, head_key, log_key, answer_name, answer_data, retention)
     notify(ARGV[2], log_key, at, number, '', answer_name, answer_data)
   end
-  return {'written', epoch, tonumber(offset), stop_requested_by, external and count_received(update[1])}
+  return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]))
 end
 
 local replies = {}

@@ -18,7 +18,7 @@ local function page(head_key, log_key, log_ttl_ms, origin, epoch, offset)
     return {head.epoch, head.offset, '', head.offset}
   elseif origin == 'after' then
     after = tonumber(offset)
-    if not is_known(head, epoch, after) then
+    if not is_known(head_key, head, epoch, after) then
       return {head.epoch, head.offset, 'epoch', head.offset}
     end
   end
@@ -27,7 +27,8 @@ local function page(head_key, log_key, log_ttl_ms, origin, epoch, offset)
   end
 
   local now = now_ms()
-  if head.first_ms and now - head.first_ms > log_ttl_ms * 9 / 8 then
+  local first_ms = redis.call('HGET', head_key, 'ft')
+  if first_ms and now - first_ms > log_ttl_ms * 9 / 8 then
     trim(head_key, log_key, head, now, math.huge, tonumber(log_ttl_ms))
   end
 
