@@ -16,17 +16,14 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-import fakeredis
 import hypothesis
 import pytest
 import redis.asyncio
 import uvloop
-from fakeredis import FakeAsyncRedis
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.permissions import acl_rules
-from tests.fake_connection import connect_to
 from tests.quick import QuickSelection
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
@@ -143,21 +140,12 @@ OpenRedis = Callable[[str], Awaitable[OpenedRedis]]
 
 @pytest.fixture
 async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]:
-    """Opens an empty server by its name: `fakeredis`, `valkey`, `redis`, or `restricted`, which is
-    Valkey with a login that has only the permissions that a hub needs.
+    """Opens an empty server by its name: `valkey`, `redis`, or `restricted`, which is Valkey with a
+    login that has only the permissions that a hub needs.
     """
     async with AsyncExitStack() as opened:
 
         async def open_by_name(name: str) -> OpenedRedis:
-            if name == "fakeredis":
-                fake = fakeredis.FakeServer()
-                client: Any = FakeAsyncRedis(server=fake, protocol=2)
-                opened.push_async_callback(client.aclose)
-                hub_client = await opened.enter_async_context(
-                    # fakeredis may be slow.
-                    open_client("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
-                )
-                return OpenedRedis(hub_client, client)
             server = request.getfixturevalue("redis_server" if name == "redis" else "valkey")
             client = server.client()
             opened.push_async_callback(client.aclose)
@@ -217,30 +205,39 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
 
 
-_ON_BOTH_LOOPS = {"backends", "transports"}
-_FILES_ON_BOTH_LOOPS = {
-    *("test_connect.py", "test_generation_streams.py", "test_publish_batch.py", "test_server.py"),
-    *("test_transports.py", "test_routes.py", "test_responses_websocket.py"),
-    *("test_ends.py", "test_framing.py", "test_function.py", "test_requests.py"),
+# The tests of these folders use sockets. The paths start at the folder of all tests.
+_WITH_SOCKETS = {"backends", "compat", "grpc", "http", "transports", "upstreams"}
+# The subject of these files is how sockets are read and written.
+_ON_BOTH_LOOPS = {
+    *("backends/client/test_client.py", "backends/test_subscriptions.py"),
+    *("compat/test_responses_websocket.py", "compat/test_routes.py"),
+    *("http/test_connect.py", "http/test_generation_streams.py", "http/test_publish_batch.py"),
+    *("http/test_server.py", "http/test_transports.py"),
+    *("transports/test_held_writer.py", "transports/test_socket_writer.py"),
+    "transports/test_sse_response.py",
+    *("upstreams/test_ends.py", "upstreams/test_framing.py", "upstreams/test_function.py"),
+    "upstreams/test_requests.py",
 }
-_ON_UVLOOP = {"test_topologies.py", "test_cluster_contracts.py"}
-_WITH_SOCKETS = {"compat", "grpc", "http", "upstreams"}
+_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run tests that use sockets on uvloop, which production uses.
+    """Run tests that use sockets on uvloop, which production uses, and the others on the loop of
+    asyncio.
 
-    Backends, transports, and the files whose subject is how sockets are read and written run on the
-    loop of asyncio as well; not with --quick. Tests of failovers and of a real Cluster take long.
+    The files whose subject is how sockets are read and written run on both loops; not with --quick.
+    A test with the mark `asyncio(loop_factories=…)` runs on the loops that the mark names.
     """
-    folder, name = item.path.parent.name, item.path.name
-    is_on_both = folder in _ON_BOTH_LOOPS or (
-        folder in _WITH_SOCKETS and name in _FILES_ON_BOTH_LOOPS
-    )
-    if folder not in _ON_BOTH_LOOPS | _WITH_SOCKETS:
-        return {"asyncio": asyncio.new_event_loop}
-    if name in _ON_UVLOOP or not is_on_both or config.getoption("--quick"):
-        return {"uvloop": uvloop.new_event_loop}
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    path = item.path.relative_to(Path(__file__).parent)
+    mark = item.get_closest_marker("asyncio")
+    if mark is not None and "loop_factories" in mark.kwargs:
+        return _LOOPS
+    if path.parts[0] not in _WITH_SOCKETS:
+        return {"asyncio": _LOOPS["asyncio"]}
+    is_on_both = path.as_posix() in _ON_BOTH_LOOPS and not config.getoption("--quick")
+    return _LOOPS if is_on_both else {"uvloop": _LOOPS["uvloop"]}

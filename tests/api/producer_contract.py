@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from tests.doubles import until
 from tests.http.kit import Hub, running_hub
 
 KEY, WRONG_KEY = "p" * 20, "q" * 20
@@ -115,6 +116,12 @@ class Attempt:
     async def record(self) -> Any:
         _, record = await self.form.hub.call("GET", f"/generations/{self.generation}?user=alice")
         return record
+
+    async def until_text(self, text: str) -> None:
+        """Return when the text of the record is this one."""
+        async with asyncio.timeout(30):
+            while (await self.record())["text"] != text:
+                await asyncio.sleep(0)
 
 
 def text(seq: int, words: str) -> dict[str, Any]:
@@ -661,8 +668,7 @@ class StreamingContract(ProducerContract):
         async with form.stream(first.generation, first.lease) as stream:
             for n in range(3):
                 await stream.send(text(2 * n, f"{n}"), text(2 * n + 1, "-"))
-                while (await first.record())["text"] != "0-1-2-"[: 2 * n + 2]:
-                    await asyncio.sleep(0)
+                await first.until_text("0-1-2-"[: 2 * n + 2])
             await stream.send(end(6))
             assert (await stream.finish())["ack"] == 6
         assert (await first.record())["status"] == "done"
@@ -671,8 +677,7 @@ class StreamingContract(ProducerContract):
         """A stream of parts gets its answer after a stop, while the producer goes on sending."""
         async with form.stream(first.generation, first.lease) as stream:
             await stream.send(text(0, "a"))
-            while (await first.record())["text"] != "a":
-                await asyncio.sleep(0)
+            await first.until_text("a")
             await first.stop()
             await stream.send(text(1, "b"))
             answer = await stream.wait_answer()
@@ -682,8 +687,7 @@ class StreamingContract(ProducerContract):
         """When the node drains, a stream gets its answer, and the producer goes on elsewhere."""
         async with form.stream(first.generation, first.lease) as stream:
             await stream.send(text(0, "a"))
-            while (await first.record())["text"] != "a":
-                await asyncio.sleep(0)
+            await first.until_text("a")
             hub.node.producers.draining.set()
             assert (await stream.wait_answer())["ack"] == 0
 
@@ -692,10 +696,3 @@ class StreamingContract(ProducerContract):
         problem = await first.refused(text(0, "a"), end(1), text(2, "b"))
         assert problem.code == "invalid_request"
         assert (await first.record())["status"] == "done"
-
-
-async def until(condition: Any) -> None:
-    """Wait until a condition of this process holds."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)

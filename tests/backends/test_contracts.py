@@ -1,4 +1,8 @@
-"""The contract suites over the backend in memory, fakeredis, Valkey and Redis."""
+"""The contract suites over the backend in memory, Valkey and Redis.
+
+They run on uvloop. The suites that subscribe or wait run on the loop of asyncio as well, with one
+of the servers: what a server answers does not depend on the loop.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,10 @@ from hub.testing.contracts import (
 )
 from tests.redis_backend import redis_backend
 
-everywhere = pytest.mark.parametrize("kind", ["memory", "fakeredis", "valkey", "redis"])
-without_fakeredis = pytest.mark.parametrize("kind", ["memory", "valkey", "redis"])
+pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
+everywhere = pytest.mark.parametrize("kind", ["memory", "valkey", "redis"])
+on_asyncio = pytest.mark.asyncio(loop_factories=["asyncio"])
+on_valkey = pytest.mark.parametrize("kind", ["valkey"])
 
 
 @pytest.fixture
@@ -91,19 +97,19 @@ class TestInputs(InputsContract):
     """Every kind."""
 
 
-@without_fakeredis
+@everywhere
 class TestQueue(QueueContract):
     """Every kind."""
 
 
-@without_fakeredis
+@everywhere
 class TestCommands(CommandsContract):
-    """Every kind that keeps times exactly."""
+    """Every kind."""
 
 
-@without_fakeredis
+@everywhere
 class TestTickets(TicketsContract):
-    """Every kind that keeps times exactly."""
+    """Every kind."""
 
 
 @everywhere
@@ -111,11 +117,29 @@ class TestTopicAnswers(TopicAnswersContract):
     """Every kind."""
 
 
-@without_fakeredis
+@everywhere
 class TestTopicPresence(TopicPresenceContract):
-    """Every kind that keeps times exactly."""
+    """Every kind."""
 
 
 @everywhere
 class TestUsage(UsageContract):
     """Every kind."""
+
+
+@on_asyncio
+@on_valkey
+class TestEventsOnAsyncio(EventsContract):
+    """The loop of asyncio."""
+
+
+@on_asyncio
+@on_valkey
+class TestQueueOnAsyncio(QueueContract):
+    """The loop of asyncio."""
+
+
+@on_asyncio
+@on_valkey
+class TestCommandsOnAsyncio(CommandsContract):
+    """The loop of asyncio."""

@@ -24,7 +24,7 @@ ALICE = user_channel("alice")
 KEYS = channel_keys(ALICE)
 
 
-@pytest.fixture(params=["fakeredis", "valkey", "redis"])
+@pytest.fixture(params=["valkey", "redis"])
 async def server(request: pytest.FixtureRequest, open_redis: Any) -> OpenedRedis:
     """Every kind of server, empty."""
     opened: OpenedRedis = await open_redis(request.param)

@@ -63,7 +63,7 @@ class Subscriber:
     async def until_channels(self, *expected: Channel) -> None:
         async with asyncio.timeout(30):
             while await self.channels() != set(expected):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.005)
 
     async def until_resubscribed(self) -> None:
         async with asyncio.timeout(30):

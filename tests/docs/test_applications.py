@@ -18,6 +18,7 @@ from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import EnvelopeRules
 from hub.upstreams.stream_reader import StreamReader
 from tests.docs.snippets import DOCS
+from tests.doubles import until
 from tests.upstreams.kit import (
     REQUEST,
     build_upstream,
@@ -119,8 +120,7 @@ async def test_fastapi_application(example: Example) -> None:
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(30), aiohttp.ClientSession() as session:
-            while not server.started:
-                await asyncio.sleep(0)
+            await until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
             path = example.settings.envelope.path

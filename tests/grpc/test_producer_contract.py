@@ -27,9 +27,9 @@ from tests.api.producer_contract import (
     StreamingForm,
     end,
     text,
-    until,
 )
 from tests.docs.snippets import DOCS, find_blocks, run_python
+from tests.doubles import until
 from tests.grpc.kit import Reading, bearer, details_of
 from tests.http.kit import Hub
 
@@ -262,8 +262,7 @@ class TestGrpc(StreamingContract):
         """A cancelled call publishes what had arrived, and its attempt goes on in another call."""
         async with form.stream(first.generation, first.lease) as stream:
             await stream.send(text(0, "a"))
-            while (await first.record())["text"] != "a":
-                await asyncio.sleep(0)
+            await first.until_text("a")
         assert (await first.post(text(1, "b"), end(2)))["ack"] == 2
         assert (await first.record())["text"] == "ab"
         assert not [key for key in hub.node.metrics.responses if key[-1] == "500"]

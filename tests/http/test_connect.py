@@ -17,6 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 from hub.core.channel import ALL, topic_channel, user_channel
 from hub.core.cursor import UNKNOWN, format_cursor
 from hub.core.sse_decoder import SseDecoder
+from tests.doubles import until
 from tests.http.kit import Hub, Stream, running_hub
 
 CHANNELS = (user_channel("alice"), ALL, topic_channel("t"))
@@ -268,12 +269,9 @@ async def test_client_that_sends_more_than_its_request(hub: Hub) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
     head = "GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"
     writer.write(head.encode() + b"x" * 10_000_000)
-    async with asyncio.timeout(30):
-        while not len(hub.node.connections):
-            await asyncio.sleep(0)
-        writer.transport.abort()
-        while len(hub.node.connections):
-            await asyncio.sleep(0.01)
+    await until(lambda: len(hub.node.connections) == 1)
+    writer.transport.abort()
+    await until(lambda: len(hub.node.connections) == 0)
 
 
 async def test_connection_closes_with_its_stream(hub: Hub) -> None:
@@ -286,9 +284,7 @@ async def test_disconnect_is_noticed_at_once(hub: Hub) -> None:
     """The node forgets the connection when the client disconnects, without a write."""
     async with hub.stream("/sse/connect/alice"):
         assert len(hub.node.connections) == 1
-    async with asyncio.timeout(30):
-        while len(hub.node.connections):
-            await asyncio.sleep(0)
+    await until(lambda: len(hub.node.connections) == 0)
 
 
 async def test_open_streams_hold_no_task(hub: Hub) -> None:
@@ -420,17 +416,13 @@ async def test_client_that_never_reads_is_closed(hub: Hub) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
     async with hub.stream("/sse/connect/alice") as quick:
-        async with asyncio.timeout(30):
-            while len(hub.node.connections) < 2:
-                await asyncio.sleep(0)
+        await until(lambda: len(hub.node.connections) == 2)
         data = "x" * 30_000
         for n in range(400):
             status, _ = await hub.publish(to={"user": "alice"}, event=f"e{n}", data=data)
             assert status == 200
             assert (await quick.next()).name == f"e{n}"
-        async with asyncio.timeout(30):
-            while len(hub.node.connections) > 1:
-                await asyncio.sleep(0)
+        await until(lambda: len(hub.node.connections) == 1)
         await hub.publish(to={"user": "alice"}, event="after", data=1)
         assert (await quick.next()).name == "after"
     writer.close()
@@ -440,16 +432,12 @@ async def test_client_that_disconnects_with_a_full_socket(hub: Hub) -> None:
     """A client that disconnects with a full socket is removed; the node does not loop on it."""
     _, writer = await asyncio.open_connection("127.0.0.1", hub.port, limit=1024)
     writer.write(b"GET /sse/connect/alice HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(30):
-        while not len(hub.node.connections):
-            await asyncio.sleep(0)
+    await until(lambda: len(hub.node.connections) == 1)
     (connection,) = hub.node.connections.connections
     while not connection.queued_frames:
         await hub.publish(to={"user": "alice"}, data="x" * 30_000)
     writer.transport.abort()
-    async with asyncio.timeout(30):
-        while len(hub.node.connections):
-            await asyncio.sleep(0)
+    await until(lambda: len(hub.node.connections) == 0)
     with pytest.raises(ConnectionError):
         await connection.wait_writable()  # the recovery of a gap waits on this
 

@@ -176,7 +176,7 @@ async def test_call_waits_for_a_new_connection(valkey_server: OpenedRedis) -> No
             with capture_logs() as log:
                 proxy.reset_all()
                 while not [line for line in log if line["event"] == "redis.disconnected"]:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)
             assert await client.call(0, "ECHO", "x") == b"x"
 
 
