@@ -236,8 +236,8 @@ PRECONDITION_FAILED: Final = ErrorCode(
     "precondition_failed",
     412,
     "The condition of the request does not hold",
-    "The request has `If-Match`, or it changes something and has `If-None-Match`. No resource but "
-    "`/hub.js` has an entity tag, so such a condition can never hold.",
+    "The request has `If-Match`, or it changes something and has `If-None-Match`. Only "
+    "the files of pages have entity tags, so such a condition can never hold.",
     "Remove the header. To repeat a request safely, send an `Idempotency-Key`.",
 )
 RANGE_NOT_SATISFIABLE: Final = ErrorCode(

@@ -1,8 +1,8 @@
 """Files of the package, served with the headers that a page should have.
 
-StaticFiles serves the pages of the demo and the console. JsClientRoutes serves the JavaScript
-client, the same file that npm ships. It contains no secret, so any site may import it; what it may
-then request is decided by authentication and CORS.
+StaticFiles serves the pages of the demo and the console. JsClientRoutes serves the modules of the
+JavaScript client, the same files that npm ships. They contain no secret, so any site may import
+them; what they may then request is decided by authentication and CORS.
 
 A browser keeps the files, and asks each time whether they have changed (mostly a 304), so a page
 never mixes two versions. Files are compressed once, with gzip. Streams are never compressed.
@@ -40,6 +40,14 @@ FILE_RESPONSES: Final = [
 ]
 PAGE_RESPONSES: Final = [
     ResponseSpec(status=200, description="The page.", content={"text/html": None}),
+    _NOT_MODIFIED,
+]
+_MODULES: Final = ("hub.js", "inbox.js", "hub-inbox.js")
+_ELEMENT_FOLDER: Final = "hub-inbox"  # what hub-inbox.js imports beside the client
+_MODULE_RESPONSES: Final = [
+    ResponseSpec(
+        status=200, description="The module, in ECMAScript.", content={"text/javascript": None}
+    ),
     _NOT_MODIFIED,
 ]
 _GZIP: Final = re.compile(
@@ -132,11 +140,15 @@ class StaticFiles:
 
 
 class JsClientRoutes:
-    """GET /hub.js: the JavaScript client."""
+    """The modules of the JavaScript client."""
 
     def __init__(self) -> None:
-        body = (files("hub.http") / "pages" / "hub.js").read_bytes()
-        self._file = StaticFile(body, "text/javascript")
+        pages = files("hub.http") / "pages"
+        parts = (part for part in (pages / _ELEMENT_FOLDER).iterdir() if part.name.endswith(".js"))
+        self._files = {
+            module.name: StaticFile(module.read_bytes(), TYPES[".js"])
+            for module in (*(pages / name for name in _MODULES), *parts)
+        }
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
@@ -147,15 +159,56 @@ class JsClientRoutes:
         paths=["/hub.js"],
         tag="demo",
         summary="Get the JavaScript client",
-        responses=[
-            ResponseSpec(
-                status=200,
-                description="The client, an ECMAScript module.",
-                content={"text/javascript": None},
-            ),
-            _NOT_MODIFIED,
-        ],
+        responses=_MODULE_RESPONSES,
     )
-    async def module(self, request: web.Request) -> web.Response:
+    async def client(self, request: web.Request) -> web.Response:
         """Returns the JavaScript client as a module, or 304 if the browser has this version."""
-        return self._file.response(request, _CLIENT_HEADERS)
+        return self._response(request, "hub.js")
+
+    @Operation(
+        id="getInboxModule",
+        method="GET",
+        paths=["/inbox.js"],
+        tag="demo",
+        summary="Get the list of an inbox for JavaScript",
+        responses=_MODULE_RESPONSES,
+    )
+    async def inbox(self, request: web.Request) -> web.Response:
+        """Returns the module that the JavaScript client loads when a page opens the list of an
+        inbox, or 304 if the browser has this version.
+        """
+        return self._response(request, "inbox.js")
+
+    @Operation(
+        id="getInboxElement",
+        method="GET",
+        paths=["/hub-inbox.js"],
+        tag="demo",
+        summary="Get the web component of the inbox",
+        responses=_MODULE_RESPONSES,
+    )
+    async def element(self, request: web.Request) -> web.Response:
+        """Returns the module that defines the element `<hub-inbox>`, or 304 if the browser has this
+        version.
+        """
+        return self._response(request, "hub-inbox.js")
+
+    @Operation(
+        id="getInboxElementPart",
+        method="GET",
+        paths=[f"/{_ELEMENT_FOLDER}/{{name}}"],
+        tag="demo",
+        summary="Get a part of the web component of the inbox",
+        parameters=[FILE_NAME],
+        responses=_MODULE_RESPONSES,
+        refuses=[404],
+    )
+    async def element_part(self, request: web.Request) -> web.Response:
+        """Returns a module that `/hub-inbox.js` imports, or 304 if the browser has this version."""
+        return self._response(request, request.match_info["name"])
+
+    def _response(self, request: web.Request, name: str) -> web.Response:
+        file = self._files.get(name)
+        if file is None:
+            raise NotFound(f"there is no file {name!r} here", code=FILE_NOT_FOUND)
+        return file.response(request, _CLIENT_HEADERS)

@@ -1,12 +1,16 @@
-"""GET /hub.js: cross-origin use and caching."""
+"""The modules of the JavaScript client: cross-origin use and caching."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.http.kit import Hub, running_hub
+
+PAGES = Path(__file__).parents[2] / "hub" / "http" / "pages"
+ELEMENT_PARTS = sorted(part.name for part in (PAGES / "hub-inbox").iterdir())
 
 
 @pytest.fixture
@@ -41,3 +45,28 @@ async def test_another_version_travels(hub: Hub) -> None:
     """Any other entity tag gets a 200."""
     async with hub.ask("GET", "/hub.js", headers={"If-None-Match": '"older"'}) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/inbox.js", "export class InboxList"),
+        ("/hub-inbox.js", 'customElements.define("hub-inbox"'),
+        *((f"/hub-inbox/{name}", "export ") for name in ELEMENT_PARTS),
+    ],
+)
+async def test_modules_of_the_inbox(hub: Hub, path: str, part: str) -> None:
+    """The list of an inbox and the web component are served like the client."""
+    async with hub.ask("GET", path, headers={"Accept-Encoding": "identity"}) as response:
+        assert (response.status, response.content_type) == (200, "text/javascript")
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert part in await response.text()
+        tag = response.headers["ETag"]
+    async with hub.ask("GET", path, headers={"If-None-Match": tag}) as again:
+        assert again.status == 304
+
+
+async def test_unknown_part_of_the_component(hub: Hub) -> None:
+    """A name that is no file is a 404."""
+    async with hub.ask("GET", "/hub-inbox/none.js") as response:
+        assert (response.status, (await response.json())["code"]) == (404, "file_not_found")

@@ -40,7 +40,8 @@ def requests() -> Iterator[tuple[bool, str, str, bool]]:
             content = operation["responses"].get("200", {}).get("content", {})
             is_file = bool(set(TYPES.values()) & set(content))
             folder = path.split("/")[1]
-            name = {"vendor": "marked.js"}.get(folder, f"{folder}.css")  # of a file in it
+            names = {"vendor": "marked.js", "hub-inbox": "labels.js"}
+            name = names.get(folder, f"{folder}.css")  # of a file in it
             filled = re.sub(r"\{[^}]*\}", "x", path.replace("{name}", name))
             yield listener == "internal", method, f"{filled}?user=x", is_file
 

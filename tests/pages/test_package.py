@@ -66,14 +66,20 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_package_is_the_served_file(unpacked: Path) -> None:
-    """The package has the bytes of /hub.js and its types, and packing leaves no files behind."""
+    """The package has the bytes of the served modules and their types, and packing leaves no files
+    behind.
+    """
     package = unpacked / "node_modules" / "@ssehub" / "client"
     metadata = json.loads((package / "package.json").read_text())
-    assert (package / "hub.js").read_bytes() == MODULE.read_bytes()
+    served = ["hub.js", "inbox.js", "hub-inbox.js"]
+    served += [f"hub-inbox/{part.name}" for part in (MODULE.parent / "hub-inbox").iterdir()]
+    for name in served:
+        assert (package / name).read_bytes() == (MODULE.parent / name).read_bytes()
     assert metadata["version"] == hub.__version__
     assert "dependencies" not in metadata
     own = {"backend.js", "backend.d.ts", "package.json"}
-    names = {"hub.js", "hub.d.ts", "README.md", "LICENSE", *own}
+    names = {"hub.js", "hub.d.ts", "inbox.js", "hub-inbox.js", "hub-inbox.d.ts", "hub-inbox"}
+    names |= {"README.md", "LICENSE", *own}
     assert {path.name for path in package.iterdir()} == names
     copy = unpacked / PACKAGE.relative_to(ROOT)
     assert {path.name for path in copy.iterdir()} == own

@@ -1,6 +1,7 @@
 // Typical use of hub.js. test_package.py compiles it with tsc --strict; nothing runs it.
 import { connectBackend, GenerationStopped, type ProducedAnswer } from "@ssehub/client/backend";
 import { Answer, connect, type HubError, type State } from "@ssehub/client";
+import { HubInbox } from "@ssehub/client/hub-inbox";
 
 interface Note { title: string }
 
@@ -68,3 +69,21 @@ backend.generation({ user: "alice" }, (answer) => answer.write({ text: "a" }));
 
 off();
 void never;
+
+const list = await hub.inbox.open<Note>({ category: "exports", limit: 20 });
+const stopList: () => void = list.on(({ items, hasMore, error }) => console.log(items[0]?.data.title, hasMore, error?.code));
+hub.inbox.on("counts", ({ unread, topic_unread }) => console.log(unread + topic_unread));
+hub.inbox.on<Note>("item", ({ item }) => console.log(item.data.title));
+await hub.inbox.read({ up_to: list.state.items[0].id });
+await hub.inbox.setPreferences({ muted: { inbox: ["ads"], push: [] } });
+// @ts-expect-error: there is no such change
+await hub.inbox.remove("id");
+
+const bell = document.querySelector("hub-inbox");
+if (bell) {
+  bell.hub = hub;
+  bell.labels = { title: "Messages" };
+  bell.addEventListener("item-open", (event) => event.preventDefault());
+  HubInbox.LABELS.de = { title: "Mitteilungen" };
+  stopList();
+}

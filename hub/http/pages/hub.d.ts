@@ -373,6 +373,158 @@ export class Answer implements AsyncIterable<AnswerUpdate> {
   [Symbol.asyncIterator](): AsyncIterator<AnswerUpdate>;
 }
 
+/** The counts of an inbox. */
+export interface InboxCounts {
+  /** The number of the user's own items that are not read. */
+  unread: number;
+  /** The number of the user's own items that are not seen. */
+  unseen: number;
+  /** The number of items of topics and of `all` that are not read. */
+  topic_unread: number;
+  /** The number of items of topics and of `all` that are not seen. */
+  topic_unseen: number;
+}
+
+/** An event that is kept in an inbox. */
+export interface InboxItem<Data = any> {
+  /** The id of the item. */
+  id: string;
+  /** The name of the event. */
+  event: string;
+  /** The data of the event. `<hub-inbox>` shows its `title`, `body`, `url` and `icon`. */
+  data: Data;
+  /** The category, by which users filter and mute items. */
+  category: string | null;
+  /** A later item with the same key replaces this one. */
+  key: string | null;
+  /** The topic of the item; null for the user's own items and those of `all`. */
+  topic: string | null;
+  /** When it was published, in seconds since 1970. */
+  created_at: number;
+  /** Whether a list with it was shown. */
+  seen: boolean;
+  /** Whether it is read. */
+  read: boolean;
+  /** Whether it is archived. */
+  archived: boolean;
+}
+
+/** Which items of an inbox are requested. */
+export interface InboxQuery {
+  /** Only items of this category. */
+  category?: string | null;
+  /** Only items that are not read. */
+  unread?: boolean;
+  /** Only items that are older than this one: `next` of the page before. */
+  before?: string | null;
+  /** The number of items: 50 by default, at most 200. */
+  limit?: number;
+}
+
+/** The response of `GET /inbox`. */
+export interface InboxPage<Data = any> extends InboxCounts {
+  /** The items, the newest first. */
+  items: InboxItem<Data>[];
+  /** The position in the user's channel at which `unread` and `unseen` are true. */
+  cursor: string;
+  /** Where the next page begins; null if there is none. */
+  next: string | null;
+}
+
+/** The items that are changed: an id, ids, an item and all older ones, or all of a category. */
+export type InboxSelection = string | string[] | { items: string[] } | { up_to: string } | { category: string };
+
+/** The categories that the user has muted. */
+export interface InboxPreferences {
+  /** By kind: what is not kept in the inbox, and what is not pushed. */
+  muted: { inbox: string[]; push: string[] };
+}
+
+/** What a listener of `item` receives. */
+export interface NewInboxItem<Data = any> {
+  /** The item, which is unread. */
+  item: InboxItem<Data>;
+  /** The item with the same key that it replaces, or null. */
+  replaced: unknown;
+}
+
+/** What a listener of `change` receives: a change of this tab or of another one. Tabs get it as an event as well. */
+export interface InboxChange {
+  /** The change, such as `read` or `archive`. `expire` if the hub has removed items. */
+  change: string;
+  /** The ids of the items, unless it is a change of this tab with another selection. */
+  items?: string[];
+  /** This item and all older ones. */
+  up_to?: string;
+  /** All items of this category. */
+  category?: string;
+}
+
+/** The inbox of the user: `hub.inbox`. */
+export class Inbox {
+  private constructor();
+  /** The counts; null until they are known. */
+  get counts(): InboxCounts | null;
+  /** Adds a listener for the counts, for new or replaced items, for changes of items, or for the moment when a list must
+   *  be loaded again (`stale`). Returns a function that removes it. */
+  on(name: "counts", listener: (counts: InboxCounts) => void): () => void;
+  on<Data = any>(name: "item", listener: (item: NewInboxItem<Data>) => void): () => void;
+  on(name: "change", listener: (change: InboxChange) => void): () => void;
+  on(name: "stale", listener: () => void): () => void;
+  /** Requests the counts. */
+  refresh(): Promise<InboxCounts>;
+  /** Requests one page of items. */
+  list<Data = any>(query?: InboxQuery): Promise<InboxPage<Data>>;
+  /** Opens a list that follows all changes. */
+  open<Data = any>(options?: Omit<InboxQuery, "before">): Promise<InboxList<Data>>;
+  /** Marks items as read. */
+  read(selection: InboxSelection): Promise<InboxCounts>;
+  /** Marks items as unread. */
+  unread(selection: InboxSelection): Promise<InboxCounts>;
+  /** Marks items as seen: a list with them was shown. */
+  seen(selection: InboxSelection): Promise<InboxCounts>;
+  /** Archives items: lists do not show them, and they are not counted. */
+  archive(selection: InboxSelection): Promise<InboxCounts>;
+  /** Takes items back from the archive. */
+  unarchive(selection: InboxSelection): Promise<InboxCounts>;
+  /** Deletes items. */
+  delete(selection: InboxSelection): Promise<InboxCounts>;
+  /** Returns the topics whose items the user gets. */
+  subscriptions(): Promise<string[]>;
+  /** Replaces these topics. The token must allow each of them. */
+  setSubscriptions(topics: string[]): Promise<string[]>;
+  /** Returns the muted categories. */
+  preferences(): Promise<InboxPreferences>;
+  /** Replaces the muted categories. */
+  setPreferences(preferences: InboxPreferences): Promise<InboxPreferences>;
+}
+
+/** The state of a list: a new object after each change, and so is each item that has changed. */
+export interface InboxListState<Data = any> {
+  /** The items that are loaded, the newest first. */
+  items: InboxItem<Data>[];
+  /** Whether `loadMore` gets older items. */
+  hasMore: boolean;
+  /** Whether a page is being loaded. */
+  isLoading: boolean;
+  /** Why the last page could not be loaded. It is loaded again if that can succeed. */
+  error: HubError | null;
+}
+
+/** A list of items that follows all changes: `hub.inbox.open` creates it. */
+export interface InboxList<Data = any> {
+  /** The present state. */
+  readonly state: InboxListState<Data>;
+  /** Calls the listener with each new state. Returns a function that removes it. */
+  on(listener: (state: InboxListState<Data>) => void): () => void;
+  /** Loads older items. */
+  loadMore(): Promise<InboxListState<Data>>;
+  /** Loads the newest items again. */
+  reload(): Promise<InboxListState<Data>>;
+  /** Ends it. */
+  close(): void;
+}
+
 /** A client of a hub. `connect` creates it. */
 export class Hub {
   constructor(options?: Options);
@@ -382,6 +534,8 @@ export class Hub {
   get cursor(): string;
   /** Resolves once all events that were stored after the first cursor have been delivered. */
   get ready(): Promise<void>;
+  /** The inbox of the user. Its requests begin when the page uses it. */
+  get inbox(): Inbox;
   /** Adds a listener for one event, for all events (`*`), or for the connection (`state`). Returns a function that removes it. */
   on(name: "state", listener: (state: State) => void): () => void;
   on<Data = any>(name: string, listener: (event: HubEvent<Data>) => void): () => void;
@@ -445,6 +599,8 @@ export class Positions {
   advance(cursor: string): boolean;
   /** Returns whether every position of the cursor has been reached. */
   covers(cursor: string): boolean;
+  /** Returns whether the cursor is beyond the position in `all` or in a topic. */
+  isNewInTopics(cursor: string | undefined): boolean;
   /** The positions as a cursor. */
   get cursor(): string;
 }

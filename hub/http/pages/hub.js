@@ -6,8 +6,9 @@
 //
 // The module is ordered from the bottom up: errors and retry delays, positions, the SSE decoder,
 // Api (HTTP requests), Connection (one stream with its reconnects), Transcript and Answer (the state
-// that generation events add up to), TabGroup (one connection for many tabs), Hub (the public
-// object). docs/clients/javascript.md is the manual.
+// that generation events add up to), Inbox (the counts and changes of the user's inbox), TabGroup
+// (one connection for many tabs), Hub (the public object). The list of an inbox is in inbox.js, which
+// is loaded when it is used. docs/clients/javascript.md is the manual.
 //
 // Rules:
 // 1. An event is delivered to the page once. The position of each event is compared with the
@@ -35,6 +36,8 @@ const LEADER_TIMEOUT_MS = 2000;
 const MAX_BUFFERED_EVENTS = 1000;
 const MAX_EVENT_CHARS = 16 * 1024 * 1024;
 const MAX_UNCLAIMED_TRANSCRIPTS = 64;
+const TOPIC_REFRESH_MS = 4000; // from the event of a topic to the request for the counts, at most
+const MAX_TOPIC_REFRESH_MS = 128_000; // the same, while the events of topics do not change the counts
 
 // Delivered when the hub cannot read a stored cursor: the data that the page shows may be outdated.
 const CURSOR_RESET = { name: "hub.reset", data: { channel: "*", reason: "cursor" } };
@@ -43,6 +46,7 @@ const UNENDED_STATUSES = new Set(["stopping", "waiting", "suspended"]); // of a 
 const PART_KINDS = new Set(["delta", "part", "replaced", "input_requested", "input_received", "input_expired"]);
 const RETRYABLE_STATUSES = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 const TAB_MESSAGE_KINDS = new Set(["hello", "reconnect", "state", "event"]);
+const SYSTEM_EVENT = /^(hub|generation|presence)\./;
 const noop = () => {};
 
 // ---- errors and retry delays -----------------------------------------------------------------
@@ -154,6 +158,11 @@ export class Positions {
     return newPositions.length > 0;
   }
 
+  // Returns whether the cursor is beyond this tab's position in `all` or in a topic.
+  isNewInTopics(cursor) {
+    return parseCursor(cursor ?? "")?.some((position) => position.channel !== "" && !this.#includes(position)) ?? false;
+  }
+
   // Returns whether this tab has reached every position of the cursor.
   covers(cursor) {
     return parseCursor(cursor)?.every((position) => this.#includes(position)) ?? false;
@@ -177,6 +186,12 @@ export class Positions {
     const isShorter = offset.length < current.offset.length;
     return isShorter || (offset.length === current.offset.length && offset <= current.offset);
   }
+}
+
+// Returns the part of a cursor that is the position in the user's own channel, or an empty text.
+function ownCursor(cursor) {
+  const position = parseCursor(cursor ?? "")?.find(({ channel }) => channel === "");
+  return position ? `${position.epoch}-${position.offset}${CURSOR_END}` : "";
 }
 
 // Returns the positions of a cursor, or null for a cursor in another format.
@@ -283,10 +298,11 @@ class Api {
   }
 
   // The idempotency key makes retries safe: the hub returns the generation of the first POST.
-  async #postWithRetry(path, body, key = null) {
+  async #postWithRetry(path, body, key = null, { keepalive = false } = {}) {
     for (let failures = 0; ; failures += 1) {
       try {
-        return await this.#requestJson("POST", path, body, key === null ? {} : { "Idempotency-Key": key });
+        const headers = key === null ? {} : { "Idempotency-Key": key };
+        return await this.#requestJson("POST", path, body, { headers, keepalive });
       } catch (error) {
         const canRetry = error.isRetryable && error.status !== 429 && error.status !== 500;
         if (!canRetry || failures + 1 === MAX_REQUEST_ATTEMPTS) throw error;
@@ -318,6 +334,23 @@ class Api {
 
   stopGeneration(id) {
     return this.#requestJson("DELETE", `/generations/${encodeURIComponent(id)}`);
+  }
+
+  getInbox(query) {
+    return this.#requestJson("GET", "/inbox", undefined, { query });
+  }
+
+  // A page may follow a link right after it marked an item as read: the request survives the page.
+  changeInbox(change, selection) {
+    return this.#postWithRetry(`/inbox/${change}`, selection, null, { keepalive: true });
+  }
+
+  getInboxSetting(name) {
+    return this.#requestJson("GET", `/inbox/${name}`);
+  }
+
+  putInboxSetting(name, value) {
+    return this.#requestJson("PUT", `/inbox/${name}`, value);
   }
 
   // Waits for the first token, which may take as long as a login.
@@ -357,13 +390,14 @@ class Api {
     });
   }
 
-  async #requestJson(method, path, body, headers = {}) {
+  async #requestJson(method, path, body, { headers = {}, query = {}, keepalive = false } = {}) {
     const { user } = this.#options;
     await this.ensureCredentials();
     return withTimeout(REQUEST_TIMEOUT_MS, null, async (signal) => parseJson(await this.#fetch(path, {
       method,
       signal,
-      query: user ? { user } : {}, // the hub reads it only where no token is needed
+      keepalive,
+      query: user ? { ...query, user } : query, // the hub reads `user` only where no token is needed
       headers: body ? { "Content-Type": "application/json", ...headers } : headers,
       body: body && JSON.stringify(body),
     })));
@@ -1386,6 +1420,211 @@ class AnswerRegistry {
   }
 }
 
+// ---- the inbox -------------------------------------------------------------------------------
+
+// The counts and changes of the user's inbox. Rules:
+// 1. `unread` and `unseen` belong to a position in the user's channel. Counts of an older position than the present
+//    one are ignored, so all tabs and devices show the same numbers once they have the same events.
+// 2. A request is sent when this tab's position is known: each later change arrives as an event.
+// 3. The counts of topics have no position: the newest request wins. The event of a topic causes a request after a
+//    random delay, because many users get it at once. One request waits at a time, and only visible tabs send it.
+//    The delay doubles while the counts stay the same, since most events of a topic may not be for the inbox.
+export class Inbox {
+  #api;
+  #awaitPosition; // returns a promise that resolves once this tab's position is known
+  #listeners = new Listeners();
+  #ownCounts = null; // { unread, unseen } at #position
+  #topicCounts = null; // { topic_unread, topic_unseen } of the request with the number #topicRequest
+  #position = new Positions();
+  #requests = 0;
+  #topicRequest = 0;
+  #refreshing = null; // the promise of a request for the counts
+  #timer = null;
+  #refreshMs = TOPIC_REFRESH_MS;
+  #failures = 0;
+  #isPaused = false; // a refresh waits until the page is visible
+  #isClosed = false;
+
+  // register: called with { onEvent(name, data, cursor, isOfTopic), onVisible(), onClose() }
+  constructor(api, awaitPosition, register) {
+    this.#api = api;
+    this.#awaitPosition = awaitPosition;
+    register({
+      onEvent: (...event) => this.#onEvent(...event),
+      onVisible: () => this.#onVisible(),
+      onClose: () => {
+        this.#isClosed = true;
+        clearTimeout(this.#timer);
+      },
+    });
+  }
+
+  // { unread, unseen, topic_unread, topic_unseen }, or null until they are known.
+  get counts() {
+    return this.#ownCounts && this.#topicCounts && { ...this.#ownCounts, ...this.#topicCounts };
+  }
+
+  // name: `counts`, `item`, `change`, or `stale` when a list must be loaded again. Returns a function that removes the
+  // listener. The first listener of the counts causes a request for them.
+  on(name, listener) {
+    if (name === "counts" && !this.counts) this.#schedule(0);
+    return this.#listeners.add(name, listener);
+  }
+
+  // query: { category, unread, before, limit }. Returns the response of GET /inbox.
+  async list(query = {}) {
+    await this.#awaitPosition();
+    this.#requests += 1;
+    const number = this.#requests;
+    const page = await this.#api.getInbox(givenFields(query));
+    this.#apply(page, page.cursor, number);
+    return page;
+  }
+
+  // Returns an InboxList, which follows the changes. options: { category, unread, limit }
+  async open(options = {}) {
+    const { InboxList } = await import("./inbox.js");
+    return new InboxList(this, options);
+  }
+
+  // Requests the counts, and returns them.
+  async refresh() {
+    this.#refreshing ??= this.list({ limit: 1 }).finally(() => (this.#refreshing = null));
+    await this.#refreshing;
+    return this.counts;
+  }
+
+  // selection: the id of an item, a list of ids, { up_to: id } or { category }
+  read(selection) {
+    return this.#change("read", selection);
+  }
+
+  unread(selection) {
+    return this.#change("unread", selection);
+  }
+
+  seen(selection) {
+    return this.#change("seen", selection);
+  }
+
+  archive(selection) {
+    return this.#change("archive", selection);
+  }
+
+  unarchive(selection) {
+    return this.#change("unarchive", selection);
+  }
+
+  delete(selection) {
+    return this.#change("delete", selection);
+  }
+
+  async subscriptions() {
+    return (await this.#api.getInboxSetting("subscriptions")).topics;
+  }
+
+  async setSubscriptions(topics) {
+    const response = await this.#api.putInboxSetting("subscriptions", { topics });
+    this.#markStale();
+    return response.topics;
+  }
+
+  preferences() {
+    return this.#api.getInboxSetting("preferences");
+  }
+
+  setPreferences(preferences) {
+    return this.#api.putInboxSetting("preferences", preferences);
+  }
+
+  // -- what Hub reports
+
+  #onEvent(name, data, cursor, isOfTopic) {
+    if (name === "hub.reset") {
+      this.#position = new Positions();
+      this.#markStale();
+    } else if (name === "inbox.item" || name === "inbox.changed") {
+      this.#apply(data, cursor);
+      this.#listeners.dispatch(name === "inbox.item" ? "item" : "change", { ...data, cursor: ownCursor(cursor) });
+    } else if (isOfTopic && !SYSTEM_EVENT.test(name)) this.#schedule(this.#refreshMs * (0.5 + Math.random() / 2));
+  }
+
+  #onVisible() {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#schedule(0);
+  }
+
+  // -- counts
+
+  #apply(counts, cursor, request = this.#requests) {
+    const before = this.counts;
+    const position = ownCursor(cursor);
+    const isOlder = position && this.#position.cursor !== position && this.#position.covers(position);
+    if (!isOlder && Number.isInteger(counts.unread)) {
+      if (position) this.#position.advance(position);
+      this.#ownCounts = { unread: counts.unread, unseen: counts.unseen };
+    }
+    const topicBefore = this.#topicCounts;
+    if (Number.isInteger(counts.topic_unread) && request >= this.#topicRequest) {
+      this.#topicRequest = request;
+      this.#topicCounts = { topic_unread: counts.topic_unread, topic_unseen: counts.topic_unseen };
+    }
+    if (!isEqual(topicBefore, this.#topicCounts)) this.#refreshMs = TOPIC_REFRESH_MS;
+    if (!isEqual(before, this.counts)) this.#listeners.dispatch("counts", this.counts);
+  }
+
+  async #change(change, selection) {
+    const body = typeof selection === "string" ? { items: [selection] } : Array.isArray(selection) ? { items: selection } : selection;
+    this.#requests += 1;
+    const number = this.#requests;
+    const counts = await this.#api.changeInbox(change, body);
+    this.#apply(counts, counts.cursor, number);
+    this.#listeners.dispatch("change", { change, ...body, cursor: ownCursor(counts.cursor) });
+    return this.counts;
+  }
+
+  // -- refreshes
+
+  #markStale() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#schedule(0);
+  }
+
+  #schedule(ms) {
+    if (this.#isClosed || this.#timer !== null || this.#isPaused) return;
+    this.#timer = setTimeout(() => this.#refreshNow(), ms);
+  }
+
+  // An open list loads a page again, which has the counts. Without a list only the counts are requested.
+  async #refreshNow() {
+    this.#timer = null;
+    this.#isPaused = Boolean(globalThis.document?.hidden && this.counts);
+    if (this.#isPaused) return;
+    this.#refreshMs = Math.min(MAX_TOPIC_REFRESH_MS, this.#refreshMs * 2);
+    if (this.#listeners.has("stale")) {
+      this.#listeners.dispatch("stale", {});
+      return;
+    }
+    try {
+      await this.refresh();
+      this.#failures = 0;
+    } catch (error) {
+      if (error.isRetryable) this.#schedule(retryDelayMs(this.#failures++));
+    }
+  }
+}
+
+function isEqual(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+// What a request sends of the given options.
+function givenFields(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value || value === 0));
+}
+
 // ---- tabs ------------------------------------------------------------------------------------
 
 // One connection for all tabs of a browser that follow the same channels. The tab that holds the
@@ -1558,7 +1797,9 @@ export class Hub {
   #key; // names the group of tabs and the stored cursor
   #tabs = null; // the TabGroup; null when this tab does not share a connection
   #connection = null; // null unless this tab is the leader
-  #listeners = new Map(); // event name → set of listeners
+  #inbox = null; // null until the page uses it
+  #inboxCallbacks = null;
+  #listeners = new Listeners();
   #lifetime = new AbortController(); // aborted by close()
   #state = { state: "connecting", reason: null, retryAt: null, open: null, transport: null, isLeader: false };
   #awaitsLeader = true; // no state of a leader has arrived since this tab joined or reconnected
@@ -1604,9 +1845,13 @@ export class Hub {
   // name: the name of an event, `state`, or `*` for every event. Returns a function that removes
   // the listener.
   on(name, listener) {
-    const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners.add(listener));
-    return () => listeners.delete(listener);
+    return this.#listeners.add(name, listener);
+  }
+
+  // The inbox of the user.
+  get inbox() {
+    this.#inbox ??= new Inbox(this.#api, () => this.#positioned.promise, (callbacks) => (this.#inboxCallbacks = callbacks));
+    return this.#inbox;
   }
 
   // request: a prompt, or the body of POST /generations. Its `id` is the idempotency key.
@@ -1661,6 +1906,7 @@ export class Hub {
     if (this.#lifetime.signal.aborted) return;
     this.#detach();
     this.#answers.isClosed = true;
+    this.#inboxCallbacks?.onClose();
     this.#lifetime.abort();
     this.#setState({ state: "closed", reason: "closed" });
   }
@@ -1712,6 +1958,7 @@ export class Hub {
   #wake({ isNewNetwork = false } = {}) {
     this.#connection?.wake({ isNewNetwork });
     this.#tabs?.checkLeader();
+    this.#inboxCallbacks?.onVisible();
   }
 
   // -- leader: this tab has the connection
@@ -1834,13 +2081,15 @@ export class Hub {
       if (this.#positions.cursor) this.#positioned = deferred();
       this.#positions = new Positions();
     }
+    const isOfTopic = this.#positions.isNewInTopics(id);
     if (id && !this.#advance(id) && !isControl) return;
     if (name === "hub.position") return;
     if (name.startsWith("generation.") && data?.generation) this.#answers.onEvent(name, data);
     if (name === "hub.reset") this.#answers.markGaps();
+    this.#inboxCallbacks?.onEvent(name, data, id, isOfTopic);
     const event = { name, data, cursor: this.#positions.cursor, replayed: replay && !this.#isReplayDone };
-    this.#dispatch(name, event);
-    this.#dispatch("*", event);
+    this.#listeners.dispatch(name, event);
+    this.#listeners.dispatch("*", event);
   }
 
   #advance(cursor) {
@@ -1870,12 +2119,28 @@ export class Hub {
       this.#positioned.reject(error);
       this.#answers.fail(error);
     }
-    this.#dispatch("state", this.#state);
+    this.#listeners.dispatch("state", this.#state);
+  }
+}
+
+// Functions by the name of the event that they listen for.
+class Listeners {
+  #byName = new Map();
+
+  // Returns a function that removes the listener.
+  add(name, listener) {
+    const listeners = this.#byName.get(name) ?? new Set();
+    this.#byName.set(name, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  has(name) {
+    return (this.#byName.get(name)?.size ?? 0) > 0;
   }
 
   // A listener that throws affects neither the other listeners nor the stream.
-  #dispatch(name, event) {
-    for (const listener of this.#listeners.get(name) ?? []) callListener(listener, event);
+  dispatch(name, event) {
+    for (const listener of this.#byName.get(name) ?? []) callListener(listener, event);
   }
 }
 

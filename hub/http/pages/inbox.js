@@ -1,0 +1,155 @@
+// inbox.js: the list of an inbox, which follows the changes of all tabs and devices.
+//
+//   const list = await hub.inbox.open({ limit: 20 });
+//   list.on(({ items, hasMore }) => show(items, hasMore));
+//
+// hub.js loads this module when `hub.inbox.open` is called. The list leaves requests and counts to hub.inbox.
+//
+// Rules:
+// 1. `state` is a new object after each change, and so is each item that has changed. A list for React and the like.
+// 2. While a page is requested, changes are kept, and applied to the response if they are newer than it.
+// 3. A page that is loaded again replaces the items that it covers. Older items stay.
+// 4. At most MAX_ITEMS items are in the list. If more arrive, the oldest ones are dropped, and `loadMore` gets them back.
+
+import { Positions, retryDelayMs } from "./hub.js";
+
+const MAX_ITEMS = 1000;
+const FLAGS = { read: { read: true, seen: true }, unread: { read: false }, seen: { seen: true } };
+const REMOVING = new Set(["archive", "delete"]);
+
+export class InboxList {
+  #inbox;
+  #options;
+  #listeners = new Set();
+  #removers;
+  #kept = []; // changes that arrived while a page was requested
+  #requests = 0; // the number of the newest request
+  #next = null; // where the next page begins
+  #retry = null;
+  #failures = 0;
+  #state = { items: [], hasMore: false, isLoading: true, error: null };
+
+  constructor(inbox, options = {}) {
+    this.#inbox = inbox;
+    this.#options = options;
+    this.#removers = [
+      inbox.on("item", (change) => this.#onChange(change)),
+      inbox.on("change", (change) => this.#onChange(change)),
+      inbox.on("stale", () => this.reload()),
+    ];
+    this.reload();
+  }
+
+  // { items, hasMore, isLoading, error }; the newest item first
+  get state() {
+    return this.#state;
+  }
+
+  // Calls the listener with each new state. Returns a function that removes it.
+  on(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  // Loads the newest items again. Resolves with the state.
+  reload() {
+    return this.#load(null);
+  }
+
+  // Loads older items. Resolves with the state.
+  loadMore() {
+    return this.#state.hasMore && !this.#state.isLoading ? this.#load(this.#next) : Promise.resolve(this.#state);
+  }
+
+  close() {
+    this.#requests += 1;
+    clearTimeout(this.#retry);
+    for (const remove of this.#removers) remove();
+    this.#listeners.clear();
+  }
+
+  async #load(before) {
+    this.#requests += 1;
+    const number = this.#requests;
+    clearTimeout(this.#retry);
+    this.#setState({ isLoading: true });
+    try {
+      const page = await this.#inbox.list({ ...this.#options, before });
+      if (number !== this.#requests) return this.#state;
+      this.#failures = 0;
+      this.#show(page, before);
+    } catch (error) {
+      if (number !== this.#requests) return this.#state;
+      this.#kept = [];
+      this.#setState({ isLoading: false, error });
+      if (error.isRetryable) this.#retry = setTimeout(() => this.#load(before), retryDelayMs(this.#failures++));
+    }
+    return this.#state;
+  }
+
+  #show(page, before) {
+    const present = this.#state.items;
+    let { items } = page;
+    if (before) {
+      items = [...present, ...withoutItems(items, present)];
+      this.#next = page.next ?? null;
+    } else {
+      // The items that the page does not reach stay, if they follow it without a gap.
+      const end = page.next ? present.findIndex(({ id }) => id === items.at(-1)?.id) : -1;
+      const older = end < 0 ? [] : withoutItems(present.slice(end + 1), items);
+      if (!older.length) this.#next = page.next ?? null;
+      items = [...items, ...older];
+    }
+    for (const change of this.#kept.splice(0)) {
+      if (!isCovered(change.cursor, page.cursor)) items = this.#changed(items, change);
+    }
+    this.#setState({ items, isLoading: false, error: null });
+  }
+
+  #onChange(change) {
+    if (this.#state.isLoading) this.#kept = [...this.#kept, change].slice(-MAX_ITEMS);
+    if (change.change === "unarchive") this.reload(); // the list does not have the items
+    const items = this.#changed(this.#state.items, change);
+    if (items !== this.#state.items) this.#setState({ items });
+  }
+
+  #setState(changed) {
+    const state = { ...this.#state, ...changed };
+    state.items = state.items.slice(0, MAX_ITEMS);
+    state.hasMore = this.#next !== null && state.items.length < MAX_ITEMS;
+    this.#state = state;
+    for (const listener of this.#listeners) listener(state);
+  }
+
+  // Returns the items after a change.
+  #changed(items, { item, change, ...selection }) {
+    if (item) {
+      const others = items.filter(({ id, key, topic }) => id !== item.id && !(key && key === item.key && topic === item.topic));
+      const { category } = this.#options;
+      return category && item.category !== category ? others : [item, ...others];
+    }
+    const isSelected = selector(items, selection);
+    if (REMOVING.has(change) || (change === "read" && this.#options.unread)) return items.filter((each) => !isSelected(each));
+    const flags = FLAGS[change];
+    return flags ? items.map((each) => (isSelected(each) ? { ...each, ...flags } : each)) : items;
+  }
+}
+
+// Returns a function that says whether a change is for an item.
+function selector(items, { items: ids, up_to: upTo, category }) {
+  if (ids) return ({ id }) => ids.includes(id);
+  if (category != null) return (item) => item.category === category;
+  const start = items.findIndex(({ id }) => id === upTo);
+  const selected = new Set(start < 0 ? [] : items.slice(start));
+  return (item) => selected.has(item);
+}
+
+function withoutItems(items, others) {
+  const ids = new Set(others.map(({ id }) => id));
+  return items.filter(({ id }) => !ids.has(id));
+}
+
+// Whether a response at `cursor` contains a change. A change of this tab has no cursor: it is applied again.
+function isCovered(cursor, responseCursor) {
+  return Boolean(cursor && responseCursor) && new Positions(responseCursor).covers(cursor);
+}

@@ -1,0 +1,373 @@
+// Tests hub.inbox and the list of inbox.js with a fake hub: which requests they send, and what they make of events.
+// The clock is a fake: only tests advance it.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { connect } from "../../hub/http/pages/hub.js";
+import "../../hub/http/pages/inbox.js"; // loaded now, so that no test waits for the file
+
+const OPEN = { connection: "c_1", user: "alice", node: "n1", heartbeat_seconds: 8, recovered: false, replayed: 0 };
+
+// A hub with one stream. Requests for the inbox wait until the test responds.
+class FakeHub {
+  requests = [];
+  #stream;
+
+  fetch = (url, { method = "GET", body, signal, keepalive }) => new Promise((resolve, reject) => {
+    const { pathname, searchParams } = new URL(url, "http://hub");
+    if (pathname.startsWith("/sse/")) resolve(this.#openStream(signal));
+    else {
+      const query = Object.fromEntries(searchParams);
+      delete query.user;
+      this.requests.push({
+        request: `${method} ${pathname}`, query, body: body && JSON.parse(body), keepalive,
+        respond: (json, status = 200) => resolve(Response.json(json, { status })),
+        fail: () => reject(new TypeError("Failed to fetch")),
+      });
+    }
+  });
+
+  #openStream(signal) {
+    const body = new ReadableStream({ start: (controller) => (this.#stream = controller) });
+    signal.addEventListener("abort", () => this.#stream.error(signal.reason));
+    return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+  }
+
+  async send(name, data, id) {
+    const text = `event: ${name}\ndata: ${JSON.stringify(data)}\n${id ? `id: ${id}\n` : ""}\n`;
+    this.#stream.enqueue(new TextEncoder().encode(text));
+    await runCallbacks();
+  }
+
+  async next() {
+    await runCallbacks();
+    assert.ok(this.requests.length, "no request was sent");
+    return this.requests.shift();
+  }
+}
+
+async function runCallbacks() {
+  for (let round = 0; round < 20; round += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function tick(ms) {
+  await runCallbacks();
+  mock.timers.tick(ms);
+  await runCallbacks();
+}
+
+const hubs = [];
+
+async function openHub(options) {
+  const fake = new FakeHub();
+  const hub = connect({ url: "http://hub", user: "alice", store: null, fetch: fake.fetch, ...options });
+  hubs.push(hub);
+  await runCallbacks();
+  await fake.send("hub.open", OPEN, cursor(5));
+  return { fake, hub };
+}
+
+// The position `offset` in the user's channel, and one in `all`.
+function cursor(offset, offsetInAll = 0) {
+  return `AAAAA-${offset}*BBBBB-${offsetInAll}.`;
+}
+
+function counts(offset, unread, { unseen = unread, topic_unread = 0, topic_unseen = topic_unread } = {}) {
+  return { unread, unseen, topic_unread, topic_unseen, cursor: `AAAAA-${offset}.` };
+}
+
+function item(id, more = {}) {
+  return {
+    id, event: "notification", data: { title: id }, category: null, key: null, topic: null,
+    created_at: 1, seen: false, read: false, archived: false, ...more,
+  };
+}
+
+function page(offset, items, { next = null, unread = items.length, ...more } = {}) {
+  return { items, next, ...counts(offset, unread, more) };
+}
+
+async function openList(options, first) {
+  const { fake, hub } = await openHub();
+  const opening = hub.inbox.open(options);
+  const request = await fake.next();
+  request.respond(first);
+  const list = await opening;
+  await runCallbacks();
+  const ids = () => list.state.items.map(({ id }) => id);
+  return { fake, hub, list, ids, request };
+}
+
+beforeEach(() => mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 }));
+afterEach(() => {
+  hubs.splice(0).forEach((hub) => hub.close());
+  mock.timers.reset();
+});
+
+async function watchCounts(first) {
+  const { fake, hub } = await openHub();
+  const seen = [];
+  hub.inbox.on("counts", ({ unread, topic_unread }) => seen.push(topic_unread ? [unread, topic_unread] : unread));
+  await tick(0);
+  const request = await fake.next();
+  request.respond(first);
+  await runCallbacks();
+  return { fake, hub, seen, request };
+}
+
+test("the first listener of the counts requests them, and events change them", async () => {
+  const { fake, hub, seen, request } = await watchCounts(counts(5, 3));
+  assert.deepEqual([request.request, request.query], ["GET /inbox", { limit: "1" }]);
+  await fake.send("inbox.item", { item: item("n1"), replaced: null, unread: 4, unseen: 4 }, cursor(6));
+  await fake.send("inbox.changed", { items: ["n1"], change: "read", unread: 3, unseen: 3 }, cursor(7));
+  assert.deepEqual(seen, [3, 4, 3]);
+  assert.deepEqual(hub.inbox.counts, { unread: 3, unseen: 3, topic_unread: 0, topic_unseen: 0 });
+  assert.equal(fake.requests.length, 0);
+});
+
+test("counts belong to a position: older ones change nothing, whichever way they come", async () => {
+  const { fake, hub, seen } = await watchCounts(counts(8, 3));
+  for (const offset of [6, 7]) {
+    await fake.send("inbox.changed", { items: [], change: "read", unread: 9, unseen: 9 }, cursor(offset, offset));
+  }
+  await fake.send("inbox.item", { item: item("n1"), replaced: null, unread: 5, unseen: 5 }, cursor(9, 7));
+  const late = hub.inbox.list();
+  (await fake.next()).respond(page(8, [], { unread: 1 }));
+  await late;
+  assert.deepEqual(seen, [3, 5]);
+});
+
+test("a response at the present position counts: items expire without an event", async () => {
+  const { fake, hub, seen } = await watchCounts(counts(5, 3));
+  const again = hub.inbox.refresh();
+  (await fake.next()).respond(counts(5, 2));
+  assert.equal((await again).unread, 2);
+  assert.deepEqual(seen, [3, 2]);
+});
+
+test("requests for the inbox wait until the position of the tab is known", async () => {
+  const fake = new FakeHub();
+  const hub = connect({ url: "http://hub", user: "alice", store: null, fetch: fake.fetch });
+  hubs.push(hub);
+  const listing = hub.inbox.list({ category: "exports", unread: true, before: null, limit: 20 });
+  await runCallbacks();
+  assert.equal(fake.requests.length, 0);
+  await fake.send("hub.open", OPEN, cursor(5));
+  const request = await fake.next();
+  assert.deepEqual(request.query, { category: "exports", unread: "true", limit: "20" });
+  request.respond(page(5, [item("n1")]));
+  assert.deepEqual((await listing).items.map(({ id }) => id), ["n1"]);
+});
+
+test("changes are sent with an id, a list of ids, a position or a category", async () => {
+  const { fake, hub } = await openHub();
+  const selections = [["n1", { items: ["n1"] }], [["n1", "n2"], { items: ["n1", "n2"] }], [{ up_to: "n3" }, { up_to: "n3" }], [{ category: "exports" }, { category: "exports" }]];
+  for (const change of ["read", "unread", "seen", "archive", "unarchive", "delete"]) {
+    for (const [selection, body] of selections) {
+      const changing = hub.inbox[change](selection);
+      const request = await fake.next();
+      assert.deepEqual([request.request, request.body, request.keepalive], [`POST /inbox/${change}`, body, true]);
+      request.respond(counts(9, 1));
+      assert.equal((await changing).unread, 1);
+    }
+  }
+});
+
+test("a change whose response was lost is sent again; one that the hub refuses is not", async () => {
+  const { fake, hub } = await openHub();
+  const lost = hub.inbox.read("n1");
+  (await fake.next()).fail();
+  await tick(500);
+  (await fake.next()).respond(counts(9, 1));
+  await lost;
+  const refused = hub.inbox.read("none");
+  (await fake.next()).respond({ detail: "no", code: "item_unknown" }, 404);
+  await assert.rejects(refused, { code: "item_unknown" });
+});
+
+test("subscriptions and preferences", async () => {
+  const { fake, hub } = await openHub();
+  const muted = { inbox: ["ads"], push: [] };
+  const calls = [
+    [() => hub.inbox.subscriptions(), "GET /inbox/subscriptions", undefined, { topics: ["news"] }, ["news"]],
+    [() => hub.inbox.setSubscriptions(["news"]), "PUT /inbox/subscriptions", { topics: ["news"] }, { topics: ["news"] }, ["news"]],
+    [() => hub.inbox.preferences(), "GET /inbox/preferences", undefined, { muted }, { muted }],
+    [() => hub.inbox.setPreferences({ muted }), "PUT /inbox/preferences", { muted }, { muted }, { muted }],
+  ];
+  for (const [call, name, body, response, result] of calls) {
+    const calling = call();
+    const request = await fake.next();
+    assert.deepEqual([request.request, request.body], [name, body]);
+    request.respond(response);
+    assert.deepEqual(await calling, result);
+  }
+});
+
+test("many events of topics cause one request, after a random delay; later ones rarer while nothing changes", async () => {
+  const { fake, seen } = await watchCounts(counts(5, 3));
+  for (let offset = 1; offset < 10; offset += 1) await fake.send("notification", {}, cursor(5, offset));
+  await tick(1999);
+  assert.equal(fake.requests.length, 0);
+  await tick(2001);
+  (await fake.next()).respond(counts(5, 3, { topic_unread: 1 }));
+  await runCallbacks();
+  assert.deepEqual(seen, [3, [3, 1]]);
+  for (const delay of [4000, 8000, 16_000]) {
+    await fake.send("notification", {}, cursor(5, `Z${delay}`));
+    await tick(delay / 2 - 1);
+    assert.equal(fake.requests.length, 0);
+    await tick(delay / 2 + 1);
+    (await fake.next()).respond(counts(5, 3, { topic_unread: 1 }));
+    await runCallbacks();
+  }
+});
+
+test("events of the user, of generations and of the hub cause no request", async () => {
+  const { fake } = await watchCounts(counts(5, 3));
+  await fake.send("notification", {}, cursor(6));
+  await fake.send("generation.delta", { generation: "g", i: 0, text: "a" }, cursor(6, 1));
+  await fake.send("presence.joined", {}, cursor(6, 2));
+  await tick(10_000);
+  assert.equal(fake.requests.length, 0);
+});
+
+test("a hidden page requests the counts of topics once it is visible", async () => {
+  const document = Object.assign(new EventTarget(), { hidden: true });
+  Object.defineProperty(globalThis, "document", { value: document, configurable: true });
+  try {
+    const { fake } = await watchCounts(counts(5, 3));
+    await fake.send("notification", {}, cursor(5, 1));
+    await tick(10_000);
+    assert.equal(fake.requests.length, 0);
+    document.hidden = false;
+    document.dispatchEvent(new Event("visibilitychange"));
+    await tick(0);
+    (await fake.next()).respond(counts(5, 3));
+  } finally {
+    delete globalThis.document;
+  }
+});
+
+test("after a reset the counts are requested, and those of the new log count", async () => {
+  const { fake, seen } = await watchCounts(counts(5, 3));
+  await fake.send("hub.reset", { channel: "user:alice", reason: "epoch" });
+  await tick(0);
+  (await fake.next()).respond({ ...counts(0, 7), cursor: "CCCCC-1." });
+  await runCallbacks();
+  await fake.send("inbox.changed", { items: [], change: "read", unread: 6, unseen: 6 }, "CCCCC-2*BBBBB-0.");
+  assert.deepEqual(seen, [3, 7, 6]);
+});
+
+test("the counts are requested again when the hub did not respond, and not after a refusal", async () => {
+  const { fake, hub } = await openHub();
+  hub.inbox.on("counts", () => {});
+  await tick(0);
+  (await fake.next()).fail();
+  await tick(500);
+  (await fake.next()).respond({ detail: "no" }, 403);
+  await tick(60_000);
+  assert.equal(fake.requests.length, 0);
+});
+
+test("a list begins with the newest items and loads older ones", async () => {
+  const { fake, list, ids, request } = await openList({ limit: 2 }, page(5, [item("n4"), item("n3")], { next: "n3" }));
+  assert.deepEqual(request.query, { limit: "2" });
+  assert.deepEqual([ids(), list.state.hasMore], [["n4", "n3"], true]);
+  const loading = list.loadMore();
+  const more = await fake.next();
+  assert.deepEqual(more.query, { limit: "2", before: "n3" });
+  more.respond(page(5, [item("n2"), item("n1")]));
+  await loading;
+  assert.deepEqual([ids(), list.state.hasMore, list.state.isLoading], [["n4", "n3", "n2", "n1"], false, false]);
+});
+
+test("a list follows new, replaced and changed items", async () => {
+  const { fake, list, ids } = await openList({}, page(5, [item("n2", { key: "job" }), item("n1")]));
+  const states = [];
+  list.on((state) => states.push(state));
+  await fake.send("inbox.item", { item: item("n3"), replaced: null, unread: 3, unseen: 3 }, cursor(6));
+  assert.deepEqual(ids(), ["n3", "n2", "n1"]);
+  await fake.send("inbox.item", { item: item("n4", { key: "job" }), replaced: "n2", unread: 3, unseen: 3 }, cursor(7));
+  assert.deepEqual(ids(), ["n4", "n3", "n1"]);
+  await fake.send("inbox.changed", { items: ["n3"], change: "read", unread: 2, unseen: 2 }, cursor(8));
+  assert.deepEqual(list.state.items.map(({ read, seen }) => [read, seen]), [[false, false], [true, true], [false, false]]);
+  await fake.send("inbox.changed", { items: ["n4", "n3"], change: "archive", unread: 1, unseen: 1 }, cursor(9));
+  assert.deepEqual(ids(), ["n1"]);
+  assert.equal(new Set(states.map(({ items }) => items)).size, 4);
+});
+
+test("a change of this tab is shown when its response arrives, and its event changes nothing", async () => {
+  const { fake, hub, list } = await openList({}, page(5, [item("n2"), item("n1")]));
+  const reading = hub.inbox.read({ up_to: "n2" });
+  (await fake.next()).respond(counts(6, 0));
+  await reading;
+  assert.deepEqual(list.state.items.map(({ read }) => read), [true, true]);
+  await fake.send("inbox.changed", { items: ["n2", "n1"], change: "read", unread: 0, unseen: 0 }, cursor(6));
+  assert.deepEqual(list.state.items.map(({ read }) => read), [true, true]);
+});
+
+test("events that arrive while a page is requested are applied if they are newer than the page", async () => {
+  const { fake, hub } = await openHub();
+  const opening = hub.inbox.open();
+  const request = await fake.next();
+  const list = await opening;
+  await fake.send("inbox.item", { item: item("n1"), replaced: null, unread: 1, unseen: 1 }, cursor(6));
+  await fake.send("inbox.changed", { items: ["n1"], change: "archive", unread: 0, unseen: 0 }, cursor(7));
+  await fake.send("inbox.item", { item: item("n2"), replaced: null, unread: 1, unseen: 1 }, cursor(8));
+  request.respond(page(7, [item("n0")], { unread: 0 }));
+  await runCallbacks();
+  assert.deepEqual(list.state.items.map(({ id }) => id), ["n2", "n0"]);
+  assert.equal(hub.inbox.counts.unread, 1);
+});
+
+test("a list is loaded again after a reset and after events of topics; older items stay if nothing is between", async () => {
+  const { fake, list, ids } = await openList({ limit: 2 }, page(5, [item("n4"), item("n3")], { next: "n3" }));
+  const loading = list.loadMore();
+  (await fake.next()).respond(page(5, [item("n2")]));
+  await loading;
+  await fake.send("notification", {}, cursor(5, 1));
+  await tick(4000);
+  (await fake.next()).respond(page(5, [item("t1", { topic: "news" }), item("n4")], { next: "n4", topic_unread: 1 }));
+  await runCallbacks();
+  assert.deepEqual([ids(), list.state.hasMore], [["t1", "n4", "n3", "n2"], false]);
+  await fake.send("hub.reset", { channel: "user:alice", reason: "trimmed" });
+  await tick(0);
+  (await fake.next()).respond(page(9, [item("n9"), item("n8")], { next: "n8" }));
+  await runCallbacks();
+  assert.deepEqual([ids(), list.state.hasMore], [["n9", "n8"], true]);
+});
+
+test("a list that could not be loaded says why, and is loaded again", async () => {
+  const { fake, hub } = await openHub();
+  const opening = hub.inbox.open();
+  (await fake.next()).respond({ detail: "The broker is away." }, 503);
+  const list = await opening;
+  await runCallbacks();
+  assert.deepEqual([list.state.error.message, list.state.isLoading], ["The broker is away.", false]);
+  await tick(500);
+  (await fake.next()).respond(page(5, [item("n1")]));
+  await runCallbacks();
+  assert.deepEqual([list.state.error, list.state.items.length], [null, 1]);
+});
+
+test("a list of one category or of unread items has no others", async () => {
+  const { fake, hub, ids } = await openList({ category: "exports", unread: true }, page(5, [item("n1", { category: "exports" })]));
+  await fake.send("inbox.item", { item: item("n2", { category: "ads" }), replaced: null, unread: 2, unseen: 2 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n3", { category: "exports" }), replaced: null, unread: 3, unseen: 3 }, cursor(7));
+  assert.deepEqual(ids(), ["n3", "n1"]);
+  await fake.send("inbox.changed", { items: ["n1"], change: "read", unread: 2, unseen: 2 }, cursor(8));
+  assert.deepEqual(ids(), ["n3"]);
+  hub.close();
+});
+
+test("a closed list follows nothing, and a closed hub sends no request", async () => {
+  const { fake, hub, list, ids } = await openList({}, page(5, [item("n1")]));
+  list.close();
+  await fake.send("inbox.item", { item: item("n2"), replaced: null, unread: 2, unseen: 2 }, cursor(6));
+  assert.deepEqual(ids(), ["n1"]);
+  hub.inbox.on("counts", () => {});
+  await fake.send("notification", {}, cursor(6, 1));
+  hub.close();
+  await tick(10_000);
+  assert.equal(fake.requests.length, 0);
+});
