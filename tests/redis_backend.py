@@ -8,9 +8,10 @@ from typing import Any
 from hub.backends.redis import RedisBackend
 from hub.backends.redis.client import RedisClient
 from hub.backends.redis.events import Retention
+from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.settings import Settings
-from hub.wiring.backend import build_queue_limits, build_retention
+from hub.wiring.backend import build_delivery_limits, build_queue_limits, build_retention
 
 
 def retention(**log: Any) -> Retention:
@@ -23,6 +24,7 @@ def redis_backend(
     *,
     log: dict[str, Any] | None = None,
     queue_limits: QueueLimits | None = None,
+    delivery_limits: DeliveryLimits | None = None,
     lease_seconds: float = 60.0,
     queues: Sequence[str] = ("default",),
 ) -> RedisBackend:
@@ -34,5 +36,6 @@ def redis_backend(
         queue_limits or build_queue_limits(settings),
         lease_seconds=lease_seconds,
         queues=queues,
+        delivery_limits=delivery_limits or build_delivery_limits(settings),
         usage_seconds=settings.generations.usage_seconds,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from hub.core.metrics import Counter, Gauge, MetricFamily
+from hub.engine.delivery_metrics import DeliveryMetrics
 from hub.engine.generation_metrics import GenerationMetrics
 from hub.engine.guard_metrics import GuardMetrics
 from hub.engine.redis_metrics import redis_counters
@@ -30,11 +31,16 @@ class WorkerMetrics(GenerationMetrics):
             "upstream",
         )
         self.guards = GuardMetrics()
+        self.deliveries = DeliveryMetrics()
         self.redis_calls, self.redis_disconnects, self.redis_refusals = redis_counters(statistics)
 
     def families(self) -> Sequence[MetricFamily]:
-        """Return a snapshot of each metric, those of the guards last."""
-        return [*super().families(), *self.guards.families()]
+        """Return a snapshot of each metric, those of guards and deliveries last."""
+        return [
+            *super().families(),
+            *self.guards.families(),
+            *self.deliveries.families(),
+        ]
 
     def record_odd_fields(self, upstream: str, count: int) -> None:
         """Count the odd fields of one answer."""

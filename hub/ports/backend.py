@@ -12,6 +12,7 @@ from typing import Protocol
 from hub.ports.budgets import BudgetStore
 from hub.ports.claims import JobClaims
 from hub.ports.commands import CommandBus
+from hub.ports.deliveries import DeliveryStore
 from hub.ports.events import EventLog, Subscriptions
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
@@ -75,6 +76,9 @@ class Backend(Protocol):
 
     @property
     def commands(self) -> CommandBus: ...
+
+    @property
+    def deliveries(self) -> DeliveryStore: ...
 
     @property
     def tickets(self) -> TicketStore: ...

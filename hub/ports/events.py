@@ -15,6 +15,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
+from hub.core.deliveries import Delivery
 from hub.core.event import Event, digest
 from hub.core.generation import GenerationUpdate
 from hub.errors import BrokerUnavailable
@@ -38,6 +39,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
         published.
     durable: whether the caller is answered only when replicas of the broker have the event, as far
         as the settings ask for that. One durable publication makes its whole call wait.
+    deliveries: of this channel; they are added in the same atomic step if the outcome is WRITTEN.
+        An update without an event has none.
     trace: identifies the span of the publish when its trace is sampled, in letters and digits. It
         is sent with the notification and not stored.
     """
@@ -51,6 +54,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: float | None = None
     update: GenerationUpdate | None = None
     durable: bool = False
+    deliveries: Sequence[Delivery] = ()
     trace: str = ""
 
 

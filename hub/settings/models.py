@@ -209,6 +209,20 @@ class Generations(Section):
     usage_seconds: PositiveFloat = 35 * 86400.0
 
 
+class Deliveries(Section):
+    """What is stored of webhooks and pushes until they are sent."""
+
+    max_per_lane: PositiveInt = 1000
+    max_partition_bytes: PositiveInt = 16 * 1024 * 1024
+    max_partition_dead_letters: PositiveInt = 1000
+    dead_letter_seconds: PositiveFloat = 7 * 86400.0
+    retry_seconds: PositiveFloat = 86400.0
+    min_retry_seconds: PositiveFloat = 2.0
+    max_retry_seconds: PositiveFloat = 900.0
+    poll_seconds: PositiveFloat = 1.0
+    concurrency: PositiveInt = 64
+
+
 class Worker(Section):
     """The background process that relays the answers of upstreams."""
 
@@ -518,6 +532,7 @@ class Settings(BaseSettings):
     publish: Publish = Publish()
     shapes: dict[str, OutputTemplate] = {}
     generations: Generations = Generations()
+    deliveries: Deliveries = Deliveries()
     worker: Worker = Worker()
     producers: Producers = Producers()
     node: Node = Field(default_factory=Node)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
+from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
 from hub.testing.claims import MemoryJobClaims
+from hub.testing.deliveries import MemoryDeliveryStore
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
 from hub.testing.generations import MemoryGenerationStore
 from hub.testing.queue import MemoryGenerationQueue
@@ -28,6 +30,7 @@ class MemoryBackend:
 
     max_events: how many events each channel keeps.
     queue_limits: None means so many jobs that no test reaches the limit.
+    delivery_limits: None means so much room that no test reaches a limit.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
     now: Unix time in seconds, against which events and tickets expire and requests age.
 
@@ -40,6 +43,7 @@ class MemoryBackend:
         *,
         max_events: int = 1000,
         queue_limits: QueueLimits | None = None,
+        delivery_limits: DeliveryLimits | None = None,
         lease_seconds: float = 60.0,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -48,12 +52,16 @@ class MemoryBackend:
         self.generations = MemoryGenerationStore(
             self._head_of, self._append, self.check_available, now
         )
+        self.deliveries = MemoryDeliveryStore(
+            delivery_limits, check_available=self.check_available, now=now
+        )
         self.events = MemoryEventLog(
             self.subscriptions,
             self.generations.apply,
             self.check_available,
             max_events=max_events,
             count_received=self.generations.count_received,
+            add_delivery=self.deliveries.append,
             now=now,
         )
         self.queue = MemoryGenerationQueue(queue_limits, lease_seconds=lease_seconds)

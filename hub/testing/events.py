@@ -11,6 +11,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position, new_epoch
+from hub.core.deliveries import Delivery
 from hub.core.event import Event
 from hub.core.generation import WITHOUT_EVENT, GenerationUpdate
 from hub.core.inputs import InputAnswer
@@ -92,6 +93,7 @@ class MemoryEventLog:
     max_events: how many events each channel keeps.
     apply_update: applies the update that comes with an event, see MemoryGenerationStore.apply.
     count_received: returns how much users have sent to the producer of a generation.
+    add_delivery: adds a delivery of an event with its position.
     now: the time against which `ttl_seconds` counts, in seconds.
     replicas: the number of replicas that durable publications report; a test may change it.
     """
@@ -106,11 +108,13 @@ class MemoryEventLog:
         *,
         max_events: int,
         count_received: Callable[[str], int] = lambda generation: 0,
+        add_delivery: Callable[[Delivery, Position | None], None] = lambda delivery, at: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._subscriptions = subscriptions
         self._apply_update = apply_update
         self._count_received = count_received
+        self._add_delivery = add_delivery
         self._check_available = check_available
         self._max_events = max_events
         self._now = now
@@ -230,6 +234,8 @@ class MemoryEventLog:
             expires = None if kept is None else self._now() + kept
             self._by_key[key] = _Key(position, digest, expires)
         written.append(msgspec.structs.replace(event, trace=publication.trace))
+        for delivery in publication.deliveries:
+            self._add_delivery(delivery, position)
         if answer is not None:
             log.offset += 1
             event = Event(publication.channel, answer.event, answer.data, log.head)

@@ -14,6 +14,7 @@ from hub.backends.redis.client import (
     open_client,
 )
 from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
+from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits, UpstreamLimits, versioned_queue
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import GenerationResult
@@ -61,6 +62,7 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
             build_queue_limits(settings),
             lease_seconds=settings.worker.lease_seconds,
             queues=queues,
+            delivery_limits=build_delivery_limits(settings),
             usage_seconds=settings.generations.usage_seconds,
             replica_wait=replica_wait,
         )
@@ -125,6 +127,21 @@ def build_queue_limits(settings: Settings) -> QueueLimits:
             name: UpstreamLimits(max_running=each.max_running, max_queued=each.max_queued)
             for name, each in settings.upstreams.items()
         },
+    )
+
+
+def build_delivery_limits(settings: Settings) -> DeliveryLimits:
+    """Return how much of each queue of deliveries is stored.
+
+    One that nobody sends is stored for a day longer than a worker would try.
+    """
+    deliveries = settings.deliveries
+    return DeliveryLimits(
+        max_per_lane=deliveries.max_per_lane,
+        max_bytes=deliveries.max_partition_bytes,
+        ttl_seconds=deliveries.retry_seconds + 86400.0,
+        max_dead=deliveries.max_partition_dead_letters,
+        dead_seconds=deliveries.dead_letter_seconds,
     )
 
 

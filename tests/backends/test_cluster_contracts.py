@@ -17,6 +17,7 @@ from hub.ports.backend import Backend
 from hub.testing.contracts import (
     BackendOptions,
     ChatsContract,
+    DeliveriesContract,
     InputsContract,
     OpenBackend,
     QueueContract,
@@ -68,6 +69,7 @@ async def open_backend(deployment: tuple[str, list[TcpServer]]) -> AsyncIterator
                 client,
                 log={"user": {"max_events": options.max_events}},
                 queue_limits=options.queue_limits,
+                delivery_limits=options.delivery_limits,
                 lease_seconds=options.lease_seconds,
             )
             for name in ("subscriptions", "commands", "queue"):
@@ -101,4 +103,9 @@ class TestQueue(QueueContract):
 
 @on_cluster
 class TestTopicAnswers(TopicAnswersContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestDeliveries(DeliveriesContract):
     """On a Cluster."""

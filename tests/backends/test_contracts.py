@@ -18,6 +18,7 @@ from hub.testing.contracts import (
     BackendOptions,
     ChatsContract,
     CommandsContract,
+    DeliveriesContract,
     EventsContract,
     GenerationsContract,
     InputsContract,
@@ -53,6 +54,7 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
                         MemoryBackend(
                             max_events=options.max_events,
                             queue_limits=options.queue_limits,
+                            delivery_limits=options.delivery_limits,
                             lease_seconds=options.lease_seconds,
                         )
                     )
@@ -63,6 +65,7 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
                 redis[0].hub_client,
                 log={"user": {"max_events": options.max_events}},
                 queue_limits=options.queue_limits,
+                delivery_limits=options.delivery_limits,
                 lease_seconds=options.lease_seconds,
             )
             for name in ("subscriptions", "commands", "queue"):
@@ -124,6 +127,11 @@ class TestTopicPresence(TopicPresenceContract):
 
 @everywhere
 class TestUsage(UsageContract):
+    """Every kind."""
+
+
+@everywhere
+class TestDeliveries(DeliveriesContract):
     """Every kind."""
 
 

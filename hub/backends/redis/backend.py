@@ -9,6 +9,7 @@ from hub.backends.redis.budgets import RedisBudgetStore
 from hub.backends.redis.claims import RedisJobClaims
 from hub.backends.redis.client import RedisClient
 from hub.backends.redis.commands import RedisCommandBus
+from hub.backends.redis.deliveries import RedisDeliveryStore
 from hub.backends.redis.events import RedisEventLog, ReplicaWait, Retention
 from hub.backends.redis.generations import RedisGenerationStore
 from hub.backends.redis.queue import RedisGenerationQueue
@@ -16,6 +17,7 @@ from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.backends.redis.tickets import RedisTicketStore
 from hub.backends.redis.topic_presence import RedisPresenceStore
 from hub.backends.redis.usage import RedisUsageStore
+from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
 
@@ -25,6 +27,7 @@ class RedisBackend:
 
     queues: the job queues that this process reserves from and lists.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
+    delivery_limits: how much of each queue of deliveries is stored.
     usage_seconds: how long the usage totals of a day are kept.
     replica_wait: how durable publications wait for replicas; None means that they do not.
     """
@@ -37,10 +40,13 @@ class RedisBackend:
         *,
         lease_seconds: float,
         queues: Sequence[str],
+        delivery_limits: DeliveryLimits,
         usage_seconds: float,
         replica_wait: ReplicaWait | None = None,
     ) -> None:
-        self.events = RedisEventLog(client, retention, replica_wait)
+        self.events = RedisEventLog(
+            client, retention, replica_wait, delivery_limits=delivery_limits
+        )
         self.subscriptions = RedisSubscriptions(client)
         self.generations = RedisGenerationStore(client, retention)
         self.queue = RedisGenerationQueue(
@@ -48,6 +54,7 @@ class RedisBackend:
         )
         self.claims = RedisJobClaims(client, lease_seconds=lease_seconds)
         self.commands = RedisCommandBus(client)
+        self.deliveries = RedisDeliveryStore(client, delivery_limits)
         self.tickets = RedisTicketStore(client)
         self.topic_presence = RedisPresenceStore(client)
         self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)

@@ -25,9 +25,12 @@ from hub.backends.redis.client import (
 )
 from hub.backends.redis.client.connection import Argument
 from hub.backends.redis.client.pipeline import ConnectionLost
+from hub.backends.redis.deliveries import encode_delivery, encode_limits
+from hub.backends.redis.keys import deliveries_key
 from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel
 from hub.core.cursor import Position, new_epoch
+from hub.core.deliveries import DeliveryLimits
 from hub.core.event import Event
 from hub.core.external_producer import ExternalUpdate
 from hub.core.generation import UpdateKind
@@ -44,7 +47,7 @@ from hub.ports.events import (
 
 _PACKAGE: Final = "hub.backends.redis"
 _UPDATE_PARTS: Final = (
-    "channel_head", "append", "lease", "chat", "inputs", "update_generation", "publish"
+    "channel_head", "append", "lease", "chat", "inputs", "update_generation", "deliveries", "publish"
 )  # fmt: skip
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "publish")
 _PUBLISH_UPDATES: Final = Script(_PACKAGE, *_UPDATE_PARTS)
@@ -125,12 +128,20 @@ class RedisEventLog:
     """Implements ports.events.EventLog.
 
     replica_wait: how durable publications wait for replicas; None means that they do not.
+    delivery_limits: how much of each queue of deliveries is stored; None means that no publication
+        has deliveries.
     """
 
     def __init__(
-        self, client: RedisClient, retention: Retention, replica_wait: ReplicaWait | None = None
+        self,
+        client: RedisClient,
+        retention: Retention,
+        replica_wait: ReplicaWait | None = None,
+        *,
+        delivery_limits: DeliveryLimits | None = None,
     ) -> None:
         self._client = client
+        self._delivery_limits = "" if delivery_limits is None else encode_limits(delivery_limits)
         self._retention = retention
         self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
         self._head_ttl_ms = to_milliseconds(retention.position_ttl_seconds)
@@ -299,10 +310,10 @@ class RedisEventLog:
         ]
         arguments += self._channel_retentions
         for publication in publications:
-            _encode(publication, keys, arguments)
+            _encode(publication, self._delivery_limits, keys, arguments)
         partition = channel_keys(publications[0].channel).partition
         script = _PUBLISH
-        if any(publication.update is not None for publication in publications):
+        if any(each.update is not None or each.deliveries for each in publications):
             script = _PUBLISH_ENDS if all(map(_is_end, publications)) else _PUBLISH_UPDATES
         return ScriptCall(script, partition, keys, arguments)
 
@@ -362,7 +373,9 @@ def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:
     return "after", after.epoch, after.offset
 
 
-def _encode(publication: Publication, keys: list[str], arguments: list[Argument]) -> None:
+def _encode(
+    publication: Publication, delivery_limits: str, keys: list[str], arguments: list[Argument]
+) -> None:
     """Append the keys and arguments of one event, as publish.lua takes them."""
     channel, update = publication.channel, publication.update
     names = channel_keys(channel)
@@ -402,6 +415,14 @@ def _encode(publication: Publication, keys: list[str], arguments: list[Argument]
     if update is not None and update.input is not None:
         flags += "i"
         more_arguments += _encode_input(update.input)
+    if publication.deliveries:
+        flags += "d"
+        more_arguments += (len(publication.deliveries),)
+        for delivery in publication.deliveries:
+            if delivery.channel != channel or not delivery_limits:
+                raise ValueError(f"the delivery is of another channel: {delivery.channel!r}")
+            more_keys += (deliveries_key(names.partition, delivery.queue),)
+            more_arguments += (delivery_limits, channel, *encode_delivery(delivery))
     if publication.trace:
         flags += "c"
         more_arguments += (publication.trace,)

@@ -55,6 +55,19 @@ def topic_presence_keys(channel: Channel) -> tuple[int, str, str]:
     return partition, f"{tag}:presence:{channel}", f"{tag}:presence_users:{channel}"
 
 
+def deliveries_key(partition: int, queue: str) -> str:
+    """Return the key of the lanes of a queue in which deliveries wait (sorted set).
+
+    lua/deliveries.lua derives the others from it.
+    """
+    return f"{hash_tag(partition)}:deliveries:{queue}:due"
+
+
+def delivery_lane(channel: Channel, lane: str) -> str:
+    """Return the name of a lane among those of its queue and partition."""
+    return f"{_escape(channel)}/{lane}"
+
+
 def claim_key(digest: str) -> str:
     """Return the key of what is remembered of a claim of jobs (string)."""
     return f"{{hub:p00}}:claim:{digest}"

@@ -14,6 +14,7 @@ has a whole example. Only this package imports pytest.
 from __future__ import annotations
 
 from hub.testing.contracts.chats import ChatsContract
+from hub.testing.contracts.deliveries import DeliveriesContract
 from hub.testing.contracts.events import EventsContract
 from hub.testing.contracts.generations import GenerationsContract
 from hub.testing.contracts.inputs import InputsContract
@@ -32,6 +33,7 @@ __all__ = [
     "BackendOptions",
     "ChatsContract",
     "CommandsContract",
+    "DeliveriesContract",
     "EventsContract",
     "GenerationsContract",
     "InputsContract",

@@ -10,6 +10,7 @@ import msgspec
 
 from hub.core.channel import Channel, user_channel
 from hub.core.cursor import Position
+from hub.core.deliveries import DeliveryLimits
 from hub.core.event import Event
 from hub.core.fair_queue import QueueLimits
 from hub.ports.backend import Backend
@@ -23,12 +24,16 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     max_events: about how many events the log of a user's channel keeps.
     queue_limits: how many jobs may run and wait.
+    delivery_limits: how much of each queue of deliveries is stored.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
     """
 
     max_events: int = 1000
     queue_limits: QueueLimits = QueueLimits(
         max_user_running=1000, max_user_queued=1000, upstreams={}
+    )
+    delivery_limits: DeliveryLimits = DeliveryLimits(
+        max_per_lane=100, max_bytes=10**6, ttl_seconds=3600.0, max_dead=100, dead_seconds=3600.0
     )
     lease_seconds: float = 60.0
 

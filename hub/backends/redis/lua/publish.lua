@@ -23,6 +23,9 @@
 --            answers of the user, negative without a limit>', with the update of the producer, or,
 --            with the kind input, 'receive' or 'expire'; the key; the request (JSON), or
 --            the digest of the one that is answered; the time in ms until which it may be answered
+--         d  has deliveries (deliveries.lua): one more argument, their number; then for each: one more
+--            key, that of its queue; six more arguments: the limits of the queue; the channel; the
+--            lane; the id; the delay in ms; the body
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -71,7 +74,7 @@ local function publish()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
   local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
-  local trace, key_ttl_ms = '', ARGV[5]
+  local trace, key_ttl_ms, deliveries = '', ARGV[5], {}
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
     if string.find(flags, 'k', 2, true) then
@@ -89,6 +92,12 @@ local function publish()
     end
     if string.find(flags, 'i', 2, true) then
       input = {action = next_arg(), key = next_arg(), text = next_arg(), expires_ms = next_arg()}
+    end
+    if string.find(flags, 'd', 2, true) then
+      deliveries = {}
+      for n = 1, tonumber(next_arg()) do
+        deliveries[n] = {next_key(), ARGV[1], next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
+      end
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
@@ -124,6 +133,10 @@ local function publish()
     redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', key_ttl_ms)
   end
   notify(ARGV[2], log_key, epoch, offset, trace, name, data)
+  for _, delivery in ipairs(deliveries) do
+    delivery[9] = ephemeral and '' or epoch .. ' ' .. offset
+    add_delivery(unpack(delivery))
+  end
   if answer then
     local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
     local at, number = append(log, head_key, log_key, answer_name, answer_data, retention)

@@ -1,0 +1,91 @@
+"""What only the store of deliveries in Redis has: clocks of other servers, and keys that expire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hub.backends.redis import RedisBackend
+from hub.backends.redis.keys import deliveries_key
+from hub.core.channel import PARTITIONS, partition_of
+from hub.core.deliveries import Delivery, Done, Retry
+from hub.testing.contracts.deliveries import QUEUE, delivery
+from hub.testing.contracts.node import ALICE
+from tests.conftest import OpenedRedis
+from tests.redis_backend import redis_backend
+
+KEY = deliveries_key(partition_of(ALICE), QUEUE)
+COUNTS = KEY.removesuffix("due") + "counts"
+
+
+@pytest.fixture
+async def opened(open_redis: Any) -> OpenedRedis:
+    redis: OpenedRedis = await open_redis("valkey")
+    return redis
+
+
+@pytest.fixture
+def backend(opened: OpenedRedis) -> RedisBackend:
+    return redis_backend(opened.hub_client)
+
+
+async def test_times_of_another_server(opened: OpenedRedis, backend: RedisBackend) -> None:
+    """After a fail-over, nothing waits for a time that another clock has set."""
+    store = backend.deliveries
+    await store.add([delivery("a1"), delivery("a2")])
+    (taken,) = await store.take(QUEUE, 10, lease_seconds=60.0)
+    await store.complete(taken, Retry(3600.0, "x"))
+    assert await store.take(QUEUE, 10, lease_seconds=60.0) == []
+    await opened.hub_client.call_key(partition_of(ALICE), "HSET", COUNTS, "clock", "another")
+    (again,) = await store.take(QUEUE, 10, lease_seconds=60.0)
+    assert again.body == b"a1"
+    assert await store.take(QUEUE, 10, lease_seconds=60.0) == []
+    item = KEY.removesuffix("due") + f"item:{delivery('a2').id}"
+    await opened.hub_client.call_key(partition_of(ALICE), "HSET", item, "due", "99999999999999")
+    await store.complete(again, Done())
+    assert [each.body for each in await store.take(QUEUE, 10, lease_seconds=60.0)] == [b"a2"]
+
+
+async def test_expired_deliveries(opened: OpenedRedis, backend: RedisBackend) -> None:
+    """A delivery that has expired holds up nobody, and its bytes are free again."""
+    store = backend.deliveries
+    await store.add([delivery("a1"), delivery("a2"), delivery("a3")])
+    for name in ("a1", "a3"):
+        item = KEY.removesuffix("due") + f"item:{delivery(name).id}"
+        await opened.hub_client.call_key(partition_of(ALICE), "DEL", item)
+    (taken,) = await store.take(QUEUE, 10, lease_seconds=60.0)
+    assert (taken.body, (await store.counts(QUEUE)).bytes) == (b"a2", 4)
+    await store.complete(taken, Done())
+    counts = await store.counts(QUEUE)
+    assert (counts.lanes, counts.waiting, counts.bytes) == (0, 0, 0)
+
+
+async def test_every_key_expires(opened: OpenedRedis, backend: RedisBackend) -> None:
+    """No key of a delivery lives for ever, whatever became of it."""
+    store = backend.deliveries
+    await store.add([delivery(f"a{n}") for n in range(1001)])  # the last one is a dead letter
+    (taken,) = await store.take(QUEUE, 10, lease_seconds=60.0)
+    await store.complete(taken, Retry(1.0, "x"))
+    (dead,) = await store.list_dead(QUEUE, 10)
+    assert await store.cancel(QUEUE, taken.id)
+    assert await store.replay(QUEUE, dead.id)
+    keys = await opened.client.keys("*deliveries*")
+    assert len(keys) > 1000
+    assert [key for key in keys if not 0 < await opened.client.ttl(key) <= 8 * 86400] == []
+
+
+async def test_idle_calls(backend: RedisBackend) -> None:
+    """A look for due deliveries is one call, whatever the number of partitions."""
+    before = backend.statistics.calls
+    assert await backend.deliveries.take(QUEUE, 10, lease_seconds=60.0) == []
+    assert backend.statistics.calls - before == 1 < PARTITIONS
+
+
+async def test_body_of_any_bytes(backend: RedisBackend) -> None:
+    """Bodies and lanes come back as they were given."""
+    body = bytes(range(256)) * 40
+    given: Delivery = delivery("x", body=body, lane="a/b c%2F")
+    await backend.deliveries.add([given])
+    (taken,) = await backend.deliveries.take(QUEUE, 1, lease_seconds=60.0)
+    assert (taken.body, taken.lane) == (body, given.lane)
