@@ -47,8 +47,9 @@ from hub.ports.events import (
 
 _PACKAGE: Final = "hub.backends.redis"
 _UPDATE_PARTS: Final = (
-    "channel_head", "append", "lease", "chat", "inputs", "update_generation", "deliveries", "publish"
-)  # fmt: skip
+    *("channel_head", "append", "lease", "chat", "inputs", "update_generation", "deliveries"),
+    "publish",
+)
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "publish")
 _PUBLISH_UPDATES: Final = Script(_PACKAGE, *_UPDATE_PARTS)
 _PUBLISH_ENDS: Final = Script(_PACKAGE, *_UPDATE_PARTS, needs_memory=False)

@@ -1,5 +1,3 @@
--- A part of publish.lua, for calls whose events update no generation: see update_generation.lua.
-local update_generation, count_received
-
--- Stands in for deliveries.lua where no event has deliveries.
-local function add_delivery() end
+-- A part of publish.lua, for calls whose events update no generation and have no deliveries: see
+-- update_generation.lua and deliveries.lua.
+local update_generation, count_received, add_delivery

@@ -74,7 +74,7 @@ local function publish()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
   local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
-  local trace, key_ttl_ms, deliveries = '', ARGV[5], {}
+  local trace, key_ttl_ms, deliveries = '', ARGV[5]
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
     if string.find(flags, 'k', 2, true) then
@@ -133,9 +133,11 @@ local function publish()
     redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', key_ttl_ms)
   end
   notify(ARGV[2], log_key, epoch, offset, trace, name, data)
-  for _, delivery in ipairs(deliveries) do
-    delivery[9] = ephemeral and '' or epoch .. ' ' .. offset
-    add_delivery(unpack(delivery))
+  if deliveries then
+    for _, delivery in ipairs(deliveries) do
+      delivery[9] = ephemeral and '' or epoch .. ' ' .. offset
+      add_delivery(unpack(delivery))
+    end
   end
   if answer then
     local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
