@@ -7,6 +7,9 @@ files of its caller. Tests whose subject is the start itself run `python -m hub`
 start_hub      starts a process that the test sends signals to and waits for
 hub_program    the path of a program `hub`, for whatever takes the path of a program
 
+The supervisors (`hub dev` and `hub serve --workers N`) start their child processes with that
+program as well. It passes on the files that it has inherited, such as listening sockets.
+
 Each process of pytest has a server. A caller connects to the Unix socket of the server and sends
 its files and the call. It receives the process id, and later the exit code. The server kills the
 process when its caller disconnects.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -33,11 +37,12 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 _ROOT: Final = Path(__file__).parents[1]
 _SOCKET: Final = "socket"
 _NUMBER_BYTES: Final = 4
+_MAX_FILES: Final = 16
 _IMPORTED: Final = (
     *("hub.cli.doctor", "hub.cli.functions", "hub.client", "uvloop"),
     *("hub.cli.supervisor.dev", "hub.cli.supervisor.multiprocess"),
@@ -50,10 +55,17 @@ _PROGRAM: Final = """#!/bin/sh
 '''exec' {python} -SE "$0" "$@"
 ' '''
 import json, os, signal, socket, sys
+def is_inherited(number):
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+files = [int(name) for name in os.listdir("/dev/fd")]
+files = [number for number in sorted(files) if number < 3 or is_inherited(number)]
 server = socket.socket(socket.AF_UNIX)
 server.connect({socket_path!r})
-call = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-socket.send_fds(server, [len(call).to_bytes(4, "big")], [0, 1, 2])
+call = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), files]).encode()
+socket.send_fds(server, [len(call).to_bytes(4, "big")], files)
 server.sendall(call)
 process = int.from_bytes(server.recv(4), "big")
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -134,7 +146,7 @@ def start_hub(
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(_server_folder() / _SOCKET))
-        call = json.dumps([args, dict(env), str(folder or Path.cwd())]).encode()
+        call = json.dumps([args, dict(env), str(folder or Path.cwd()), [0, 1, 2]]).encode()
         with Path(os.devnull).open("rb") as nothing:
             files = [nothing.fileno(), output.fileno(), output.fileno()]
             socket.send_fds(connection, [len(call).to_bytes(_NUMBER_BYTES, "big")], files)
@@ -187,12 +199,17 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 class Call(NamedTuple):
-    """What a forked process gets from its caller. files: standard input, output and error."""
+    """What a forked process gets from its caller.
+
+    files: standard input, output and error, and others. numbers: the number that each has in the
+    process.
+    """
 
     files: Sequence[int]
     args: Sequence[str]
     env: Mapping[str, str]
     folder: str
+    numbers: Sequence[int]
 
 
 class ForkServer:
@@ -228,7 +245,7 @@ class ForkServer:
     def _fork(self) -> Call | None:
         """Accept a connection, and fork. Return the call in the forked process."""
         caller, _ = self._listener.accept()
-        head, files, _, _ = socket.recv_fds(caller, _NUMBER_BYTES, 3)
+        head, files, _, _ = socket.recv_fds(caller, _NUMBER_BYTES, _MAX_FILES)
         call = caller.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
         pid = os.fork()
         self._callers[pid] = caller
@@ -267,7 +284,11 @@ class ForkServer:
 
 def become(call: Call) -> None:
     """Give this process the files, the arguments, the environment and the folder of the caller."""
-    for number, file in enumerate(call.files):
+    lowest = max(call.numbers) + 1
+    files = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, lowest) for file in call.files]
+    for file in call.files:
+        os.close(file)
+    for file, number in zip(files, call.numbers, strict=True):
         os.dup2(file, number)
         os.close(file)
     os.environ.clear()
@@ -279,17 +300,33 @@ def become(call: Call) -> None:
     sys.argv[1:] = call.args
 
 
+def _fork_children(program: str) -> None:
+    """Let the supervisors of this process start their child processes with the program."""
+    from hub.cli.supervisor.child_process import ChildProcess
+
+    start = ChildProcess.start
+
+    async def fork(self: ChildProcess) -> Any:
+        if [*self._command[:3]] == [sys.executable, "-m", "hub"]:
+            self._command = [program, *self._command[3:]]
+        return await start(self)
+
+    ChildProcess.start = fork  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Import what the commands import, and run the server."""
     for name in _IMPORTED:
         import_module(name)
     from hub.cli import run
 
-    server = ForkServer(sys.argv[1])
+    socket_path = Path(sys.argv[1])
+    server = ForkServer(str(socket_path))
     gc.collect()
     gc.freeze()  # the forked processes share the memory of all this
     print("ready", flush=True)
     become(server.serve())
+    _fork_children(str(socket_path.with_name("hub")))
     run()
 
 

@@ -1,4 +1,7 @@
-"""Run `hub dev` as a user does: real processes, a real Valkey and real HTTP on free ports."""
+"""Run `hub dev` as a user does: real processes, a real Valkey and real HTTP on free ports.
+
+All of its processes are forked (tests/forked_hub.py), unless a test names the program to start.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked_hub import HubProcess, start_hub
 from tests.topologies import free_ports
 
 _START_SECONDS = 60.0
@@ -29,24 +32,28 @@ class Dev:
         folder: Path,
         *args: str,
         env: Mapping[str, str] | None = None,
-        program: Sequence[str | Path] = (sys.executable, "-m", "hub"),
+        program: Sequence[str | Path] | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.port, self.internal_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
         self._output = folder / f"dev-{self.port}.log"
-        command = [*program, "dev", *args]
-        command += ["--port", str(self.port), "--internal-port", str(self.internal_port)]
+        args = ("dev", *args, "--port", str(self.port), "--internal-port", str(self.internal_port))
+        whole_env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | HubProcess
         with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
-                cwd=cwd,
-            )
+            if program is None:
+                self._process = start_hub(*args, env=whole_env, output=output, folder=cwd)
+            else:
+                self._process = subprocess.Popen(
+                    [*program, *args],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=whole_env,
+                    cwd=cwd,
+                )
 
     @property
     def output(self) -> str:
@@ -56,9 +63,8 @@ class Dev:
         """Return when it is ready. Kill it, with its child processes, when it does not start."""
         deadline = time.monotonic() + _START_SECONDS
         while "Ctrl-C stops everything" not in self.output:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()  # its child processes end with it
-                self.process.wait()
+            if self._has_ended() or time.monotonic() > deadline:
+                self.kill()  # its child processes end with it
                 raise AssertionError(f"hub dev did not start:\n{self.output}")
             time.sleep(0.02)  # a file does not announce that it grows
         return self
@@ -78,7 +84,7 @@ class Dev:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
-            if parent == self.process.pid:
+            if parent == self._process.pid:
                 command_lines[int(folder.name)] = line
         return command_lines
 
@@ -89,8 +95,24 @@ class Dev:
 
     def stop(self) -> None:
         """Send Ctrl-C, and wait for the end."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self._process.send_signal(signal.SIGINT)
+        self.wait()
+
+    def kill(self) -> None:
+        """Kill it, and wait for the end."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end, and return the exit code."""
+        if isinstance(self._process, HubProcess):
+            return self._process.wait_blocking(60.0)
+        return self._process.wait(60.0)
+
+    def _has_ended(self) -> bool:
+        if isinstance(self._process, subprocess.Popen):
+            self._process.poll()
+        return self._process.returncode is not None
 
     def call(self, method: str, path: str, body: Any = None, *, internal: bool = False) -> Any:
         """Send one request and return the decoded JSON of its response."""

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from hub_client import HubClient, StreamEvent
 from tests.e2e.conftest import Dev, free_port
 from tests.forked_hub import hub_program
 
+# A test of the processes themselves starts each of them, and forks none.
+IN_FULL = (sys.executable, "-m", "hub")
 ENDS = {"generation.done", "generation.stopped", "generation.failed"}
 
 
@@ -278,7 +281,7 @@ def test_child_processes_are_stopped_in_time() -> None:
 
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     """All processes exit, with an open stream and a running generation."""
-    dev = Dev(tmp_path).wait_until_ready()
+    dev = Dev(tmp_path, program=IN_FULL).wait_until_ready()
     children = dev.children()
     assert len(children) == 4
     with socket.create_connection(("127.0.0.1", dev.port), timeout=10) as stream:
@@ -288,7 +291,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         while b"generation.delta" not in received:
             received += stream.recv(65536)
         dev.stop()
-        assert dev.process.returncode == 0
+        assert dev.wait() == 0
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
         while chunk := stream.recv(65536):
             received += chunk
@@ -298,10 +301,9 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
 
 def test_killed_supervisor_leaves_nothing(tmp_path: Path, short_path: Path) -> None:
     """The kernel kills the child processes when the supervisor is killed."""
-    dev = Dev(tmp_path, env={"TMPDIR": str(short_path)}).wait_until_ready()
+    dev = Dev(tmp_path, env={"TMPDIR": str(short_path)}, program=IN_FULL).wait_until_ready()
     children = dev.children()
-    dev.process.kill()
-    dev.process.wait()
+    dev.kill()
     wait_for(lambda: not any(_is_running(pid) for pid in children))
 
 
@@ -326,7 +328,7 @@ def test_data_directory_keeps_events(tmp_path: Path) -> None:
     second = Dev(tmp_path, "--data", str(data)).wait_until_ready()
     try:
         third = Dev(tmp_path, "--data", str(data))
-        assert third.process.wait(timeout=60) == 2
+        assert third.wait() == 2
         assert "another hub dev uses the data directory" in third.output
         with socket.create_connection(("127.0.0.1", second.port), timeout=5) as stream:
             stream.sendall(b"GET /sse/connect/dora?cursor=start HTTP/1.0\r\n\r\n")

@@ -9,7 +9,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from hub_client import BadRequest, HubClient, InputReceived, InputRequested, Syn
 from tests.docs.snippets import DOCS, find_blocks, run_python
 from tests.e2e.conftest import Dev
 from tests.e2e.test_page import ask, expect_status, launch_chromium, open_page, text_of
+from tests.forked_hub import hub_program
 
 APP = """
 from hub.producer import App, Run, Suspend
@@ -119,7 +119,7 @@ async def test_demo_page(browser: Browser, dev: Dev) -> None:
         await expect(group.get_by_role("button")).to_have_count(0)
     await expect(mirrored.get_by_text("alice: approve")).to_be_focused()
     await expect_status(answer, "done")
-    assert await text_of(answer).all_inner_texts() == ["So. ", "It is: approve."]
+    await expect(text_of(answer)).to_have_text(["So.", "It is: approve."])
 
     # The approver decides, and an answer that is stopped asks no more.
     answer = await ask(first, "refund me again")
@@ -252,7 +252,7 @@ class TerminalProgram:
     def __init__(self, dev: Dev, folder: Path, *args: str) -> None:
         self.terminal, other_end = pty.openpty()
         self._output = (folder / "out").open("w+")
-        command = [sys.executable, "-m", "hub", "ask", "tim", *args, "--url", dev.url]
+        command = [hub_program(), "ask", "tim", *args, "--url", dev.url]
         self.process = subprocess.Popen(
             command, stdin=other_end, stderr=other_end, stdout=self._output, start_new_session=True
         )
@@ -350,7 +350,7 @@ async def test_prompt_ends_when_somebody_else_was_faster(dev: Dev, open_terminal
 
 async def test_command_without_a_terminal(dev: Dev) -> None:
     """`--input` answers; without it the command prints the request, and waits for others."""
-    command = [sys.executable, "-m", "hub", "ask", "ted", "x", "--upstream", "refund"]
+    command = [hub_program(), "ask", "ted", "x", "--upstream", "refund"]
     command += ["--url", dev.url]
 
     async def start(*more: str) -> asyncio.subprocess.Process:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import aiohttp
 import pytest
 
 from hub.core.sse_decoder import SseDecoder
-from tests.forked_hub import hub_program
+from tests.forked_hub import HubProcess, hub_program, start_hub
 from tests.processes import Valkey
 from tests.topologies import free_ports
 
@@ -25,7 +24,7 @@ CLIENTS = 40
 class Supervisor:
     """The process of the supervisor, and its URLs."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, internal_port: int) -> None:
+    def __init__(self, process: HubProcess, port: int, internal_port: int) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.internal_url = f"http://127.0.0.1:{internal_port}"
@@ -50,10 +49,7 @@ async def start_supervisor(workers: int, folder: Path, **more: str) -> AsyncIter
     }
     flags = ("--port", str(port), "--internal-port", str(internal_port))
     with (folder / "serve.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hub", "serve", "--workers", str(workers), *flags,
-            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-        )  # fmt: skip
+        process = start_hub("serve", "--workers", str(workers), *flags, env=env, output=log)
     try:
         yield Supervisor(process, port, internal_port)
     finally:

@@ -212,7 +212,7 @@ async def test_notification_to_oneself(browser: Browser, dev: Dev) -> None:
 
 async def test_command_in_the_footer_runs(browser: Browser, dev: Dev, tmp_path: Path) -> None:
     """The command that the page shows can be pasted into a terminal as it is."""
-    page = await open_page(browser, dev, "olga")
+    page = await open_page(browser, dev, "olivia")
     command = await page.locator("#command").inner_text()
     env = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     env |= {"HUB_CLIENT__INTERNAL_URL": dev.internal_url, "TMPDIR": str(tmp_path)}
