@@ -42,9 +42,14 @@ local function current_history(run_id)
   return history
 end
 
+-- Returns the time in ms. It stands still while a script runs.
+local now
 local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  if not now then
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return now
 end
 
 -- Lets a key live for at least ttl_ms more.
