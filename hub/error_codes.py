@@ -465,6 +465,21 @@ INPUT_UNKNOWN: Final = ErrorCode(
     "The key in the path is not that of a `generation.input_requested` of the answer.",
     "Send the key as the event has it in `input`, percent-encoded.",
 )
+PUSH_NOT_CONFIGURED: Final = ErrorCode(
+    "push_not_configured",
+    404,
+    "The hub sends no push notifications",
+    "The settings have no keys for push notifications.",
+    "Make keys with `hub keys vapid`, and put them into the table `[push]` of the settings of all "
+    "nodes and workers: [Push notifications](../guides/push.md).",
+)
+PUSH_SUBSCRIPTION_NOT_FOUND: Final = ErrorCode(
+    "push_subscription_not_found",
+    404,
+    "There is no such push subscription",
+    "The id is wrong, the subscription has expired, or it belongs to another user by now.",
+    "Nothing needs to be removed. `POST /push/subscriptions` adds the device again.",
+)
 RESPONSE_NOT_FOUND: Final = ErrorCode(
     "response_not_found",
     404,

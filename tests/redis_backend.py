@@ -27,6 +27,7 @@ def redis_backend(
     delivery_limits: DeliveryLimits | None = None,
     lease_seconds: float = 60.0,
     queues: Sequence[str] = ("default",),
+    **push: Any,
 ) -> RedisBackend:
     """Return a backend over the client."""
     settings = Settings()
@@ -38,4 +39,5 @@ def redis_backend(
         queues=queues,
         delivery_limits=delivery_limits or build_delivery_limits(settings),
         usage_seconds=settings.generations.usage_seconds,
+        **push,
     )

@@ -16,6 +16,7 @@ from hub.cli import (
     client_commands,
     healthcheck,
     inspect_commands,
+    key_commands,
     process_commands,
     user_tokens,
 )
@@ -54,6 +55,7 @@ process_commands.add_commands(app)
 client_commands.add_commands(app)
 user_tokens.add_commands(app)
 inspect_commands.add_commands(app)
+key_commands.add_commands(app)
 healthcheck.add_commands(app)
 
 

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -22,6 +23,7 @@ from hub.core.public_addresses import find_url_problem, is_public_address
 from hub.errors import DependencyError
 
 _MAX_RESPONSE_BYTES: Final = 4096
+_MAX_DIGITS: Final = 10  # of Retry-After
 _NOT_PUBLIC: Final = "the host has no public address"
 
 
@@ -46,6 +48,19 @@ class OutgoingResponse(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def retry_after_seconds(self, now: float) -> float | None:
+        """Return how long the server asks to wait (RFC 9110, section 10.2.3), None if it does not.
+
+        now: Unix time in seconds, which counts for a date.
+        """
+        value = self.headers.get("retry-after", "").strip()
+        if value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS:
+            return float(value)
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        except (ValueError, OverflowError):
+            return None
 
 
 class PublicHttpClient:

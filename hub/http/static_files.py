@@ -42,7 +42,7 @@ PAGE_RESPONSES: Final = [
     ResponseSpec(status=200, description="The page.", content={"text/html": None}),
     _NOT_MODIFIED,
 ]
-_MODULES: Final = ("hub.js", "inbox.js", "hub-inbox.js")
+_MODULES: Final = ("hub.js", "hub-sw.js", "inbox.js", "hub-inbox.js")
 _ELEMENT_FOLDER: Final = "hub-inbox"  # what hub-inbox.js imports beside the client
 _MODULE_RESPONSES: Final = [
     ResponseSpec(
@@ -69,6 +69,7 @@ _CLIENT_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "public, no-cache",
 }
+_WORKER_HEADERS: Final = {**_CLIENT_HEADERS, "Service-Worker-Allowed": "/"}
 
 
 class StaticFile:
@@ -207,8 +208,25 @@ class JsClientRoutes:
         """Returns a module that `/hub-inbox.js` imports, or 304 if the browser has this version."""
         return self._response(request, request.match_info["name"])
 
-    def _response(self, request: web.Request, name: str) -> web.Response:
+    @Operation(
+        id="getServiceWorker",
+        method="GET",
+        paths=["/hub-sw.js"],
+        tag="push",
+        summary="Get the service worker for push notifications",
+        responses=_MODULE_RESPONSES,
+    )
+    async def worker(self, request: web.Request) -> web.Response:
+        """Returns the service worker that shows push notifications, a classic script, or 304 if the
+        browser has this version. Pages on another origin load it with `importScripts` in a worker
+        of their own.
+        """
+        return self._response(request, "hub-sw.js", _WORKER_HEADERS)
+
+    def _response(
+        self, request: web.Request, name: str, headers: Mapping[str, str] = _CLIENT_HEADERS
+    ) -> web.Response:
         file = self._files.get(name)
         if file is None:
             raise NotFound(f"there is no file {name!r} here", code=FILE_NOT_FOUND)
-        return file.response(request, _CLIENT_HEADERS)
+        return file.response(request, headers)

@@ -15,6 +15,7 @@ from hub.ports.commands import CommandBus
 from hub.ports.deliveries import DeliveryStore
 from hub.ports.events import EventLog, Subscriptions
 from hub.ports.generations import GenerationStore
+from hub.ports.push import PushSubscriptionStore
 from hub.ports.queue import GenerationQueue
 from hub.ports.tickets import TicketStore
 from hub.ports.topic_presence import PresenceStore
@@ -82,6 +83,9 @@ class Backend(Protocol):
 
     @property
     def tickets(self) -> TicketStore: ...
+
+    @property
+    def push_subscriptions(self) -> PushSubscriptionStore: ...
 
     @property
     def topic_presence(self) -> PresenceStore: ...

@@ -10,7 +10,7 @@ from typing import Final
 from hub.errors import OperatorError
 from hub.settings import patterns
 from hub.settings.context_keys import check_context_keys
-from hub.settings.models import AGENT_KINDS, Auth, Settings, Upstream
+from hub.settings.models import AGENT_KINDS, Auth, Push, Settings, Upstream
 
 SIMULATED_UPSTREAM: Final = "simulated"  # the one that `hub dev` adds
 _FUNCTION_SETTINGS: Final = frozenset(
@@ -64,11 +64,23 @@ def check_consistency(settings: Settings) -> None:
             raise OperatorError("each entry of auth.api_keys needs exactly one of key and sha256")
     if None not in (settings.redis.password_file, settings.redis.password_command):
         raise OperatorError("set either redis.password_file or redis.password_command, not both")
+    _check_push(settings.push)
     _check_issuers(settings.auth)
     _check_templates(settings)
     _check_upstreams(settings)
     check_context_keys(settings)
     _check_listeners(settings)
+
+
+def _check_push(push: Push) -> None:
+    if None not in (push.private_key, push.private_key_file):
+        raise OperatorError("set either push.private_key or push.private_key_file, not both")
+    if push.is_set and push.subject is None:
+        raise OperatorError(
+            "set push.subject: how push services reach you, for example mailto:ops@example.com"
+        )
+    if push.public_key is not None and not push.is_set:
+        raise OperatorError("push.public_key needs push.private_key or push.private_key_file")
 
 
 def _check_issuers(auth: Auth) -> None:

@@ -249,6 +249,29 @@ class Producers(Section):
     max_waiting_claims_per_key: PositiveInt = 100
 
 
+class Push(Section):
+    """Push notifications to devices without a connection: see docs/guides/push.md."""
+
+    public_key: str | None = None
+    private_key: SecretStr | None = None
+    private_key_file: Path | None = None
+    subject: str | None = Field(None, pattern=patterns.CONTACT)
+    after_seconds: float = Field(10.0, ge=0, le=86400.0)
+    ttl_seconds: float = Field(86400.0, ge=0, le=28 * 86400.0)
+    subscription_ttl_seconds: PositiveFloat = 180 * 86400.0
+    max_subscriptions_per_user: int = Field(20, ge=1, le=1000)
+    max_topic_users: PositiveInt = 100_000
+    concurrency: PositiveInt = 50
+    timeout_seconds: PositiveFloat = 10.0
+    max_attempts: PositiveInt = 10
+    allow_private: bool = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a key."""
+        return self.private_key is not None or self.private_key_file is not None
+
+
 class Node(Section):
     """The serving process. `hub serve --workers` sets `metrics_dir`, a directory through which the
     processes that share the ports exchange their metrics.
@@ -535,6 +558,7 @@ class Settings(BaseSettings):
     deliveries: Deliveries = Deliveries()
     worker: Worker = Worker()
     producers: Producers = Producers()
+    push: Push = Push()
     node: Node = Field(default_factory=Node)
     upstreams: dict[str, Upstream] = {}
     default_upstream: str | None = None

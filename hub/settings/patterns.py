@@ -15,6 +15,7 @@ VERSION: Final = r"^[A-Za-z0-9._-]{0,64}$"
 EVENT_NAME: Final = r"^[A-Za-z0-9._:-]{1,128}$"
 HEADER_NAME: Final = r"^[A-Za-z0-9_-]+$"
 FUNCTION: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+CONTACT: Final = r"^(mailto:[^\s@]+@[^\s@]+|https://[^\s]+)$"
 SHA256: Final = r"^[0-9a-f]{64}$"
 
 REQUIREMENTS: Final = {
@@ -31,5 +32,7 @@ REQUIREMENTS: Final = {
     EVENT_NAME: "the name of an event has 1 to 128 characters: letters, digits and . _ : -",
     HEADER_NAME: "the name of a header has letters, digits, - and _ only",
     FUNCTION: "the target of a function is module:name, for example answers:support",
+    CONTACT: "write mailto: and an e-mail address, or an https:// URL, for example "
+    "mailto:ops@example.com",
     SHA256: "a SHA-256 has 64 digits: 0 to 9 and a to f",
 }

@@ -15,6 +15,7 @@ from hub.testing.claims import MemoryJobClaims
 from hub.testing.deliveries import MemoryDeliveryStore
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
 from hub.testing.generations import MemoryGenerationStore
+from hub.testing.push import MemoryPushSubscriptionStore
 from hub.testing.queue import MemoryGenerationQueue
 from hub.testing.stores import (
     MemoryBudgetStore,
@@ -32,6 +33,7 @@ class MemoryBackend:
     queue_limits: None means so many jobs that no test reaches the limit.
     delivery_limits: None means so much room that no test reaches a limit.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
+    max_push_subscriptions, push_ttl_seconds: as for RedisBackend.
     now: Unix time in seconds, against which events and tickets expire and requests age.
 
     While `is_unavailable` is true, events, subscriptions, generations and health raise
@@ -46,6 +48,8 @@ class MemoryBackend:
         delivery_limits: DeliveryLimits | None = None,
         lease_seconds: float = 60.0,
         now: Callable[[], float] = time.time,
+        max_push_subscriptions: int = 20,
+        push_ttl_seconds: float = 180 * 86400.0,
     ) -> None:
         self.is_unavailable = False
         self.subscriptions = MemorySubscriptions(self.check_available)
@@ -68,6 +72,9 @@ class MemoryBackend:
         self.claims = MemoryJobClaims(self.queue)
         self.commands = MemoryCommandBus(now)
         self.tickets = MemoryTicketStore(now)
+        self.push_subscriptions = MemoryPushSubscriptionStore(
+            now, max_per_user=max_push_subscriptions, ttl_seconds=push_ttl_seconds
+        )
         self.topic_presence = MemoryPresenceStore(now)
         self.budgets = MemoryBudgetStore(now)
         self.usage = MemoryUsageStore()

@@ -42,6 +42,7 @@ from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
+from hub.push.routes import PushRoutes
 from hub.settings import Settings
 from hub.wiring.command_name import command_name
 from hub.wiring.node_parts import NodeParts
@@ -88,6 +89,12 @@ def public_application(
             )
         ),
         TicketRoutes(user_authenticator, node.tickets),
+        PushRoutes(
+            user_authenticator,
+            node.backend.push_subscriptions,
+            public_key=node.push_public_key,
+            allow_private=settings.push.allow_private,
+        ),
         JsClientRoutes(),
     ]
     demo = _demo(settings, user_authenticator, node.publisher)

@@ -65,6 +65,8 @@ async def open_backend(settings: Settings, queues: Sequence[str]) -> AsyncIterat
             delivery_limits=build_delivery_limits(settings),
             usage_seconds=settings.generations.usage_seconds,
             replica_wait=replica_wait,
+            max_push_subscriptions=settings.push.max_subscriptions_per_user,
+            push_ttl_seconds=settings.push.subscription_ttl_seconds,
         )
 
 

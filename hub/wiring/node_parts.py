@@ -41,6 +41,7 @@ from hub.wiring.backend import (
     queue_by_upstream,
     steerable_upstreams,
 )
+from hub.wiring.push import read_push_public_key
 from hub.wiring.tracing import Tracing
 
 NODE_STATE_TASK = "node state"
@@ -66,6 +67,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     connection_query: ConnectionQuery
     live_metrics: LiveMetrics
     tickets: Tickets
+    push_public_key: str | None
     metrics: NodeMetrics
 
 
@@ -158,6 +160,7 @@ def build_node_parts(
             collect=metrics.families,
             has_viewers=lambda: connections.has_subscribers(LIVE_METRICS_CHANNEL),
         ),
+        push_public_key=read_push_public_key(settings.push),
         tickets=Tickets(backend.tickets, backend.events, budget=budget),
         metrics=metrics,
     )

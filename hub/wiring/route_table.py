@@ -40,6 +40,7 @@ from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
+from hub.push.routes import PushRoutes
 
 DIALECTS: Final = (
     ChatRoutes,
@@ -64,6 +65,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         SteeringRoutes,
         InputRoutes,
         TicketRoutes,
+        PushRoutes,
         *DIALECTS,
         JsClientRoutes,
         DemoRoutes,

@@ -20,6 +20,7 @@ from hub.testing.contracts import (
     DeliveriesContract,
     InputsContract,
     OpenBackend,
+    PushSubscriptionsContract,
     QueueContract,
     SteeringContract,
     TopicAnswersContract,
@@ -71,6 +72,8 @@ async def open_backend(deployment: tuple[str, list[TcpServer]]) -> AsyncIterator
                 queue_limits=options.queue_limits,
                 delivery_limits=options.delivery_limits,
                 lease_seconds=options.lease_seconds,
+                max_push_subscriptions=options.max_push_subscriptions,
+                push_ttl_seconds=options.push_ttl_seconds,
             )
             for name in ("subscriptions", "commands", "queue"):
                 tasks.start(f"{name} {id(backend)}", getattr(backend, name).run)
@@ -83,6 +86,11 @@ async def open_backend(deployment: tuple[str, list[TcpServer]]) -> AsyncIterator
 
 @on_cluster
 class TestSteering(SteeringContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestPushSubscriptions(PushSubscriptionsContract):
     """On a Cluster."""
 
 

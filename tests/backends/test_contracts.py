@@ -23,6 +23,7 @@ from hub.testing.contracts import (
     GenerationsContract,
     InputsContract,
     OpenBackend,
+    PushSubscriptionsContract,
     QueueContract,
     SteeringContract,
     TicketsContract,
@@ -56,6 +57,8 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
                             queue_limits=options.queue_limits,
                             delivery_limits=options.delivery_limits,
                             lease_seconds=options.lease_seconds,
+                            max_push_subscriptions=options.max_push_subscriptions,
+                            push_ttl_seconds=options.push_ttl_seconds,
                         )
                     )
                 return memory[0]
@@ -67,6 +70,8 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
                 queue_limits=options.queue_limits,
                 delivery_limits=options.delivery_limits,
                 lease_seconds=options.lease_seconds,
+                max_push_subscriptions=options.max_push_subscriptions,
+                push_ttl_seconds=options.push_ttl_seconds,
             )
             for name in ("subscriptions", "commands", "queue"):
                 tasks.start(f"{name} {id(backend)}", getattr(backend, name).run)
@@ -151,3 +156,8 @@ class TestQueueOnAsyncio(QueueContract):
 @on_valkey
 class TestCommandsOnAsyncio(CommandsContract):
     """The loop of asyncio."""
+
+
+@everywhere
+class TestPushSubscriptions(PushSubscriptionsContract):
+    """Every kind."""

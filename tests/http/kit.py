@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -77,12 +77,13 @@ class Hub:
         max_publishes_per_second: float | None,
         tracing: Tracing,
         backend: Any = None,
+        tables: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings = _settings(
             limits,
             max_publishes_per_second,
             auth_disabled=isinstance(authenticator, DevAuthenticator),
-        )
+        ).model_copy(update=tables or {})
         self.backend = backend or MemoryBackend()
         self.node = node = build_node_parts(settings, self.backend, SystemClock(), tracing)
         self._join_trace = tracing.join()
@@ -208,10 +209,11 @@ async def running_hub(
     rate: float | None = None,
     tracing: Tracing | None = None,
     backend: Any = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Hub]:
     """Run a node on free ports, with the production options of aiohttp's runner.
 
-    backend: None means one in memory.
+    backend: None means one in memory. tables: further tables of the settings, by name.
     """
     hub = Hub(
         authenticator or DevAuthenticator(AllowedOrigins(ORIGINS), [COMPAT_PREFIX]),
@@ -220,6 +222,7 @@ async def running_hub(
         rate,
         tracing or NoTracing(),
         backend,
+        tables,
     )
     async with AsyncExitStack() as parts:
         hub.port = await parts.enter_async_context(

@@ -78,7 +78,15 @@ def test_package_is_the_served_file(unpacked: Path) -> None:
     assert metadata["version"] == hub.__version__
     assert "dependencies" not in metadata
     own = {"backend.js", "backend.d.ts", "package.json"}
-    names = {"hub.js", "hub.d.ts", "inbox.js", "hub-inbox.js", "hub-inbox.d.ts", "hub-inbox"}
+    names = {
+        "hub.js",
+        "hub.d.ts",
+        "hub-sw.js",
+        "inbox.js",
+        "hub-inbox.js",
+        "hub-inbox.d.ts",
+        "hub-inbox",
+    }
     names |= {"README.md", "LICENSE", *own}
     assert {path.name for path in package.iterdir()} == names
     copy = unpacked / PACKAGE.relative_to(ROOT)

@@ -12,6 +12,7 @@ from hub.backends.redis.commands import RedisCommandBus
 from hub.backends.redis.deliveries import RedisDeliveryStore
 from hub.backends.redis.events import RedisEventLog, ReplicaWait, Retention
 from hub.backends.redis.generations import RedisGenerationStore
+from hub.backends.redis.push_subscriptions import RedisPushSubscriptionStore
 from hub.backends.redis.queue import RedisGenerationQueue
 from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.backends.redis.tickets import RedisTicketStore
@@ -30,6 +31,8 @@ class RedisBackend:
     delivery_limits: how much of each queue of deliveries is stored.
     usage_seconds: how long the usage totals of a day are kept.
     replica_wait: how durable publications wait for replicas; None means that they do not.
+    max_push_subscriptions: how many push subscriptions a user has. push_ttl_seconds: how long one
+        is kept.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class RedisBackend:
         delivery_limits: DeliveryLimits,
         usage_seconds: float,
         replica_wait: ReplicaWait | None = None,
+        max_push_subscriptions: int = 20,
+        push_ttl_seconds: float = 180 * 86400.0,
     ) -> None:
         self.events = RedisEventLog(
             client, retention, replica_wait, delivery_limits=delivery_limits
@@ -56,6 +61,9 @@ class RedisBackend:
         self.commands = RedisCommandBus(client)
         self.deliveries = RedisDeliveryStore(client, delivery_limits)
         self.tickets = RedisTicketStore(client)
+        self.push_subscriptions = RedisPushSubscriptionStore(
+            client, max_per_user=max_push_subscriptions, ttl_seconds=push_ttl_seconds
+        )
         self.topic_presence = RedisPresenceStore(client)
         self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)
         self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)

@@ -48,6 +48,22 @@ def ticket_key(ticket_id: str) -> tuple[int, str]:
     return partition, f"{hash_tag(partition)}:ticket:{digest}"
 
 
+def push_subscription_key(subscription_id: str) -> tuple[int, str]:
+    """Return the partition and the key of a push subscription (hash). Clients choose ids in URLs,
+    so the key has a digest.
+    """
+    digest = hashlib.sha256(subscription_id.encode("utf-8", "surrogateescape")).hexdigest()
+    partition = int(digest[:2], 16) % PARTITIONS
+    return partition, f"{hash_tag(partition)}:push_subscription:{digest}"
+
+
+def push_subscriptions_key(user: str) -> tuple[int, str]:
+    """Return the partition and the key of the ids of a user's push subscriptions (sorted set)."""
+    channel = user_channel(user)
+    partition = partition_of(channel)
+    return partition, f"{hash_tag(partition)}:push_subscriptions:{channel}"
+
+
 def topic_presence_keys(channel: Channel) -> tuple[int, str, str]:
     """Return a topic's partition, the key of its entries (sorted set) and of its users (hash)."""
     partition = partition_of(channel)

@@ -525,9 +525,34 @@ export interface InboxList<Data = any> {
   close(): void;
 }
 
+/** Where the service worker of push notifications is. By default, hub.js registers `/hub-sw.js` of the hub, which needs
+ *  the origin of the page. */
+export interface PushOptions {
+  /** A service worker of the page that loads the hub's with `importScripts`, already registered. */
+  registration?: ServiceWorkerRegistration;
+  /** The URL of such a worker, which hub.js registers. Needed if the hub has another origin. */
+  worker?: string;
+  /** The scope in which it is registered. Default: `/hub-push/`, or with `worker` the browser's. */
+  scope?: string;
+}
+
+/** Push notifications for this browser: `hub.push`. */
+export interface Push {
+  /** `on` if this browser gets notifications. `denied` if the user has blocked them for the page. */
+  state(options?: PushOptions): Promise<"unsupported" | "denied" | "off" | "on">;
+  /** Asks the user for permission, subscribes this browser and tells the hub. Call it on a click, and again whenever a
+   *  page has loaded and the state is `on`. Resolves with the id of the subscription. Rejects with a HubError with the
+   *  code `push_unsupported`, `push_denied`, `push_dismissed`, `push_worker`, `push_failed`, or one of the hub. */
+  enable(options?: PushOptions): Promise<string>;
+  /** Removes this browser from the hub. Call it before the user logs out. */
+  disable(options?: PushOptions): Promise<void>;
+}
+
 /** A client of a hub. `connect` creates it. */
 export class Hub {
   constructor(options?: Options);
+  /** Push notifications for this browser. */
+  push: Push;
   /** The state of the connection. */
   get state(): State;
   /** The cursor of this tab. */

@@ -353,6 +353,18 @@ class Api {
     return this.#requestJson("PUT", `/inbox/${name}`, value);
   }
 
+  getPushKey() {
+    return this.#requestJson("GET", "/push/key");
+  }
+
+  addPushSubscription(subscription) {
+    return this.#postWithRetry("/push/subscriptions", subscription);
+  }
+
+  removePushSubscription(id) {
+    return this.#requestJson("DELETE", `/push/subscriptions/${encodeURIComponent(id)}`);
+  }
+
   // Waits for the first token, which may take as long as a login.
   async ensureCredentials() {
     const hasNone = this.#token === null && this.#ticket === null && !this.#wasRenewed;
@@ -435,6 +447,7 @@ function describeUnreachable(url) {
 
 // A body that is not JSON was cut off, or came from a captive portal: the hub's response is lost.
 function parseJson(response) {
+  if (response.status === 204) return null;
   return response.json().catch((cause) => {
     throw new HubError("The response did not come from the hub.", { cause });
   });
@@ -1777,6 +1790,165 @@ class TabGroup {
   }
 }
 
+// ---- push notifications ----------------------------------------------------------------------
+
+const PUSH_WORKER = "/hub-sw.js";
+const PUSH_SCOPE = "/hub-push/"; // no page is there, so a service worker of the page stays as it is
+const PUSH_TIMEOUT_MS = 30_000; // browsers wait for an unreachable push service without an end
+
+function pushError(code, message, cause) {
+  return new HubError(message, { code, cause });
+}
+
+// Push notifications for this browser and the user of the hub.
+class Push {
+  #api;
+  #url;
+  #key; // of the stored id of the subscription
+  #isWatching = false;
+
+  constructor(api, url) {
+    this.#api = api;
+    this.#url = url;
+    this.#key = `hub push ${url}`;
+  }
+
+  // `unsupported`, `denied`, `on`, or `off`.
+  async state({ registration, scope } = {}) {
+    if (findPushProblem()) return "unsupported";
+    if (Notification.permission === "denied") return "denied";
+    const existing = registration ?? await this.#find(scope);
+    const subscription = await existing?.pushManager.getSubscription();
+    return subscription && Notification.permission === "granted" && this.#readId() ? "on" : "off";
+  }
+
+  // Asks for permission, subscribes this browser and tells the hub. Call it on a click, and again
+  // whenever the page has loaded and the state is `on`: that renews the subscription.
+  async enable({ registration, worker, scope } = {}) {
+    const problem = findPushProblem();
+    if (problem) throw problem;
+    const isElsewhere = new URL(this.#url, location.href).origin !== location.origin;
+    if (isElsewhere && !registration && !worker) {
+      throw pushError("push_worker", "The hub has another origin: pass `worker`, the URL of a service worker of this page that loads the hub's with importScripts.");
+    }
+    // First of all, since browsers ask only as long as the click counts.
+    const permission = await Notification.requestPermission();
+    if (permission === "denied") throw pushError("push_denied", "Notifications are blocked for this page: the user must allow them in the settings of the browser.");
+    if (permission !== "granted") throw pushError("push_dismissed", "The user has not decided whether this page may show notifications.");
+    const { public_key: key } = await this.#api.getPushKey();
+    const active = registration ?? await register(worker ?? this.#url + PUSH_WORKER, scope ?? (worker ? undefined : PUSH_SCOPE));
+    const subscription = await subscribe(active, decodeBase64url(key));
+    const { id } = await this.#api.addPushSubscription(subscription.toJSON());
+    this.#storeId(id);
+    this.#watch({ registration, worker, scope });
+    return id;
+  }
+
+  // Removes this browser from the hub and ends its subscription. Call it before the user logs out.
+  async disable({ registration, worker, scope } = {}) {
+    if (findPushProblem()) return;
+    const existing = registration ?? await this.#find(scope ?? (worker ? "/" : undefined));
+    const subscription = await existing?.pushManager.getSubscription();
+    const id = this.#readId();
+    this.#storeId(null);
+    if (!subscription) return;
+    try {
+      const known = id ?? (await this.#api.addPushSubscription(subscription.toJSON())).id;
+      await this.#api.removePushSubscription(known);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    } finally {
+      await subscription.unsubscribe(); // so that nothing arrives, whether the hub knows or not
+    }
+  }
+
+  #find(scope = PUSH_SCOPE) {
+    return navigator.serviceWorker.getRegistration(new URL(scope, location.href).href);
+  }
+
+  // The service worker tells when the browser has replaced the subscription.
+  #watch(options) {
+    if (this.#isWatching) return;
+    this.#isWatching = true;
+    navigator.serviceWorker.addEventListener("message", ({ data }) => {
+      if (data?.type === "hub.push.changed" && this.#readId()) this.enable(options).catch(noop);
+    });
+  }
+
+  #readId() {
+    try {
+      return localStorage.getItem(this.#key);
+    } catch {
+      return null; // storage is blocked
+    }
+  }
+
+  #storeId(id) {
+    try {
+      if (id === null) localStorage.removeItem(this.#key);
+      else localStorage.setItem(this.#key, id);
+    } catch { /* storage is blocked: disable() asks the hub for the id */ }
+  }
+}
+
+function findPushProblem() {
+  if (globalThis.isSecureContext === false) {
+    return pushError("push_unsupported", "Push notifications need HTTPS; only localhost works without it.");
+  }
+  if (!globalThis.navigator?.serviceWorker || !globalThis.PushManager || !globalThis.Notification) {
+    return pushError("push_unsupported", "This browser has no push notifications. On an iPhone or iPad, the page must be added to the home screen first.");
+  }
+  return null;
+}
+
+// Returns the registration once its worker is active: before that, subscribe() fails.
+async function register(worker, scope) {
+  let registration;
+  try {
+    registration = await navigator.serviceWorker.register(worker, scope === undefined ? {} : { scope });
+  } catch (cause) {
+    throw pushError("push_worker", `The service worker ${worker} cannot be registered: ${cause?.message ?? cause}`, cause);
+  }
+  const installing = registration.active ? null : registration.installing ?? registration.waiting;
+  if (!installing) return registration;
+  await withTimeout(PUSH_TIMEOUT_MS, null, (signal) => new Promise((resolve, reject) => {
+    const check = () => {
+      if (installing.state === "activated") resolve();
+      if (installing.state === "redundant") reject(pushError("push_worker", `The service worker ${worker} cannot be installed.`));
+    };
+    installing.addEventListener("statechange", check);
+    signal.addEventListener("abort", () => reject(pushError("push_worker", `The service worker ${worker} did not start in time.`)));
+    check();
+  }));
+  return registration;
+}
+
+async function subscribe({ pushManager }, key) {
+  try {
+    return await withTimeout(PUSH_TIMEOUT_MS, null, (signal) => Promise.race([
+      (async () => {
+        const before = await pushManager.getSubscription();
+        const beforeKey = before?.options?.applicationServerKey;
+        if (before && beforeKey && equalBytes(new Uint8Array(beforeKey), key)) return before;
+        await before?.unsubscribe(); // it was made with another key of the hub
+        return pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
+      })(),
+      new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    ]));
+  } catch (cause) {
+    throw pushError("push_failed", `The browser could not subscribe at its push service: ${cause?.message ?? cause}`, cause);
+  }
+}
+
+function equalBytes(a, b) {
+  return a.length === b.length && a.every((byte, n) => byte === b[n]);
+}
+
+function decodeBase64url(text) {
+  const bytes = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(bytes, (character) => character.charCodeAt(0));
+}
+
 // ---- the hub ---------------------------------------------------------------------------------
 
 const DEFAULTS = {
@@ -1810,6 +1982,7 @@ export class Hub {
   #buffered = []; // the leader's events that wait until the log was read
   #positioned = deferred(); // resolves once this tab's position is known; rejects while it is closed
   #ready = deferred();
+  push; // push notifications for this browser
 
   constructor(options = {}) {
     const url = (options.url ?? globalThis.location?.origin ?? "").replace(/\/$/, "");
@@ -1824,6 +1997,7 @@ export class Hub {
     this.#options.share ??= knownUser !== null;
     this.#store = createStore(this.#options.store);
     this.#api = new Api(this.#options);
+    this.push = new Push(this.#api, url);
     this.#answers = new AnswerRegistry(this.#api, () => this.#positioned.promise);
     this.#start();
   }

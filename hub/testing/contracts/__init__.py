@@ -19,6 +19,7 @@ from hub.testing.contracts.events import EventsContract
 from hub.testing.contracts.generations import GenerationsContract
 from hub.testing.contracts.inputs import InputsContract
 from hub.testing.contracts.node import BackendOptions, OpenBackend
+from hub.testing.contracts.push import PushSubscriptionsContract
 from hub.testing.contracts.queue import QueueContract
 from hub.testing.contracts.steering import SteeringContract
 from hub.testing.contracts.stores import (
@@ -38,6 +39,7 @@ __all__ = [
     "GenerationsContract",
     "InputsContract",
     "OpenBackend",
+    "PushSubscriptionsContract",
     "QueueContract",
     "SteeringContract",
     "TicketsContract",

@@ -26,6 +26,8 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True):
     queue_limits: how many jobs may run and wait.
     delivery_limits: how much of each queue of deliveries is stored.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
+    max_push_subscriptions: how many push subscriptions a user has. push_ttl_seconds: how long one
+        is kept.
     """
 
     max_events: int = 1000
@@ -36,6 +38,8 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_per_lane=100, max_bytes=10**6, ttl_seconds=3600.0, max_dead=100, dead_seconds=3600.0
     )
     lease_seconds: float = 60.0
+    max_push_subscriptions: int = 20
+    push_ttl_seconds: float = 3600.0
 
 
 OpenBackend = Callable[[BackendOptions], Awaitable[Backend]]
