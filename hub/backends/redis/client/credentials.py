@@ -159,6 +159,8 @@ class PasswordCommand:
         """Run the program and return what it prints. Raise AuthenticationError."""
         program = self._command[0]
         try:
+            if any("\0" in word for word in self._command):  # uvloop would run the text before it
+                raise ValueError("embedded null byte")
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
