@@ -105,7 +105,7 @@ INVALID_EVENT_NAME: Final = ErrorCode(
     400,
     "An event name is not allowed",
     "The name is empty, too long, contains a line break, or begins with a prefix that the hub "
-    "uses for its own events (`hub.`, `generation.`, `presence.`).",
+    "uses for its own events (`hub.`, `generation.`, `presence.`, `inbox.`).",
     "Choose another name, for example `order.shipped`.",
 )
 INVALID_IDEMPOTENCY_KEY: Final = ErrorCode(
@@ -114,6 +114,14 @@ INVALID_IDEMPOTENCY_KEY: Final = ErrorCode(
     "An idempotency key is not allowed",
     "The key is empty, too long, or contains a line break.",
     "Use a short key that names what happened, for example `order-981-shipped`.",
+)
+INVALID_ITEM: Final = ErrorCode(
+    "invalid_item",
+    400,
+    "This is not the id of an inbox item",
+    "`before`, `items` or `up_to` has a text that is no id of an item.",
+    "Send the `id` of an item, or the `next` of a page, as `GET /inbox` and the event `inbox.item` "
+    "have it.",
 )
 INPUT_INVALID: Final = ErrorCode(
     "input_invalid",

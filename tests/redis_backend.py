@@ -23,6 +23,7 @@ def redis_backend(
     client: RedisClient,
     *,
     log: dict[str, Any] | None = None,
+    inbox: dict[str, Any] | None = None,
     queue_limits: QueueLimits | None = None,
     delivery_limits: DeliveryLimits | None = None,
     lease_seconds: float = 60.0,
@@ -33,7 +34,7 @@ def redis_backend(
     settings = Settings()
     return RedisBackend(
         client,
-        retention(**(log or {})),
+        build_retention(Settings(log=log or {}, inbox=inbox or {})),
         queue_limits or build_queue_limits(settings),
         lease_seconds=lease_seconds,
         queues=queues,

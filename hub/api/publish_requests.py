@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,6 +31,7 @@ from hub.core.channel import (
 )
 from hub.core.cursor import format_cursor
 from hub.core.event import compact_json
+from hub.core.inbox import MAX_CATEGORY_CHARS, MAX_KEY_CHARS, InboxOptions, item_source
 from hub.core.rate_limit import TokenBucket
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.error_codes import BODY_TOO_LARGE, RATE_LIMITED
@@ -67,12 +68,45 @@ class Recipients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [user_channel(user) for user in dict.fromkeys(users)]
 
 
+_Category = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_CATEGORY_CHARS})
+]
+_Key = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_KEY_CHARS})]
+
+
+class InboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an event is kept in the inbox of each recipient.
+
+    `category` is a name by which users filter and mute items. An item with the same `key` is
+    replaced and is unread again. `expires_seconds` is how long the item is kept, at most the
+    setting `inbox.ttl_seconds`. A `required` item is kept although the user has muted its category.
+    """
+
+    category: _Category | None = None
+    key: _Key | None = None
+    expires_seconds: float | None = None
+    required: bool | None = None
+
+    def options(self) -> InboxOptions:
+        """Return the options of the item. Raise BadRequest that names the field."""
+        for name in ("category", "key"):
+            if getattr(self, name) == "":
+                raise BadRequest(f"a {name} must not be empty", path=f"inbox.{name}")
+        return InboxOptions(
+            category=self.category or "",
+            key=self.key or "",
+            expires_seconds=self.expires_seconds,
+            required=bool(self.required),
+        )
+
+
 class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /publish.
 
     `data` is any JSON. `id` is an idempotency key: the hub publishes an event with the same key
     once per channel. An `ephemeral` event is not stored. `ttl_seconds` limits how long the event
-    is delivered to clients that reconnect.
+    is delivered to clients that reconnect. `inbox` keeps the event in the inbox of each recipient
+    besides: `true`, or an object with options.
     """
 
     to: Recipients
@@ -81,6 +115,7 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
+    inbox: bool | InboxBody | None = None
 
     def with_id(self, default_id: str | None) -> PublishBody:
         """Return the body with this idempotency key, unless it has one."""
@@ -95,20 +130,28 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             idempotency_key=self.id,
             ephemeral=self.ephemeral,
             ttl_seconds=self.ttl_seconds,
+            inbox=self._inbox(),
         )
+
+    def _inbox(self) -> InboxOptions | None:
+        if isinstance(self.inbox, InboxBody):
+            return self.inbox.options()
+        return InboxOptions() if self.inbox else None
 
 
 class PublishedChannel(msgspec.Struct, frozen=True):
     """`cursor` is the position of the event in the channel, or null for an ephemeral event.
     `duplicate` is true if the channel already had an event with the same idempotency key.
     `replicas` is the number of replicas of Redis that are known to have the event, if the setting
-    `redis.wait_replicas` is above 0 and the event is stored.
+    `redis.wait_replicas` is above 0 and the event is stored. `item` is the id of the item that was
+    kept in the inbox, if the publish asks for one.
     """
 
     channel: str
     cursor: str | None
     duplicate: bool
     replicas: int | UnsetType = UNSET
+    item: str | UnsetType = UNSET
 
 
 class PublishResponse(msgspec.Struct, frozen=True):
@@ -126,6 +169,7 @@ def publish_response(published: Iterable[tuple[Channel, Published]]) -> PublishR
                 format_cursor({channel: result.position}) if result.position else None,
                 result.outcome is Outcome.DUPLICATE,
                 UNSET if result.replicas is None else result.replicas,
+                UNSET if result.item is None else result.item + item_source(channel),
             )
             for channel, result in published
         ]

@@ -100,7 +100,7 @@ def part_prefix(channel: Channel) -> str:
     """Return the text before the channel's position in a cursor."""
     if channel == ALL:
         return "*"
-    return f"~{_tag(channel)}:" if channel.startswith("topic:") else ""
+    return f"~{channel_tag(channel)}:" if channel.startswith("topic:") else ""
 
 
 def parse_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Position]:
@@ -119,7 +119,7 @@ def parse_cursor(text: str, channels: Iterable[Channel]) -> dict[Channel, Positi
         if channel == ALL:
             position = shared
         elif channel.startswith("topic:"):
-            position = topics.get(_tag(channel))
+            position = topics.get(channel_tag(channel))
         else:
             position = own
         if position is not None:
@@ -132,7 +132,8 @@ def _ordered(channels: Iterable[Channel]) -> list[Channel]:
     return sorted(channels, key=lambda c: (c.startswith("topic:"), c == ALL, c))
 
 
-def _tag(channel: Channel) -> str:
+def channel_tag(channel: Channel) -> str:
+    """Return 6 characters that stand for a topic: a digest of its name."""
     digest = int.from_bytes(hashlib.blake2b(channel.encode(), digest_size=5).digest())
     return to_base62(digest % 62**6).rjust(6, "0")
 

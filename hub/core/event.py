@@ -24,7 +24,7 @@ MAX_ID_CHARS: Final = 256
 
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # also stands for a byte that is not UTF-8
-_RESERVED: Final = ("hub.", "generation.", "presence.")
+_RESERVED: Final = ("hub.", "generation.", "presence.", "inbox.")
 _UNICODE_LINE_ENDS: Final = (
     (b"\xc2\x85", b"\\u0085"),
     (b"\xe2\x80\xa8", b"\\u2028"),
@@ -62,7 +62,7 @@ def check_event_name(name: str, *, path: str = "event") -> str:
         )
     if name.startswith(_RESERVED):
         raise BadRequest(
-            "event names that begin with hub., generation. or presence. are reserved",
+            "event names that begin with hub., generation., presence. or inbox. are reserved",
             code=INVALID_EVENT_NAME,
             path=path,
         )

@@ -1,6 +1,7 @@
 """The hub's own events: their names, and the fields of their data.
 
-`hub.…` is about the connection, `generation.…` about a generation, `presence.…` about a topic. A
+`hub.…` is about the connection, `generation.…` about a generation, `presence.…` about a topic,
+`inbox.…` about the user's inbox. A
 field whose default is UNSET may be missing.
 """
 
@@ -253,6 +254,46 @@ class GenerationFailed(Struct, frozen=True):
     upstream_param: str | UnsetType = UNSET
 
 
+class InboxItemData(Struct, frozen=True):
+    """An item of an inbox. data: the publisher's. created_at: Unix seconds. topic: null, because it
+    is the user's own.
+    """
+
+    id: str
+    event: str
+    data: Any
+    category: str | None
+    key: str | None
+    topic: str | None
+    created_at: float
+    seen: bool
+    read: bool
+    archived: bool
+
+
+class InboxItemAdded(Struct, frozen=True):
+    """An item was added to the user's inbox. replaced: it takes the place of the item with the same
+    key. unread, unseen: the counts of the user's own items from now on.
+    """
+
+    item: InboxItemData
+    replaced: bool
+    unread: int
+    unseen: int
+
+
+class InboxChanged(Struct, frozen=True):
+    """Items of the user's inbox changed. items: their ids. change: `read`, `unread`, `seen`,
+    `archive`, `unarchive`, `delete` or `expire` (the hub removed them). unread, unseen: the counts
+    of the user's own items from now on.
+    """
+
+    unread: int
+    unseen: int
+    items: list[str]
+    change: str
+
+
 class Presence(Struct, frozen=True):
     """A user follows the topic, or no longer follows it. users: the number that follow it."""
 
@@ -296,6 +337,10 @@ TOPIC_EVENTS: Final[Mapping[str, type[Struct]]] = {
     "presence.joined": Presence,
     "presence.left": Presence,
 }
-USER_EVENTS: Final = {**CONTROL_EVENTS, **GENERATION_EVENTS, **TOPIC_EVENTS}
+INBOX_EVENTS: Final[Mapping[str, type[Struct]]] = {
+    "inbox.item": InboxItemAdded,
+    "inbox.changed": InboxChanged,
+}
+USER_EVENTS: Final = {**CONTROL_EVENTS, **GENERATION_EVENTS, **TOPIC_EVENTS, **INBOX_EVENTS}
 CONSOLE_EVENTS: Final[Mapping[str, type[Struct]]] = {"hub.report": HubReport}
 SYSTEM_EVENTS: Final = {**USER_EVENTS, **CONSOLE_EVENTS}

@@ -8,6 +8,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.event import check_event_name, check_idempotency_key
+from hub.core.inbox import InboxOptions
 from hub.engine.node_metrics import NodeMetrics
 from hub.error_codes import DATA_TOO_LARGE, IDEMPOTENCY_KEY_REUSED
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, Conflict, HubError, TooLarge
@@ -20,7 +21,8 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     to: the channels that get the event. data: compact JSON in UTF-8. ttl_seconds: how long a client
     that reconnects still gets the event; None means as long as the log holds it.
     idempotency_seconds: how long the idempotency key is remembered; None means as long as the
-    settings say.
+    settings say. inbox: how the event is kept in the inbox of each channel; None means that it is
+    not.
     """
 
     to: Sequence[Channel]
@@ -30,11 +32,14 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_seconds: float | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
+    inbox: InboxOptions | None = None
 
 
 class Publisher:
     """Publishes messages; each channel of a message gets the event once.
 
+    max_data_bytes, max_item_bytes: the size of the data of an event, and of one that is kept in an
+        inbox.
     wait_replicas: the number of replicas for which the backend waits; fewer are counted.
     """
 
@@ -43,6 +48,7 @@ class Publisher:
         events: EventWriter,
         *,
         max_data_bytes: int,
+        max_item_bytes: int = 16 * 1024,
         wait_replicas: int = 0,
         metrics: NodeMetrics | None = None,
     ) -> None:
@@ -50,6 +56,7 @@ class Publisher:
         self._metrics = metrics or NodeMetrics()
         self._events = events
         self._max_data_bytes = max_data_bytes
+        self._max_item_bytes = max_item_bytes
 
     async def publish(self, request: PublishRequest) -> list[tuple[Channel, Published]]:
         """Publish one message. Return the result in each channel.
@@ -115,6 +122,15 @@ class Publisher:
                 code=DATA_TOO_LARGE,
                 path="data",
             )
+        if request.inbox is not None:
+            request.inbox.check()
+            if len(request.data) > self._max_item_bytes:
+                raise TooLarge(
+                    f"data has {len(request.data)} bytes; the limit of an event that is kept in an "
+                    f"inbox is {self._max_item_bytes}",
+                    code=DATA_TOO_LARGE,
+                    path="data",
+                )
 
 
 def _find_conflict(published: Sequence[tuple[Channel, Published]]) -> Conflict | None:
@@ -140,6 +156,7 @@ def _publications(request: PublishRequest) -> list[Publication]:
             ephemeral=request.ephemeral,
             ttl_seconds=request.ttl_seconds,
             durable=not request.ephemeral,  # no replica stores an ephemeral event
+            inbox=request.inbox,
         )
         for channel in request.to
     ]

@@ -88,6 +88,16 @@ def query_flag(request: web.Request, name: str) -> bool:
     return is_true(request.query.get(name, ""))
 
 
+def query_bool(request: web.Request, name: str) -> bool | None:
+    """Return `true` or `false`, or None without the parameter. Raise BadRequest."""
+    text = request.query.get(name)
+    if not text:
+        return None
+    if text not in ("true", "false"):
+        raise BadRequest(f"{name} must be true or false", path=name)
+    return text == "true"
+
+
 def query_int(request: web.Request, name: str) -> int | None:
     """Return an integer, which may be negative, or None without the parameter.
 

@@ -15,6 +15,7 @@ from hub.ports.commands import CommandBus
 from hub.ports.deliveries import DeliveryStore
 from hub.ports.events import EventLog, Subscriptions
 from hub.ports.generations import GenerationStore
+from hub.ports.inbox import InboxStore
 from hub.ports.push import PushSubscriptionStore
 from hub.ports.queue import GenerationQueue
 from hub.ports.tickets import TicketStore
@@ -95,6 +96,9 @@ class Backend(Protocol):
 
     @property
     def usage(self) -> UsageStore: ...
+
+    @property
+    def inboxes(self) -> InboxStore: ...
 
     @property
     def health(self) -> BackendHealth: ...

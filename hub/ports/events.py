@@ -18,6 +18,7 @@ from hub.core.cursor import Position
 from hub.core.deliveries import Delivery
 from hub.core.event import Event, digest
 from hub.core.generation import GenerationUpdate
+from hub.core.inbox import InboxOptions
 from hub.errors import BrokerUnavailable
 
 FROM_START: Final = Position("", 0)
@@ -41,6 +42,9 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
         as the settings ask for that. One durable publication makes its whole call wait.
     deliveries: of this channel; they are added in the same atomic step if the outcome is WRITTEN.
         An update without an event has none.
+    inbox: how the event is kept as an item of the inbox of its channel, in the same atomic step;
+        None means that it is not. In the channel of a user, the event `inbox.item` follows it, and
+        before that `inbox.changed` if older items expired or had to make room.
     trace: identifies the span of the publish when its trace is sampled, in letters and digits. It
         is sent with the notification and not stored.
     """
@@ -55,6 +59,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     update: GenerationUpdate | None = None
     durable: bool = False
     deliveries: Sequence[Delivery] = ()
+    inbox: InboxOptions | None = None
     trace: str = ""
 
 
@@ -99,6 +104,7 @@ class Published(msgspec.Struct, frozen=True):
         record; 0 for other updates.
     replicas: how many replicas of the broker are known to have the event; None when the publication
         did not wait for them, and for an ephemeral event.
+    item: the id of the inbox item, as ItemId.stored has it; None if this call kept none.
     """
 
     outcome: Outcome
@@ -106,6 +112,7 @@ class Published(msgspec.Struct, frozen=True):
     stop_requested_by: str | None = None
     replicas: int | None = None
     received: int = 0
+    item: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -192,6 +192,14 @@ class Publish(Section):
     max_per_second: PositiveFloat | None = None
 
 
+class Inbox(Section):
+    """The limits of users' inboxes."""
+
+    max_items: int = Field(200, ge=1, le=1000)
+    max_item_bytes: PositiveInt = 16 * 1024
+    ttl_seconds: PositiveFloat = 30 * 86400.0
+
+
 class Generations(Section):
     """The limits of generations: requests and answers."""
 
@@ -553,6 +561,7 @@ class Settings(BaseSettings):
     stream: Stream = Stream()
     presence: Presence = Presence()
     publish: Publish = Publish()
+    inbox: Inbox = Inbox()
     shapes: dict[str, OutputTemplate] = {}
     generations: Generations = Generations()
     deliveries: Deliveries = Deliveries()

@@ -15,6 +15,7 @@ from hub.testing.claims import MemoryJobClaims
 from hub.testing.deliveries import MemoryDeliveryStore
 from hub.testing.events import MemoryEventLog, MemorySubscriptions
 from hub.testing.generations import MemoryGenerationStore
+from hub.testing.inboxes import MemoryInboxStore
 from hub.testing.push import MemoryPushSubscriptionStore
 from hub.testing.queue import MemoryGenerationQueue
 from hub.testing.stores import (
@@ -32,6 +33,7 @@ class MemoryBackend:
     max_events: how many events each channel keeps.
     queue_limits: None means so many jobs that no test reaches the limit.
     delivery_limits: None means so much room that no test reaches a limit.
+    inbox_max_items: how many items each inbox keeps.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
     max_push_subscriptions, push_ttl_seconds: as for RedisBackend.
     now: Unix time in seconds, against which events and tickets expire and requests age.
@@ -47,6 +49,7 @@ class MemoryBackend:
         queue_limits: QueueLimits | None = None,
         delivery_limits: DeliveryLimits | None = None,
         lease_seconds: float = 60.0,
+        inbox_max_items: int = 200,
         now: Callable[[], float] = time.time,
         max_push_subscriptions: int = 20,
         push_ttl_seconds: float = 180 * 86400.0,
@@ -59,6 +62,13 @@ class MemoryBackend:
         self.deliveries = MemoryDeliveryStore(
             delivery_limits, check_available=self.check_available, now=now
         )
+        self.inboxes = MemoryInboxStore(
+            self._append,
+            self._head_of,
+            self.check_available,
+            now,
+            max_items=inbox_max_items,
+        )
         self.events = MemoryEventLog(
             self.subscriptions,
             self.generations.apply,
@@ -66,6 +76,7 @@ class MemoryBackend:
             max_events=max_events,
             count_received=self.generations.count_received,
             add_delivery=self.deliveries.append,
+            add_item=self.inboxes.add,
             now=now,
         )
         self.queue = MemoryGenerationQueue(queue_limits, lease_seconds=lease_seconds)

@@ -28,6 +28,11 @@ from hub.ports.events import (
 ApplyUpdate = Callable[
     [GenerationUpdate, bytes], tuple[Outcome | None, str | None, InputAnswer | None]
 ]
+AddItem = Callable[[Publication], tuple[str | None, list[tuple[str, bytes]]]]
+
+
+def _add_nothing(publication: Publication) -> tuple[None, list[tuple[str, bytes]]]:
+    return None, []
 
 
 class MemorySubscriptions:
@@ -92,6 +97,7 @@ class MemoryEventLog:
 
     max_events: how many events each channel keeps.
     apply_update: applies the update that comes with an event, see MemoryGenerationStore.apply.
+    add_item: keeps a publication in an inbox, see MemoryInboxStore.add.
     count_received: returns how much users have sent to the producer of a generation.
     add_delivery: adds a delivery of an event with its position.
     now: the time against which `ttl_seconds` counts, in seconds.
@@ -109,8 +115,10 @@ class MemoryEventLog:
         max_events: int,
         count_received: Callable[[str], int] = lambda generation: 0,
         add_delivery: Callable[[Delivery, Position | None], None] = lambda delivery, at: None,
+        add_item: AddItem = _add_nothing,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._add_item = add_item
         self._subscriptions = subscriptions
         self._apply_update = apply_update
         self._count_received = count_received
@@ -236,13 +244,18 @@ class MemoryEventLog:
         written.append(msgspec.structs.replace(event, trace=publication.trace))
         for delivery in publication.deliveries:
             self._add_delivery(delivery, position)
-        if answer is not None:
+        more = [] if answer is None else [(answer.event, answer.data)]
+        item = None
+        if publication.inbox is not None:
+            item, events = self._add_item(publication)
+            more += events if publication.channel.startswith("user:") else []
+        for name, data in more:
             log.offset += 1
-            event = Event(publication.channel, answer.event, answer.data, log.head)
+            event = Event(publication.channel, name, data, log.head)
             log.entries.append((event, None))
             written.append(event)
         replicas = self._replicas_of(publication)
-        return Published(Outcome.WRITTEN, position, stop_requested_by, replicas, received)
+        return Published(Outcome.WRITTEN, position, stop_requested_by, replicas, received, item)
 
     def _replicas_of(self, publication: Publication) -> int | None:
         return self.replicas if publication.durable and not publication.ephemeral else None

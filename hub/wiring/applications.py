@@ -42,6 +42,8 @@ from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
+from hub.inbox.internal import UserInboxRoutes
+from hub.inbox.routes import InboxRoutes
 from hub.push.routes import PushRoutes
 from hub.settings import Settings
 from hub.wiring.command_name import command_name
@@ -95,6 +97,7 @@ def public_application(
             public_key=node.push_public_key,
             allow_private=settings.push.allow_private,
         ),
+        InboxRoutes(node.inboxes, user_authenticator),
         JsClientRoutes(),
     ]
     demo = _demo(settings, user_authenticator, node.publisher)
@@ -123,6 +126,7 @@ def internal_application(
             NodeProbeRoutes(node.backend.health, node.connections, node=settings.node.name),
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
+            UserInboxRoutes(node.inboxes, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
             *_producer_routes(settings, node, api_keys, streams),
             ConsoleRoutes(streams, api_keys, StaticFiles("console")),

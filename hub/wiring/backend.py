@@ -13,7 +13,12 @@ from hub.backends.redis.client import (
     RedisClient,
     open_client,
 )
-from hub.backends.redis.events import ChannelRetention, ReplicaWait, Retention
+from hub.backends.redis.events import (
+    ChannelRetention,
+    InboxRetention,
+    ReplicaWait,
+    Retention,
+)
 from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits, UpstreamLimits, versioned_queue
 from hub.core.parts_journal import PartsLimits
@@ -97,6 +102,9 @@ def build_retention(settings: Settings) -> Retention:
         position_ttl_seconds=log.position_ttl_seconds,
         idempotency_seconds=log.idempotency_seconds,
         generation_ttl_seconds=settings.generations.ttl_seconds,
+        inbox=InboxRetention(
+            max_items=settings.inbox.max_items, ttl_seconds=settings.inbox.ttl_seconds
+        ),
     )
 
 
@@ -115,6 +123,7 @@ def build_publisher(
     return Publisher(
         events,
         max_data_bytes=settings.publish.max_data_bytes,
+        max_item_bytes=settings.inbox.max_item_bytes,
         wait_replicas=settings.redis.wait_replicas,
         metrics=metrics,
     )

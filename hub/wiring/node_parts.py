@@ -28,6 +28,7 @@ from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
 from hub.engine.usage import UsageRecorder
+from hub.inbox.inboxes import Inboxes
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.settings import Settings
@@ -60,6 +61,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     rate_limits: PublishRateLimits
     generations: Generations
     inputs: Inputs
+    inboxes: Inboxes
     producers: ExternalProducers
     claims: Claims
     reconciler: Reconciler
@@ -133,6 +135,7 @@ def build_node_parts(
             jobs=jobs,
             steerable=steerable_upstreams(settings),
         ),
+        inboxes=Inboxes(backend.inboxes),
         inputs=Inputs(backend.events, store, backend.queue, jobs),
         producers=producers,
         claims=Claims(

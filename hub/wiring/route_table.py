@@ -40,6 +40,8 @@ from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
+from hub.inbox.internal import UserInboxRoutes
+from hub.inbox.routes import InboxRoutes
 from hub.push.routes import PushRoutes
 
 DIALECTS: Final = (
@@ -66,6 +68,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         InputRoutes,
         TicketRoutes,
         PushRoutes,
+        InboxRoutes,
         *DIALECTS,
         JsClientRoutes,
         DemoRoutes,
@@ -73,6 +76,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
     "internal": (
         PublishRoutes,
         UserRoutes,
+        UserInboxRoutes,
         UsageRoutes,
         NodeProbeRoutes,
         ActiveGenerationRoutes,

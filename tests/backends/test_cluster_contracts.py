@@ -18,6 +18,7 @@ from hub.testing.contracts import (
     BackendOptions,
     ChatsContract,
     DeliveriesContract,
+    InboxesContract,
     InputsContract,
     OpenBackend,
     PushSubscriptionsContract,
@@ -69,6 +70,7 @@ async def open_backend(deployment: tuple[str, list[TcpServer]]) -> AsyncIterator
             backend = redis_backend(
                 client,
                 log={"user": {"max_events": options.max_events}},
+                inbox={"max_items": options.inbox_max_items},
                 queue_limits=options.queue_limits,
                 delivery_limits=options.delivery_limits,
                 lease_seconds=options.lease_seconds,
@@ -96,6 +98,11 @@ class TestPushSubscriptions(PushSubscriptionsContract):
 
 @on_cluster
 class TestChats(ChatsContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestInboxes(InboxesContract):
     """On a Cluster."""
 
 

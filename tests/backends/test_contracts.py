@@ -21,6 +21,7 @@ from hub.testing.contracts import (
     DeliveriesContract,
     EventsContract,
     GenerationsContract,
+    InboxesContract,
     InputsContract,
     OpenBackend,
     PushSubscriptionsContract,
@@ -54,6 +55,7 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
                     memory.append(
                         MemoryBackend(
                             max_events=options.max_events,
+                            inbox_max_items=options.inbox_max_items,
                             queue_limits=options.queue_limits,
                             delivery_limits=options.delivery_limits,
                             lease_seconds=options.lease_seconds,
@@ -67,6 +69,7 @@ async def open_backend(kind: str, open_redis: Any) -> AsyncIterator[OpenBackend]
             backend = redis_backend(
                 redis[0].hub_client,
                 log={"user": {"max_events": options.max_events}},
+                inbox={"max_items": options.inbox_max_items},
                 queue_limits=options.queue_limits,
                 delivery_limits=options.delivery_limits,
                 lease_seconds=options.lease_seconds,
@@ -97,6 +100,11 @@ class TestChats(ChatsContract):
 
 @everywhere
 class TestGenerations(GenerationsContract):
+    """Every kind."""
+
+
+@everywhere
+class TestInboxes(InboxesContract):
     """Every kind."""
 
 

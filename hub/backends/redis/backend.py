@@ -12,6 +12,7 @@ from hub.backends.redis.commands import RedisCommandBus
 from hub.backends.redis.deliveries import RedisDeliveryStore
 from hub.backends.redis.events import RedisEventLog, ReplicaWait, Retention
 from hub.backends.redis.generations import RedisGenerationStore
+from hub.backends.redis.inboxes import RedisInboxStore
 from hub.backends.redis.push_subscriptions import RedisPushSubscriptionStore
 from hub.backends.redis.queue import RedisGenerationQueue
 from hub.backends.redis.subscriptions import RedisSubscriptions
@@ -67,6 +68,7 @@ class RedisBackend:
         self.topic_presence = RedisPresenceStore(client)
         self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)
         self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)
+        self.inboxes = RedisInboxStore(client, retention)
         self.health = RedisHealth(client, self.subscriptions)
         clients = [client] if replica_wait is None else [client, replica_wait.client]
         self.statistics = RedisStatistics(clients, self.subscriptions)

@@ -21,6 +21,7 @@ from hub.backends.redis.client import (
     ScriptCall,
     channel_keys,
     generation_keys,
+    inbox_keys,
     publish_idempotency_key,
 )
 from hub.backends.redis.client.connection import Argument
@@ -28,12 +29,13 @@ from hub.backends.redis.client.pipeline import ConnectionLost
 from hub.backends.redis.deliveries import encode_delivery, encode_limits
 from hub.backends.redis.keys import deliveries_key
 from hub.backends.redis.publish_lane import PublishBatch, PublishLane
-from hub.core.channel import ALL, Channel
+from hub.core.channel import ALL, Channel, topics_among
 from hub.core.cursor import Position, new_epoch
 from hub.core.deliveries import DeliveryLimits
 from hub.core.event import Event
 from hub.core.external_producer import ExternalUpdate
-from hub.core.generation import UpdateKind
+from hub.core.generation import GenerationUpdate, UpdateKind
+from hub.core.inbox import InboxOptions, item_fields
 from hub.core.inputs import AnsweredInput, RequestedInput
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
@@ -46,13 +48,15 @@ from hub.ports.events import (
 )
 
 _PACKAGE: Final = "hub.backends.redis"
-_UPDATE_PARTS: Final = (
-    *("channel_head", "append", "lease", "chat", "inputs", "update_generation", "deliveries"),
-    "publish",
+_UPDATE_PARTS: Final = ("lease", "chat", "inputs", "update_generation", "deliveries")
+_PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "no_inbox", "publish")
+_PUBLISH_ITEMS: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "inbox", "publish")
+_PUBLISH_UPDATES: Final = Script(
+    _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, "inbox", "publish"
 )
-_PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "publish")
-_PUBLISH_UPDATES: Final = Script(_PACKAGE, *_UPDATE_PARTS)
-_PUBLISH_ENDS: Final = Script(_PACKAGE, *_UPDATE_PARTS, needs_memory=False)
+_PUBLISH_ENDS: Final = Script(
+    _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, "no_inbox", "publish", needs_memory=False
+)
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
 EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
@@ -81,6 +85,18 @@ class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
         return to_milliseconds(self.ttl_seconds)
 
 
+class InboxRetention(msgspec.Struct, frozen=True, kw_only=True):
+    """How much an inbox keeps: max_items is the number of its items, ttl_seconds their age."""
+
+    max_items: int
+    ttl_seconds: float
+
+    @property
+    def limits(self) -> str:
+        """The limits as inbox.lua takes them."""
+        return f"{self.max_items} {to_milliseconds(self.ttl_seconds)}"
+
+
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How much the backend keeps, and for how long.
 
@@ -89,6 +105,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         While it exists, an old cursor is recognised as old.
     idempotency_seconds: how long the idempotency key of a publish is remembered.
     generation_ttl_seconds: how long the record of a generation outlives its last change.
+    inbox: how much each inbox keeps.
     """
 
     user: ChannelRetention
@@ -97,6 +114,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     position_ttl_seconds: float
     idempotency_seconds: float
     generation_ttl_seconds: float
+    inbox: InboxRetention
 
     def of(self, channel: Channel) -> ChannelRetention:
         """Return the retention of a channel."""
@@ -153,6 +171,7 @@ class RedisEventLog:
         )
         kinds = (retention.user, retention.topic, retention.all)
         self._channel_retentions = [_encode_retention(keep) for keep in kinds]
+        self._inbox_limits = retention.inbox.limits
         self._lane = PublishLane(self._send, waits=False)
         self._durable_lane = self._lane
         if replica_wait is not None:
@@ -309,13 +328,15 @@ class RedisEventLog:
             *self._ttls_ms,
             len(publications),
         ]
-        arguments += self._channel_retentions
+        arguments += (*self._channel_retentions, self._inbox_limits)
         for publication in publications:
             _encode(publication, self._delivery_limits, keys, arguments)
         partition = channel_keys(publications[0].channel).partition
         script = _PUBLISH
         if any(each.update is not None or each.deliveries for each in publications):
             script = _PUBLISH_ENDS if all(map(_is_end, publications)) else _PUBLISH_UPDATES
+        elif any(publication.inbox is not None for publication in publications):
+            script = _PUBLISH_ITEMS
         return ScriptCall(script, partition, keys, arguments)
 
 
@@ -396,26 +417,13 @@ def _encode(
         flags += "x"
         more_arguments += (to_milliseconds(publication.ttl_seconds),)
     if update is not None:
-        flags += "s"
         record = generation_keys(update.generation)
         if record is None:
             raise ValueError(f"not the id of a generation: {update.generation!r}")
         more_keys += (record.record, record.parts, record.open)
-        more_arguments += (
-            update.kind.value,
-            update.attempt,
-            update.status.value,
-            update.index,
-            update.entries,
-            update.writer,
-            "" if update.journal_bytes is None else update.journal_bytes,
-        )
-    if update is not None and update.external is not None:
-        flags += "l"
-        more_arguments += _encode_external(update.external)
-    if update is not None and update.input is not None:
-        flags += "i"
-        more_arguments += _encode_input(update.input)
+        more_flags, update_arguments = _encode_update(update)
+        flags += more_flags
+        more_arguments += update_arguments
     if publication.deliveries:
         flags += "d"
         more_arguments += (len(publication.deliveries),)
@@ -424,11 +432,46 @@ def _encode(
                 raise ValueError(f"the delivery is of another channel: {delivery.channel!r}")
             more_keys += (deliveries_key(names.partition, delivery.queue),)
             more_arguments += (delivery_limits, channel, *encode_delivery(delivery))
+    if publication.inbox is not None:
+        inbox = inbox_keys(channel)
+        flags += "b"
+        more_keys += (inbox.state, inbox.items)
+        more_arguments += _encode_item(publication, publication.inbox)
     if publication.trace:
         flags += "c"
         more_arguments += (publication.trace,)
     keys += (names.head, names.log, *more_keys)
     arguments += (flags, publication.name, publication.data, *more_arguments)
+
+
+def _encode_update(update: GenerationUpdate) -> tuple[str, tuple[Argument, ...]]:
+    flags = "s"
+    arguments: tuple[Argument, ...] = (
+        update.kind.value,
+        update.attempt,
+        update.status.value,
+        update.index,
+        update.entries,
+        update.writer,
+        "" if update.journal_bytes is None else update.journal_bytes,
+    )
+    if update.external is not None:
+        flags += "l"
+        arguments += _encode_external(update.external)
+    if update.input is not None:
+        flags += "i"
+        arguments += _encode_input(update.input)
+    return flags, arguments
+
+
+def _encode_item(publication: Publication, options: InboxOptions) -> tuple[Argument, ...]:
+    expires, topics = options.expires_seconds, topics_among([publication.channel])
+    return (
+        options.key,
+        options.category,
+        "" if expires is None else to_milliseconds(expires),
+        item_fields(publication.name, options, next(iter(topics), None)),
+    )
 
 
 def _encode_external(external: ExternalUpdate) -> tuple[Argument, ...]:
@@ -480,7 +523,7 @@ def _parse_head(fixed: bytes, moving: bytes) -> Position:
 
 
 def _parse_published(reply: bytes, replicas: int | None) -> Published:
-    outcome, epoch, offset, received, stop_requested_by = reply.split(b" ", 4)
+    outcome, epoch, offset, received, item, stop_requested_by = reply.split(b" ", 5)
     position = Position(epoch.decode(), int(offset)) if epoch else None
     return Published(
         _OUTCOMES[outcome],
@@ -488,6 +531,7 @@ def _parse_published(reply: bytes, replicas: int | None) -> Published:
         stop_requested_by.decode() or None,
         replicas if position is not None else None,
         received=int(received),
+        item=item.decode() or None,
     )
 
 

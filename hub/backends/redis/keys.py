@@ -117,6 +117,21 @@ class GenerationKeys(NamedTuple):
     open: str
 
 
+class InboxKeys(NamedTuple):
+    """The keys of the inbox of a channel: its state (hash) and its items (stream)."""
+
+    partition: int
+    state: str
+    items: str
+
+
+def inbox_keys(channel: Channel) -> InboxKeys:
+    """Return the keys of the inbox of a user, a topic or `all`."""
+    partition = partition_of(channel)
+    tag = hash_tag(partition)
+    return InboxKeys(partition, f"{tag}:inbox:{channel}", f"{tag}:inbox_items:{channel}")
+
+
 def parse_jobs_stream(stream: str) -> str:
     """Return the queue of a key of `jobs_stream`."""
     return stream.rpartition(":due:")[2]

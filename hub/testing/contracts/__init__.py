@@ -17,6 +17,7 @@ from hub.testing.contracts.chats import ChatsContract
 from hub.testing.contracts.deliveries import DeliveriesContract
 from hub.testing.contracts.events import EventsContract
 from hub.testing.contracts.generations import GenerationsContract
+from hub.testing.contracts.inboxes import InboxesContract
 from hub.testing.contracts.inputs import InputsContract
 from hub.testing.contracts.node import BackendOptions, OpenBackend
 from hub.testing.contracts.push import PushSubscriptionsContract
@@ -37,6 +38,7 @@ __all__ = [
     "DeliveriesContract",
     "EventsContract",
     "GenerationsContract",
+    "InboxesContract",
     "InputsContract",
     "OpenBackend",
     "PushSubscriptionsContract",

@@ -23,6 +23,7 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a suite needs of the backend.
 
     max_events: about how many events the log of a user's channel keeps.
+    inbox_max_items: how many items each inbox keeps.
     queue_limits: how many jobs may run and wait.
     delivery_limits: how much of each queue of deliveries is stored.
     lease_seconds: how long a reserved job belongs to its worker without a renewal.
@@ -31,6 +32,7 @@ class BackendOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_events: int = 1000
+    inbox_max_items: int = 200
     queue_limits: QueueLimits = QueueLimits(
         max_user_running=1000, max_user_queued=1000, upstreams={}
     )

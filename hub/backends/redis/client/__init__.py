@@ -21,10 +21,12 @@ from hub.backends.redis.client.script import Script
 from hub.backends.redis.keys import (
     ChannelKeys,
     GenerationKeys,
+    InboxKeys,
     channel_keys,
     chat_key,
     generation_idempotency_key,
     generation_keys,
+    inbox_keys,
     publish_idempotency_key,
 )
 
@@ -32,6 +34,7 @@ __all__ = [
     "WRITE_PROBE",
     "ChannelKeys",
     "GenerationKeys",
+    "InboxKeys",
     "PasswordCommand",
     "PasswordFile",
     "PasswordSource",
@@ -42,6 +45,7 @@ __all__ = [
     "chat_key",
     "generation_idempotency_key",
     "generation_keys",
+    "inbox_keys",
     "open_client",
     "publish_idempotency_key",
 ]

@@ -4,6 +4,7 @@
 -- ARGV  1 run id  2 PUBLISH or SPUBLISH  3 new epoch  4 ttl of a head in ms
 --       5 ttl of an idempotency key in ms  6 ttl of an ended record in ms  7 number of events
 --       8 to 10 retention of a user's channel, of a topic and of `all`: 'events bytes ttl_ms'
+--       11 limits of an inbox: 'max_items ttl_ms'
 --       then for each event: flags, name, data, and the arguments that the flags require
 --       flags: u, t or a (user's channel, topic, all), then any of
 --         e  ephemeral
@@ -26,11 +27,14 @@
 --         d  has deliveries (deliveries.lua): one more argument, their number; then for each: one more
 --            key, that of its queue; six more arguments: the limits of the queue; the channel; the
 --            lane; the id; the delay in ms; the body
+--         b  is kept in the inbox of the channel too (inbox.lua): two more keys: the state and the items
+--            of the inbox; four more arguments: key, category, ttl in ms or '', fields of the item
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
--- Reply 'outcome epoch offset received stop_requested_by' for each event. A refused event has no epoch.
---       received: with l how much users have sent to the producer (steering.lua), otherwise 0.
+-- Reply 'outcome epoch offset received item stop_requested_by' for each event. A refused event has no
+--       epoch. received: with l how much users have sent to the producer (steering.lua), otherwise 0.
+--       item: with b the id of the item, otherwise ''.
 --       A text, because a nested table costs the broker five times as much.
 -- The value of an idempotency key is 'epoch offset digest' of the event that was published with it.
 -- Invariants
@@ -44,7 +48,9 @@
 --    is published once: see rule 1 of core/external_producer.py.
 --    An input is answered once. An event that asks for an input which has an answer is followed by the
 --    event of the answer, for the readers for whom everything before has become void.
--- 4. See append.lua for what a log holds, and how long it lives.
+-- 4. The event of a user's item, inbox.item, follows the event that is kept; before it comes the event
+--    of the items that were removed for it.
+-- 5. See append.lua for what a log holds, and how long it lives.
 
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
 local retentions = {}
@@ -55,7 +61,7 @@ local function retention_of(kind)
   return retentions[kind]
 end
 
-local key, arg = 0, 10
+local key, arg = 0, 11
 local function next_key()
   key = key + 1
   return KEYS[key]
@@ -65,15 +71,21 @@ local function next_arg()
   return ARGV[arg]
 end
 
-local function reply(outcome, epoch, offset, stop_requested_by, received)
-  return table.concat({outcome, epoch, offset, received or '0', stop_requested_by or ''}, ' ')
+local function reply(outcome, epoch, offset, stop_requested_by, received, item)
+  return table.concat({outcome, epoch, offset, received or '0', item or '', stop_requested_by or ''}, ' ')
+end
+
+-- Appends an event of the hub to the channel of a user, and notifies the subscribers.
+local function publish_more(head_key, log_key, name, data, retention)
+  local epoch, offset = append(log, head_key, log_key, name, data, retention)
+  notify(ARGV[2], log_key, epoch, offset, '', name, data)
 end
 
 local function publish()
   local head_key, log_key = next_key(), next_key()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local retention = retention_of(string.sub(flags, 1, 1))
-  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
+  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer, item
   local trace, key_ttl_ms, deliveries = '', ARGV[5]
   if #flags > 1 then
     ephemeral = string.find(flags, 'e', 2, true)
@@ -98,6 +110,9 @@ local function publish()
       for n = 1, tonumber(next_arg()) do
         deliveries[n] = {next_key(), ARGV[1], next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
       end
+    end
+    if string.find(flags, 'b', 2, true) then
+      item = {state_key = next_key(), items_key = next_key(), key = next_arg(), category = next_arg(), ttl_ms = next_arg(), fields = next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
@@ -141,8 +156,19 @@ local function publish()
   end
   if answer then
     local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
-    local at, number = append(log, head_key, log_key, answer_name, answer_data, retention)
-    notify(ARGV[2], log_key, at, number, '', answer_name, answer_data)
+    publish_more(head_key, log_key, answer_name, answer_data, retention)
+  end
+  if item then
+    local now = log.now or now_ms() -- an ephemeral event has not read the clock
+    local inbox = open_inbox(item.state_key, item.items_key, ARGV[11])
+    local id, added, removed = add_item(inbox, item, data, now)
+    if string.sub(flags, 1, 1) == 'u' then
+      if removed then
+        publish_more(head_key, log_key, 'inbox.changed', removed, retention)
+      end
+      publish_more(head_key, log_key, 'inbox.item', added, retention)
+    end
+    return reply('written', epoch, offset, stop_requested_by, '0', id)
   end
   return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]))
 end
