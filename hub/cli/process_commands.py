@@ -79,6 +79,7 @@ def dev(
         config=config,
         upstreams=list(settings.upstreams),
         default_upstream=settings.default_upstream,
+        presence_topics=settings.presence.topics,
         app=None if app is None else load_dev_app(settings, app),
         reload=reload,
     )

@@ -1,8 +1,9 @@
 """The function that answers in `hub dev` when nothing else is configured: a sample agent.
 
-It answers questions about an imaginary shop, as an agent does: it searches a handbook, calls a
-tool, names its sources, and shows a picture. All of it is built in, and no LLM is needed. What the
-handbook does not have, it asks the simulated LLM of `hub dev`.
+It answers questions about an imaginary shop, as an agent does: it thinks, searches a handbook,
+calls a tool, names its sources, and shows a picture. Before it refunds an order, it asks the user.
+All of it is built in, and no LLM is needed. What the handbook does not have, it asks the simulated
+LLM of `hub dev`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hub.producer import (
     Data,
     File,
     Part,
+    Reasoning,
     Run,
     Source,
     Status,
@@ -74,6 +76,41 @@ font-size="13" text-anchor="middle">
 <g fill="#16171b"><text x="60" y="72">ordered</text><text x="220" y="72">delivered</text>
 <text x="380" y="72">returned</text></g></svg>"""
 
+_APPROVE: Final = "Approve"
+_REFUND_REQUEST: Final = re.compile(r"\brefund my\b", re.IGNORECASE)
+_MARKDOWN_REQUEST: Final = re.compile(r"\bmarkdown\b", re.IGNORECASE)
+_MARKDOWN: Final = """\
+## A table
+| Word | Language | Direction |
+|------|----------|----------:|
+| stream | English | left to right |
+| 流 | 中文 | left to right |
+| تدفق | العربية | right to left |
+
+## Lists
+1. Notifications
+   - to one user, a topic, or all
+   - kept, so that nothing is lost
+2. Answers, token by token
+
+> 数据流把数据一段一段地送过来，而不是让人等到最后。
+
+تصل الإجابة كلمة بعد كلمة، ولا يضيع منها شيء.
+
+## Code
+```python
+async for part in run.ask("why is the sky blue?"):
+    yield part  # as soon as it arrives
+```
+
+## Mathematics
+The scattering of light grows with $1/\\lambda^4$:
+
+$$I \\propto \\frac{1 + \\cos^2\\theta}{\\lambda^4}$$
+
+(sample answer)
+"""
+
 app = App()
 
 
@@ -81,11 +118,18 @@ app = App()
 async def sample_agent(run: Run) -> AsyncIterator[str | Part]:
     """Answer from the handbook; ask the LLM what it does not have, or what names another model."""
     model = None if run.model == "sample_agent" else run.model
+    if model is None and _MARKDOWN_REQUEST.search(run.prompt):
+        async for word in _speak(_MARKDOWN):
+            yield word
+        return
     pages = _search(run.prompt) if model is None else []
     if not pages:
         async for part in run.ask(run.messages, _LLM, model, **run.params):
             yield part
         return
+    yield Reasoning(
+        "The user writes about an order. The handbook has the rules, and the shop the order."
+    )
     yield Status("Searching the handbook")
     yield StepStart("search")
     yield ToolCall("search", "search_handbook", json.dumps({"query": run.prompt}))
@@ -101,12 +145,34 @@ async def sample_agent(run: Run) -> AsyncIterator[str | Part]:
     yield ToolResult("order", _ORDER)
     yield StepEnd("look up")
     yield Data("order", _ORDER, id="981")
+    if _REFUND_REQUEST.search(run.prompt):
+        async for each in _refund(run):
+            yield each
+        return
     yield Status("Writing the answer")
-    for word in re.findall(r"\S+\s*", _write(pages)):
+    async for word in _speak(_write(pages)):
         yield word
-        await asyncio.sleep(_WORD_SECONDS)
     picture = base64.b64encode(_PICTURE.encode()).decode()
     yield File(data=picture, media_type="image/svg+xml", name="The way of order 981.svg")
+
+
+async def _refund(run: Run) -> AsyncIterator[str | Part]:
+    """Ask the user before the tool runs that pays."""
+    yield ToolCall("refund", "refund_order", json.dumps({"number": _ORDER["number"]}))
+    prompt = f"Refund order {_ORDER['number']} ({_ORDER['item']})?"
+    choice = await run.input("refund", prompt, options=[_APPROVE, "Deny"], tool_call="refund")
+    yield ToolResult("refund", {"refunded": choice == _APPROVE})
+    outcome = "is on its way to your card" if choice == _APPROVE else "stays with the shop"
+    async for word in _speak(
+        f"The money for order {_ORDER['number']} {outcome}.\n\n(sample answer)"
+    ):
+        yield word
+
+
+async def _speak(text: str) -> AsyncIterator[str]:
+    for word in re.findall(r"\S+\s*", text):
+        yield word
+        await asyncio.sleep(_WORD_SECONDS)
 
 
 def _search(prompt: str) -> list[_Page]:

@@ -116,7 +116,7 @@ async def test_reload_during_an_answer_loses_nothing(browser: Browser, dev: Dev)
     await expect_live(page)
     answer = page.get_by_test_id("answer")
     await expect_status(answer, "running")
-    await expect(page.get_by_text("count to 200", exact=True)).to_be_visible()
+    await expect(page.get_by_role("heading", name="count to 200")).to_be_visible()
     await expect_status(answer, "done")
     counted = " ".join(str(n) for n in range(1, 201))
     await expect(text_of(answer)).to_have_text(f"{counted}\n\n(simulated answer)")
@@ -139,16 +139,90 @@ async def test_second_tab_sees_and_stops_it(browser: Browser, dev: Dev) -> None:
 
 
 async def test_restart_supersedes(browser: Browser, dev: Dev) -> None:
-    """Restart marks the old answer and streams a new one to the same question."""
+    """Regenerate marks the old answer and streams a new one to the same question."""
     page = await open_page(browser, dev, "rene")
     answer = await ask(page, "Write a haiku about streams")
     await expect_status(answer, "done")
-    await page.get_by_role("button", name="Restart").click()
+    await page.get_by_role("button", name="Regenerate").click()
     answers = page.get_by_test_id("answer")
     await expect(answers).to_have_count(2)
     await expect(answers.first).to_contain_text("superseded")
     await expect_status(answers.last, "done")
     await expect(text_of(answers.last)).to_contain_text("Small words find their way")
+
+
+async def test_approve_before_a_tool_pays(browser: Browser, dev: Dev) -> None:
+    """The sample agent asks before it refunds; reasoning is folded, and the choice is shown."""
+    page = await open_page(browser, dev, "rosa")
+    await page.get_by_role("button", name="Please refund my order").click()
+    answer = page.get_by_test_id("answer")
+    group = answer.get_by_role("group", name="Refund order 981 (Teapot)?")
+    await group.get_by_role("button", name="Approve").click()
+    await expect_status(answer, "done")
+    await expect(group.get_by_text("rosa: Approve")).to_be_visible()
+    await expect(text_of(answer)).to_contain_text("is on its way to your card")
+    await expect(answer.locator("details.reasoning")).not_to_have_attribute("open", "")
+    await expect(answer.locator(".tool").last).to_contain_text("refund_order done")
+
+
+async def test_chats_in_the_sidebar(browser: Browser, dev: Dev) -> None:
+    """A new chat is empty; each chat has its own questions, also after a reload and on a phone."""
+    page = await open_page(browser, dev, "chad")
+    await expect_status(await ask(page, "count to 3"), "done")
+    await page.get_by_role("button", name="New chat").click()
+    await expect(page.get_by_test_id("answer")).to_have_count(0)
+    await expect_status(await ask(page, "count to 4"), "done")
+    chats = page.get_by_role("navigation", name="Chats").get_by_role("listitem")
+    await expect(chats).to_have_text(["count to 4", "count to 3"])
+    await page.reload()
+    await expect(page.get_by_role("heading", name="count to 4")).to_be_visible()
+    await expect(page.get_by_test_id("answer")).to_have_count(1)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.get_by_role("button", name="Chats").click()
+    await page.get_by_role("button", name="count to 3").click()
+    await expect(page.get_by_role("navigation", name="Chats")).to_be_hidden()
+    await expect(page.get_by_role("heading", name="count to 3")).to_be_visible()
+    await expect(page.get_by_test_id("answer")).to_have_count(1)
+    await page.go_back()
+    await expect(page.get_by_role("heading", name="count to 4")).to_be_visible()
+
+
+async def test_edit_and_ask_again(browser: Browser, dev: Dev) -> None:
+    """An edited question replaces the old one and what followed it, also after a reload."""
+    page = await open_page(browser, dev, "edna")
+    await expect_status(await ask(page, "count to 3"), "done")
+    await expect_status(await ask(page, "count to 5"), "done")
+    await page.get_by_role("button", name="Edit and ask again").first.click()
+    await expect(page.get_by_label("Your question")).to_have_value("count to 3")
+    await page.get_by_label("Your question").fill("count to 7")
+    await page.keyboard.press("Enter")
+    for _ in range(2):
+        await expect(page.get_by_test_id("answer").filter(visible=True)).to_have_count(1)
+        await expect(page.get_by_text("replaced by an edit")).to_have_count(2)
+        await expect_status(page.get_by_test_id("answer").last, "done")
+        await expect(text_of(page.get_by_test_id("answer").last)).to_contain_text("1 2 3 4 5 6 7")
+        await page.reload()
+        await expect_live(page)
+
+
+async def test_a_room_and_a_second_device(browser: Browser, dev: Dev) -> None:
+    """Users of a topic see each other and its answers; a frame is the same user once more."""
+    page = await open_page(browser, dev, "tom", viewport={"width": 1600, "height": 800})
+    other = await open_page(browser, dev, "tess")
+    await expect(page.get_by_role("list", name="Users in the topic")).to_contain_text("tess")
+    await page.get_by_role("button", name="Open a second device").click()
+    frame = page.frame_locator("iframe")
+    await expect(frame.get_by_test_id("state")).to_have_attribute("data-state", "live")
+    for each in (page, other):
+        await each.get_by_role("button", name="Ask for everybody in it").click()
+    await ask(page, "count to 6")
+    for each in (page, other):
+        await expect(text_of(each.get_by_test_id("answer").last)).to_contain_text("1 2 3 4 5 6")
+    await page.get_by_role("button", name="New chat").click()
+    await ask(page, "count to 8")
+    await frame.get_by_role("button", name="Chats").click()
+    await frame.get_by_role("button", name="count to 8").click()
+    await expect(text_of(frame.get_by_test_id("answer").last)).to_contain_text("6 7 8")
 
 
 async def test_escape_stops(browser: Browser, dev: Dev) -> None:
@@ -435,7 +509,7 @@ async def test_sample_agent(browser: Browser, dev: Dev) -> None:
     for each in (page, second):
         await expect_status(each.get_by_test_id("answer"), "done")
         assert await each.get_by_test_id("answer").locator(".parts").inner_text() == shown
-    await page.get_by_role("button", name="Restart").click()
+    await page.get_by_role("button", name="Regenerate").click()
     newest = page.get_by_test_id("answer").last
     await expect(page.get_by_test_id("answer")).to_have_count(2)
     await expect_status(newest, "done")

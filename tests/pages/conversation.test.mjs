@@ -4,8 +4,9 @@ import { test } from "node:test";
 
 import {
   acceptGap, addPrompt, applyEvent, applySnapshot, getGeneration, isSuperseded, markGaps,
-  newConversation, nextMessages, assignTurn,
+  newConversation, assignTurn,
 } from "../../hub/http/pages/demo/conversation.js";
+import { nextMessages } from "../../hub/http/pages/demo/chat_turns.js";
 
 const started = (generation) => ["generation.started", { generation, attempt: 1, model: "m" }];
 const done = (generation) => ["generation.done", { generation, finish_reason: "stop", usage: null, deltas: 0 }];

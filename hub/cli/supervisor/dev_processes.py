@@ -29,6 +29,7 @@ VALKEY_LOG: Final = "valkey.log"
 _WORKER_DRAIN_SECONDS: Final = "1"
 _NODE_DRAIN_SECONDS: Final = "0.5"
 _FUNCTION_STOP_SECONDS: Final = "0.5"
+_ROOM: Final = "lobby"  # the topic of the demo page
 _SAMPLE_FUNCTION: Final = "sample_agent"
 _SAMPLE_TARGET: Final = "hub.producer.sample:app"
 
@@ -44,8 +45,8 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `hub dev`, and what it needs from the settings.
 
     data: the data directory; None means a temporary one.
-    upstreams: the names of the upstreams in the settings. app: the functions of --app. reload:
-    whether a changed file reloads them.
+    upstreams: the names of the upstreams in the settings. presence_topics: the setting. app: the
+    functions of --app. reload: whether a changed file reloads them.
     """
 
     port: int
@@ -56,6 +57,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     config: Path | None
     upstreams: Sequence[str]
     default_upstream: str | None
+    presence_topics: Sequence[str] = ()
     app: DevApp | None = None
     reload: bool = False
 
@@ -193,6 +195,7 @@ def _environment(options: DevOptions, data: Path, sockets: DevSockets) -> dict[s
         "HUB_PUBLIC__HOST": HOST,
         "HUB_PUBLIC__PORT": str(port_of(sockets.public)),
         "HUB_PUBLIC__DEMO_PAGE": "true",
+        "HUB_PRESENCE__TOPICS": msgspec.json.encode([*options.presence_topics, _ROOM]).decode(),
         "HUB_INTERNAL__HOST": HOST,
         "HUB_INTERNAL__PORT": str(port_of(sockets.internal)),
         "HUB_REDIS__URL": embedded_url(data),

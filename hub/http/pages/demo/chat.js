@@ -1,119 +1,81 @@
-// The chat: applies the hub's events to the conversation, draws it, and sends the user's requests.
-// hub.js and conversation.js interpret the events.
+// The chat: applies the hub's events to the conversation, and draws the turns of the chat that is
+// shown. hub.js and conversation.js interpret the events; chat_requests.js sends the user's requests.
 
-import { newIdempotencyKey } from "../hub.js";
 import {
-  acceptGap, addPrompt, applyEvent, applySnapshot, getGeneration, markGaps, newConversation,
-  assignTurn, labelOf, runningGenerations,
+  acceptGap, applyEvent, applySnapshot, assignTurn, getGeneration, labelOf, markGaps, newConversation, runningGenerations,
 } from "./conversation.js";
+import { chatOfTopic, isReplaced, turnsOf } from "./chat_turns.js";
+import { announce, $ } from "./dom.js";
 import { FactStore } from "./fact_store.js";
 import { outcomeText } from "./input_form.js";
 import { TurnList } from "./turn_list.js";
 
-const BOTTOM_TOLERANCE_PX = 60;
 const SNAPSHOT_RETRY_MS = 400;
 const MAX_SNAPSHOT_ATTEMPTS = 5;
 const HINTS = { simulated: "answers come from a simulated LLM", sample: "answers come from a sample agent" };
 
-const $ = (id) => document.getElementById(id);
-
-function errorText({ message, retryAfterSeconds }) {
-  return retryAfterSeconds ? `${message.replace(/[^.!?]$/, "$&.")} Try again in ${retryAfterSeconds} s.` : message;
-}
-
 export class Chat {
-  #conversation = newConversation();
-  #stores = {
+  conversation = newConversation();
+  pending = new Set(); // requests; each one learns the id of its generation
+  stores = {
     firstTokens: new FactStore("firstTokens"), // generation → milliseconds
     turnKeys: new FactStore("turnKeys"), // restarted generation → the key of its turn
   };
-  #requests = new Set(); // pending requests; each one learns the id of its generation
-  #followsBottom = true;
 
-  // announce(text): to screen readers. showMessage(text): in the header.
-  constructor(hub, { user, announce, showMessage, copy }) {
-    Object.assign(this, { hub, announce, showMessage });
-    this.turns = new TurnList($("turns"), {
-      user,
-      actions: {
-        stop: (generation) => this.stop(generation),
-        restart: (generation) => this.restart(generation),
-        respond: ({ generation }, input, value) => this.respond(generation, input, value),
-        retry: (turn) => this.#send(turn),
-        copy,
-      },
-      beforeDraw: () => (this.#followsBottom = this.isAtBottom()),
-      onDraw: () => {
-        $("empty").hidden = true;
-        this.#showStop();
-        if (this.#followsBottom) this.scrollToBottom();
-        else $("latest").hidden = false;
-      },
-    });
+  // list: the ChatList. current: the chat that is shown. topic: whose answers are shown, too.
+  // actions: of TurnList. onDraw(isRunning): called after a frame was drawn.
+  constructor(hub, { list, current, topic, user, actions, onDraw }) {
+    Object.assign(this, { hub, list, current, topic });
+    const isSuperseded = (turn) => isReplaced(this.conversation, turn);
+    this.turns = new TurnList($("turns"), { user, actions, isReplaced: isSuperseded, onDraw: () => {
+      $("empty").hidden = true;
+      onDraw(runningGenerations(this.conversation).length > 0);
+    } });
   }
 
   get isEmpty() {
-    return !this.#conversation.generations.size && !this.#conversation.turns.length;
+    return !turnsOf(this.conversation, this.current).length;
   }
 
-  isAtBottom() {
-    const box = $("scroll");
-    return box.scrollHeight - box.scrollTop - box.clientHeight < BOTTOM_TOLERANCE_PX;
+  // Shows another chat. Answers of it that this page has not seen are loaded.
+  async show(chat) {
+    this.current = chat;
+    this.turns.clear();
+    $("empty").hidden = !this.isEmpty || this.list.generationsOf(chat).length > 0;
+    turnsOf(this.conversation, chat).forEach((turn) => this.draw(turn));
+    for (const id of this.list.generationsOf(chat)) {
+      const isNew = !this.conversation.generations.has(id);
+      const generation = getGeneration(this.conversation, id);
+      if (isNew) generation.markGap();
+      if (isNew || generation.turn?.prompt === null) this.complete(generation);
+    }
   }
-
-  scrollToBottom() {
-    $("scroll").scrollTop = $("scroll").scrollHeight;
-    $("latest").hidden = true;
-  }
-
-  // ---- events
 
   // Handles a generation.* event. isNew: it was not stored before this page started.
   onEvent(name, data, isNew) {
     const isOfApprovers = name.startsWith("generation.input_") && data.i === undefined;
-    if (isOfApprovers && !this.#conversation.generations.has(data.generation)) return;
-    const generation = applyEvent(this.#conversation, name, data, performance.now());
+    if (isOfApprovers && !this.conversation.generations.has(data.generation)) return;
+    const generation = applyEvent(this.conversation, name, data, performance.now());
     if (generation.requestedAt && generation.firstTokenAt && !generation.firstTokenMs) {
       generation.firstTokenMs = generation.firstTokenAt - generation.requestedAt;
-      this.#stores.firstTokens.put(generation.generation, generation.firstTokenMs);
+      this.stores.firstTokens.put(generation.generation, generation.firstTokenMs);
     }
-    this.#showLabel(generation);
-    if (!generation.turn || generation.hasGap) this.#complete(generation);
-    else this.#draw(generation);
-    if (isNew) this.#announceProgress(name, data, generation);
+    if (!generation.turn || generation.hasGap) this.complete(generation);
+    else this.draw(generation.turn);
+    if (isNew && (generation.turn?.chat ?? this.current) === this.current) announceProgress(name, data, generation);
   }
 
   // Handles hub.reset: events are missing.
   onReset({ channel, reason }) {
     this.turns.addGap(`${channel}: ${reason}`);
-    markGaps(this.#conversation);
-    for (const generation of runningGenerations(this.#conversation)) this.#complete(generation, { afterReset: true });
+    markGaps(this.conversation);
+    for (const generation of runningGenerations(this.conversation)) this.complete(generation, { afterReset: true });
   }
 
-  // The button in the composer stays in its place, while the one below an answer moves with the text.
-  #showStop() {
-    const isRunning = runningGenerations(this.#conversation).length > 0;
-    const hadFocus = document.activeElement === $("stop");
-    $("stop").hidden = !isRunning;
-    if (hadFocus && !isRunning) $("composer").focus({ preventScroll: true });
-  }
-
-  #announceProgress(name, data, generation) {
-    if (name === "generation.started" || name === "generation.restarted") this.announce("Answer started.");
-    else if (name === "generation.part" && data.type === "status") this.announce(data.text);
-    else if (name === "generation.input_requested" && data.i !== undefined) this.announce(`The answer asks: ${data.prompt}`);
-    else if (name === "generation.input_received" || name === "generation.input_expired") {
-      const part = generation.parts.find(({ type, input }) => type === "input" && input === data.input);
-      if (part) this.announce(outcomeText(part));
-    }
-    else if (generation.isEnded) {
-      const endings = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.message}` };
-      this.announce([generation.text, endings[generation.status]].filter(Boolean).join("\n"));
-    }
-  }
-
-  #draw(generation) {
-    this.turns.draw(generation.turn);
+  draw(turn) {
+    if (turn.chat !== this.current) return;
+    turn.generations.forEach((generation) => this.#showLabel(generation));
+    this.turns.draw(turn);
   }
 
   #showLabel(generation) {
@@ -124,137 +86,59 @@ export class Chat {
   }
 
   // Loads the question of an answer that was started in another tab or before a reload, and the text
-  // that the log no longer holds.
-  async #complete(generation, { afterReset = false } = {}) {
+  // that the log no longer holds. Of another chat, that waits until the chat is shown.
+  async complete(generation, { afterReset = false } = {}) {
     if (generation.isLoading) return;
     generation.isLoading = true;
-    await Promise.allSettled(this.#requests);
+    await Promise.allSettled([...this.pending, this.list.loaded]);
     const id = generation.generation;
     if (!generation.turn) {
-      assignTurn(this.#conversation, generation, this.#stores.turnKeys.get(id) ?? id);
-      generation.firstTokenMs ??= this.#stores.firstTokens.get(id);
-      this.#draw(generation);
+      if (!generation.requester && !this.list.entryOf(id)) await this.list.load();
+      const listed = this.list.entryOf(id);
+      assignTurn(this.conversation, generation, this.stores.turnKeys.get(id) ?? listed?.metadata?.turn ?? id);
+      generation.turn.chat ||= generation.requester ? chatOfTopic(this.topic) : listed?.chat ?? "";
+      generation.firstTokenMs ??= this.stores.firstTokens.get(id);
+      this.draw(generation.turn);
     }
     const isIncomplete = () => generation.hasGap || generation.turn.prompt === null;
-    for (let attempts = 0; attempts < MAX_SNAPSHOT_ATTEMPTS && isIncomplete(); attempts += 1) {
+    const isShown = () => generation.turn.chat === this.current;
+    for (let attempts = 0; attempts < MAX_SNAPSHOT_ATTEMPTS && isIncomplete() && isShown(); attempts += 1) {
       if (attempts) await new Promise((resolve) => setTimeout(resolve, SNAPSHOT_RETRY_MS * 2 ** (attempts - 1)));
       try {
         this.#applySnapshot(generation, await this.hub.getSnapshot(id));
       } catch (error) {
         if (error.isRetryable) continue;
         if (afterReset && !generation.isEnded) {
-          const message = "The hub no longer stores this answer.";
-          applyEvent(this.#conversation, "generation.failed", { generation: id, code: "gone", message });
+          applyEvent(this.conversation, "generation.failed", { generation: id, code: "not_stored", message: "" });
         }
         break;
       }
     }
-    // Show what is available.
-    if (generation.hasGap) acceptGap(this.#conversation, generation);
-    generation.turn.prompt ??= "(the question is no longer stored)";
     generation.isLoading = false;
-    this.#draw(generation);
+    if (!isShown()) return;
+    // Show what is available.
+    if (generation.hasGap) acceptGap(this.conversation, generation);
+    generation.turn.prompt ??= "(the question is no longer stored)";
+    this.draw(generation.turn);
   }
 
   #applySnapshot(generation, snapshot) {
     const before = generation.turn;
-    applySnapshot(this.#conversation, generation, snapshot);
-    if (generation.turn !== before) this.turns.remove(before);
-    this.#showLabel(generation);
-    this.#draw(generation);
+    applySnapshot(this.conversation, generation, snapshot);
+    if (generation.turn !== before || generation.turn.chat !== this.current) this.turns.remove(before);
+    this.draw(generation.turn);
   }
+}
 
-  // ---- user actions
-
-  ask(prompt) {
-    this.#send(addPrompt(this.#conversation, newIdempotencyKey(), prompt));
-  }
-
-  stopAll() {
-    for (const generation of runningGenerations(this.#conversation)) this.stop(generation);
-  }
-
-  // The turn's key is sent twice. As the idempotency key it makes retries safe. In the metadata it
-  // survives a reload and is copied by a restart, so that all answers to one question are found.
-  async #send(turn) {
-    const { messages, key } = turn;
-    Object.assign(turn, { isSending: true, error: null });
-    this.turns.draw(turn);
-    requestAnimationFrame(() => this.scrollToBottom());
-    const requestedAt = performance.now();
-    const { accepted } = this.hub.ask({ messages, id: key, metadata: { turn: key } });
-    try {
-      await this.#runRequest(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
-    } catch (error) {
-      turn.error = errorText(error);
-    }
-    turn.isSending = false;
-    this.turns.draw(turn);
-  }
-
-  async restart(generation) {
-    if (generation.isRestarting) return;
-    const { turn } = generation;
-    const requestedAt = performance.now();
-    generation.isRestarting = true;
-    this.#draw(generation);
-    const { accepted } = this.hub.restart(generation.generation);
-    await this.#report(this.#runRequest(accepted.then((id) => {
-      this.#addAnswer(id, turn, requestedAt);
-      this.#stores.turnKeys.put(id, turn.key);
-    })));
-    generation.isRestarting = false;
-    this.#draw(generation);
-    requestAnimationFrame(() => this.scrollToBottom());
-  }
-
-  async stop(generation) {
-    if (generation.isStopping) return;
-    generation.isStopping = true;
-    this.#draw(generation);
-    if (await this.#report(this.hub.stop(generation.generation))) return; // the end event follows
-    generation.isStopping = false;
-    this.#draw(generation);
-  }
-
-  // Gives an answer the value of an input. The event of the hub shows it. Rejects with a sentence.
-  async respond(generation, input, value) {
-    try {
-      await this.hub.respond(generation, input, value);
-    } catch (error) {
-      throw Object.assign(new Error(errorText(error)), { path: error.path });
-    }
-  }
-
-  async #runRequest(request) {
-    this.#requests.add(request);
-    try {
-      await request;
-    } finally {
-      this.#requests.delete(request);
-    }
-  }
-
-  #addAnswer(id, turn, requestedAt) {
-    const generation = getGeneration(this.#conversation, id);
-    const before = generation.turn;
-    generation.requestedAt ??= requestedAt;
-    assignTurn(this.#conversation, generation, turn.key);
-    if (before && before !== turn) this.turns.remove(before);
-    if (generation.firstTokenAt) generation.firstTokenMs ??= generation.firstTokenAt - requestedAt;
-    this.#draw(generation);
-  }
-
-  // Shows and announces the error of a request. Returns whether it succeeded.
-  async #report(request) {
-    try {
-      await request;
-      this.showMessage("");
-      return true;
-    } catch (error) {
-      this.showMessage(errorText(error));
-      this.announce(errorText(error));
-      return false;
-    }
+function announceProgress(name, data, generation) {
+  if (name === "generation.started" || name === "generation.restarted") announce("Answer started.");
+  else if (name === "generation.part" && data.type === "status") announce(data.text);
+  else if (name === "generation.input_requested" && data.i !== undefined) announce(`The answer asks: ${data.prompt}`);
+  else if (name === "generation.input_received" || name === "generation.input_expired") {
+    const part = generation.parts.find(({ type, input }) => type === "input" && input === data.input);
+    if (part) announce(outcomeText(part));
+  } else if (generation.isEnded) {
+    const endings = { stopped: "Answer stopped.", failed: `Answer failed: ${generation.message}` };
+    announce([generation.text, endings[generation.status]].filter(Boolean).join("\n"));
   }
 }

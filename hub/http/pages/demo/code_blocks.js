@@ -2,6 +2,7 @@
 // The highlighter, each language and KaTeX are loaded when the first code needs them.
 
 import { copyText } from "./copy.js";
+import { create } from "./dom.js";
 import { renderMath } from "./math.js";
 
 const LANGUAGES = new Set(("bash c cpp csharp css diff dockerfile go java javascript json kotlin markdown php python " +
@@ -69,8 +70,4 @@ function wrap(element, tag, className) {
   element.replaceWith(box);
   box.append(element);
   return box;
-}
-
-function create(tag, className = "", text = "") {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
 }

@@ -1,14 +1,14 @@
 // The conversation as values: which answer belongs to which question. No DOM, no network, no clock.
 //
 // A turn is one question with its generations, the newest last. A restart or a repeated POST adds a
-// generation to the turn, and the newest one supersedes the others. The state of one generation is
-// hub.js's Transcript.
+// generation to the turn, and the newest one supersedes the others. A question that was edited is a
+// new turn, which replaces the turn of the old one and those between them. The state of one
+// generation is hub.js's Transcript.
 //
 // Rule: turns, and the generations in a turn, are in the order of the stream.
 
 import { Transcript } from "../hub.js";
-
-const MAX_HISTORY_TURNS = 12; // sent with the next question: the context of an LLM is limited
+import { chatOfTopic, nextMessages } from "./chat_turns.js";
 
 export function newConversation() {
   return { turns: [], generations: new Map() };
@@ -17,6 +17,7 @@ export function newConversation() {
 // A transcript, its place in the conversation, and the state of the page's requests for it.
 class Generation extends Transcript {
   turn = null;
+  requester = null; // who asked, if the answer is in a topic
 
   constructor(id, order) {
     super(id);
@@ -29,15 +30,20 @@ export function applyEvent(conversation, name, data, now) {
   const generation = getGeneration(conversation, data.generation);
   const isText = name === "generation.delta" || name === "generation.replaced";
   if (isText && !generation.isEnded) generation.firstTokenAt ??= now;
+  if (data.user) generation.requester = data.user; // only in a topic
   generation.apply(name, data);
   return generation;
 }
 
 // Applies the response of GET /generations/{id}: it contains the question.
 export function applySnapshot(conversation, generation, snapshot) {
-  const { messages } = snapshot;
-  assignTurn(conversation, generation, snapshot.metadata?.turn ?? generation.turn?.key ?? generation.generation);
-  Object.assign(generation.turn, { messages, prompt: lastPrompt(messages) });
+  const { messages, metadata, topic, user } = snapshot;
+  const chat = topic ? chatOfTopic(topic) : snapshot.chat ?? "";
+  assignTurn(conversation, generation, metadata?.turn ?? generation.turn?.key ?? generation.generation);
+  const { turn } = generation;
+  Object.assign(turn, { messages, chat, replaces: metadata?.replaces ?? null });
+  turn.prompt = messages ? lastPrompt(messages) : `(a question of ${user})`;
+  if (topic) generation.requester = user;
   generation.applySnapshot(snapshot);
 }
 
@@ -52,11 +58,12 @@ export function markGaps(conversation) {
   for (const generation of runningGenerations(conversation)) generation.markGap();
 }
 
-// Adds a question of this page. It is shown at once, before the hub has accepted it.
-export function addPrompt(conversation, key, prompt) {
-  const messages = nextMessages(conversation, prompt);
+// Adds a question of this page. It is shown at once, before the hub has accepted it. edited: the turn
+// of a chat that it replaces.
+export function addPrompt(conversation, key, prompt, { chat = "", edited = null } = {}) {
+  const messages = nextMessages(conversation, prompt, { chat, edited });
   const turn = addTurn(conversation, key);
-  return Object.assign(turn, { prompt, messages });
+  return Object.assign(turn, { prompt, messages, chat, replaces: edited?.key ?? null });
 }
 
 // Adds the generation to the turn with this key. If a generation's turn turns out to be the same as
@@ -76,6 +83,7 @@ export function assignTurn(conversation, generation, key) {
       turns[turns.indexOf(from)] = turn;
     } else turns.splice(turns.indexOf(from), 1);
     turn.prompt ??= from.prompt;
+    turn.chat ||= from.chat;
   }
   for (const moved of from?.generations ?? [generation]) {
     moved.turn = turn;
@@ -105,21 +113,8 @@ export function labelOf({ model }) {
   return model.startsWith("simulated") ? "simulated" : null;
 }
 
-// Returns the messages of the next request: the turns that have an answer, and the question.
-export function nextMessages(conversation, prompt) {
-  const messages = [];
-  for (const turn of conversation.turns.slice(-MAX_HISTORY_TURNS)) {
-    const answer = turn.generations.at(-1);
-    const isAnswered = answer && (answer.status === "done" || answer.status === "stopped");
-    if (!isAnswered || !answer.text || !turn.prompt) continue;
-    messages.push({ role: "user", content: turn.prompt });
-    messages.push({ role: "assistant", content: answer.text });
-  }
-  return [...messages, { role: "user", content: prompt }];
-}
-
 function addTurn(conversation, key) {
-  const turn = { key, prompt: null, messages: null, generations: [] };
+  const turn = { key, prompt: null, messages: null, chat: "", replaces: null, generations: [] };
   conversation.turns.push(turn);
   return turn;
 }

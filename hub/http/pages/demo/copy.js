@@ -1,10 +1,8 @@
 // Copies text, and says so: in the label of the button, and to screen readers.
 
-const LABEL_MS = 1500;
+import { announce } from "./dom.js";
 
-export function announce(text) {
-  document.getElementById("live").textContent = text;
-}
+const LABEL_MS = 1500;
 
 // label: the element whose text says what happened.
 export async function copyText(text, label) {

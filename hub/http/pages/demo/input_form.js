@@ -1,6 +1,7 @@
 // Asks for the value of an input, and shows what became of it: a button for each option, or a form
 // from the schema. The form is built once, so that nothing that was entered is lost.
 
+import { create } from "./dom.js";
 import { listFields, readValue } from "./input_fields.js";
 
 let formCount = 0; // makes the ids of this page unique
@@ -122,8 +123,4 @@ function untilText(expiresAt) {
   const isToday = date.toDateString() === new Date().toDateString();
   const time = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   return `until ${isToday ? date.toLocaleTimeString([], time) : date.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`;
-}
-
-function create(tag, className = "", text = "") {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
 }

@@ -3,9 +3,11 @@
 // An element is reused while its part is there, so that a selection, open details and the keyboard
 // focus stay while the answer grows. Text of producers becomes text nodes only.
 
+import { create, setText } from "./dom.js";
 import { createInput } from "./input_form.js";
 import { MarkdownView } from "./markdown.js";
-import { fileAddress, formatArguments, formatValue, hostOf, isWebUrl, listViews, shorten } from "./part_views.js";
+import { createCode, createDetails, createSource, drawFile } from "./part_elements.js";
+import { formatArguments, formatValue, listViews, shorten } from "./part_views.js";
 
 const MAX_PREVIEW_CHARS = 120;
 const STATE_TEXTS = { client: "for the client to run", none: "no result" };
@@ -103,57 +105,3 @@ const ITEMS = {
     return { element, update: ({ part }) => drawFile(element, part) };
   },
 };
-
-function createDetails(className, update) {
-  const element = create("details", `aside ${className}`);
-  const [summary, body] = [create("summary"), create("div", "body")];
-  element.append(summary, body);
-  return { element, update: (view) => update({ element, summary, body }, view) };
-}
-
-function createSource({ number, url, title }) {
-  const anchor = create(isWebUrl(url) ? "a" : "span", "source");
-  anchor.append(create("span", "number", String(number)), " ", create("span", "title", title || hostOf(url)));
-  anchor.title = url;
-  if (isWebUrl(url)) openInNewTab(anchor, url);
-  const item = create("li");
-  item.append(anchor);
-  return item;
-}
-
-function drawFile(element, part) {
-  const { url, data, media_type: mediaType, name } = part;
-  const address = fileAddress(part);
-  const anchor = create(address ? "a" : "span", "", name || (data === undefined ? hostOf(url) : "File"));
-  if (address && data === undefined) openInNewTab(anchor, address);
-  else if (address) Object.assign(anchor, { href: address, download: name || "file" });
-  const size = data !== undefined && `${Math.ceil((data.length * 3) / 4096)} KB`;
-  const caption = create("figcaption");
-  caption.append(anchor, " ", create("span", "note", [mediaType, size].filter(Boolean).join(", ")));
-  element.replaceChildren(caption);
-  if (!address || !mediaType.startsWith("image/")) return;
-  const image = create("img");
-  image.addEventListener("error", () => image.remove()); // the link stays
-  Object.assign(image, { alt: name || "Picture", src: address });
-  element.prepend(image);
-}
-
-function openInNewTab(anchor, url) {
-  Object.assign(anchor, { href: url, target: "_blank", rel: "noopener noreferrer" });
-}
-
-function createCode(label, text) {
-  const code = create("pre", "", text);
-  code.tabIndex = 0; // it can scroll by keyboard
-  code.ariaLabel = label;
-  code.setAttribute("role", "group");
-  return [create("p", "label", label), code];
-}
-
-function create(tag, className = "", text = "") {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}

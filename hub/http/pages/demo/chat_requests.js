@@ -1,0 +1,116 @@
+// The user's requests in a chat: ask, stop, answer again, edit, and give a value that an answer asks
+// for. Each one can fail, which is shown where it was made.
+
+import { newIdempotencyKey } from "../hub.js";
+import { addPrompt, assignTurn, getGeneration, runningGenerations } from "./conversation.js";
+import { isReplaced, topicOfChat, turnsOf } from "./chat_turns.js";
+import { announce } from "./dom.js";
+import { requestErrorText } from "./errors.js";
+
+const MAX_TITLE_CHARS = 60;
+
+export class ChatRequests {
+  // showMessage(text): in the header. onAsk(): called when a question or an answer was added.
+  constructor(hub, chat, { showMessage, onAsk }) {
+    Object.assign(this, { hub, chat, showMessage, onAsk });
+  }
+
+  // editedTurn: the turn whose question was edited, or null.
+  ask(prompt, editedTurn = null) {
+    const { conversation, current } = this.chat;
+    const turn = addPrompt(conversation, newIdempotencyKey(), prompt, { chat: current, edited: editedTurn });
+    for (const each of turnsOf(conversation, current)) if (isReplaced(conversation, each)) this.chat.draw(each);
+    this.send(turn);
+  }
+
+  stopAll() {
+    for (const generation of runningGenerations(this.chat.conversation)) this.stop(generation);
+  }
+
+  // The turn's key is sent twice. As the idempotency key it makes retries safe. In the metadata it
+  // survives a reload and is copied by a restart, so that all answers to one question are found.
+  async send(turn) {
+    const { messages, key, chat, replaces, prompt } = turn;
+    const topic = topicOfChat(chat);
+    const recipient = topic ? { to: { topic } } : chat && { chat };
+    Object.assign(turn, { isSending: true, error: null });
+    this.chat.draw(turn);
+    this.onAsk();
+    const requestedAt = performance.now();
+    const metadata = { turn: key, title: prompt.slice(0, MAX_TITLE_CHARS), ...(replaces && { replaces }) };
+    const { accepted } = this.hub.ask({ messages, id: key, metadata, ...recipient });
+    try {
+      await this.#run(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
+    } catch (error) {
+      turn.error = requestErrorText(error);
+    }
+    turn.isSending = false;
+    this.chat.draw(turn);
+  }
+
+  async restart(generation) {
+    if (generation.isRestarting) return;
+    const { turn } = generation;
+    const requestedAt = performance.now();
+    generation.isRestarting = true;
+    this.chat.draw(turn);
+    const { accepted } = this.hub.restart(generation.generation);
+    await this.#report(this.#run(accepted.then((id) => {
+      this.#addAnswer(id, turn, requestedAt);
+      this.chat.stores.turnKeys.put(id, turn.key);
+    })));
+    generation.isRestarting = false;
+    this.chat.draw(turn);
+    this.onAsk();
+  }
+
+  async stop(generation) {
+    if (generation.isStopping) return;
+    generation.isStopping = true;
+    if (generation.turn) this.chat.draw(generation.turn);
+    if (await this.#report(this.hub.stop(generation.generation))) return; // the end event follows
+    generation.isStopping = false;
+    if (generation.turn) this.chat.draw(generation.turn);
+  }
+
+  // Gives an answer the value of an input. The event of the hub shows it. Rejects with a sentence.
+  async respond(generation, input, value) {
+    try {
+      await this.hub.respond(generation, input, value);
+    } catch (error) {
+      throw Object.assign(new Error(requestErrorText(error)), { path: error.path });
+    }
+  }
+
+  async #run(request) {
+    this.chat.pending.add(request);
+    try {
+      await request;
+    } finally {
+      this.chat.pending.delete(request);
+    }
+  }
+
+  #addAnswer(id, turn, requestedAt) {
+    const generation = getGeneration(this.chat.conversation, id);
+    const before = generation.turn;
+    generation.requestedAt ??= requestedAt;
+    assignTurn(this.chat.conversation, generation, turn.key);
+    if (before && before !== turn) this.chat.turns.remove(before);
+    if (generation.firstTokenAt) generation.firstTokenMs ??= generation.firstTokenAt - requestedAt;
+    this.chat.draw(turn);
+  }
+
+  // Shows and announces the error of a request. Returns whether it succeeded.
+  async #report(request) {
+    try {
+      await request;
+      this.showMessage("");
+      return true;
+    } catch (error) {
+      this.showMessage(requestErrorText(error));
+      announce(requestErrorText(error));
+      return false;
+    }
+  }
+}

@@ -1,0 +1,79 @@
+// The field for the question: it grows with its text, Enter sends, Escape stops, and an earlier
+// question can be edited in it.
+
+import { $ } from "./dom.js";
+
+export class Composer {
+  #edited = null; // the turn whose question is edited
+
+  // onAsk(prompt, editedTurn), onStop()
+  constructor({ onAsk, onStop }) {
+    Object.assign(this, { onAsk, onStop });
+    $("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+    $("stop").addEventListener("click", onStop);
+    $("composer").addEventListener("input", fit);
+    $("composer").addEventListener("keydown", (event) => this.#onKey(event));
+    $("cancel-edit").addEventListener("click", () => this.cancelEdit());
+    for (const chip of document.querySelectorAll(".chip")) {
+      chip.addEventListener("click", () => {
+        onAsk(chip.textContent, null);
+        this.focus();
+      });
+    }
+  }
+
+  focus() {
+    $("composer").focus({ preventScroll: true });
+  }
+
+  edit(turn) {
+    this.#edited = turn;
+    $("composer").value = turn.prompt;
+    $("editing").hidden = false;
+    fit();
+    this.focus();
+  }
+
+  cancelEdit() {
+    this.#edited = null;
+    $("editing").hidden = true;
+    $("composer").value = "";
+    fit();
+    this.focus();
+  }
+
+  // The button in the composer stays in its place, while the one below an answer moves with the text.
+  showStop(isRunning) {
+    const hadFocus = document.activeElement === $("stop");
+    $("stop").hidden = !isRunning;
+    if (hadFocus && !isRunning) this.focus();
+  }
+
+  #send() {
+    const prompt = $("composer").value.trim();
+    if (!prompt) return;
+    const edited = this.#edited;
+    this.cancelEdit();
+    this.onAsk(prompt, edited);
+  }
+
+  #onKey(event) {
+    if (event.isComposing) return; // the input method uses Enter and Escape
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      $("form").requestSubmit();
+    } else if (event.key === "Escape") {
+      if (this.#edited) this.cancelEdit();
+      else this.onStop();
+    }
+  }
+}
+
+function fit() {
+  const box = $("composer");
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight}px`;
+}

@@ -1,0 +1,80 @@
+// The state of the connection: one line that opens, a message beside it, and a button to reconnect.
+
+import { $, announce } from "./dom.js";
+
+const COUNTDOWN_INTERVAL_MS = 250;
+const STATES = { connecting: "connecting", live: "connected", reconnecting: "reconnecting", closed: "closed" };
+const TRANSPORTS = { sse: "stream", poll: "long polling, because a proxy buffers streams" };
+const REASONS = {
+  draining: "The node restarts.", slow: "This page was too slow.", broker_away: "Redis cannot be reached.",
+  full: "This node is full.", max_age: "The connection was old.", replaced: "A newer connection replaced this one.",
+  disconnected: "The hub has disconnected you.", expired: "You are signed out: the token has expired.",
+};
+
+export class ConnectionView {
+  #countdown = null;
+  #latency = "";
+
+  // api: measures the round trip. onUser(name): called with the user of the connection.
+  constructor(hub, api, { onUser }) {
+    Object.assign(this, { hub, api, onUser });
+    hub.on("state", (state) => this.#show(state));
+    $("reconnect").addEventListener("click", () => hub.reconnect());
+    $("connection").addEventListener("toggle", () => { if ($("connection").open) this.#measure(); });
+    addEventListener("keydown", (event) => { if (event.key === "Escape") $("connection").open = false; });
+    addEventListener("click", ({ target }) => { if (!$("connection").contains(target)) $("connection").open = false; });
+  }
+
+  showCursor(cursor) {
+    $("connection-cursor").textContent = cursor;
+  }
+
+  showMessage(text) {
+    $("message").textContent = text;
+  }
+
+  #show({ state, reason, retryAt, open, transport, isLeader }) {
+    if ($("state").dataset.state !== state) {
+      announce(`Connection: ${STATES[state]}.`);
+      this.showMessage(state === "live" && open?.recovered ? resumedText(open) : "");
+      if (state === "live") this.#measure();
+    }
+    $("state").dataset.state = state;
+    if (state !== "live") this.showMessage(REASONS[reason] ?? reason ?? "");
+    else this.#showDetails(open, transport, isLeader);
+    if (open?.user) this.onUser(open.user);
+    $("reconnect").hidden = state !== "closed";
+    clearInterval(this.#countdown);
+    const showLine = () => {
+      const seconds = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
+      const facts = state === "live" ? [open?.node && `node ${open.node}`, this.#latency] : [seconds > 0 && `in ${seconds} s`];
+      $("state-text").textContent = [STATES[state], ...facts].filter(Boolean).join(" · ");
+    };
+    this.showLine = showLine;
+    showLine();
+    if (retryAt !== null) this.#countdown = setInterval(showLine, COUNTDOWN_INTERVAL_MS);
+  }
+
+  #showDetails(open, transport, isLeader) {
+    $("connection-transport").textContent = `${TRANSPORTS[transport]}${isLeader ? "" : ", through another tab"}`;
+    if (!open?.connection) return; // long polling has no other data
+    $("connection-node").textContent = open.node;
+    $("connection-id").textContent = open.connection;
+    $("connection-heartbeat").textContent = `every ${open.heartbeat_seconds} s`;
+    $("connection-resumed").textContent = resumedText(open) || "0 events";
+  }
+
+  async #measure() {
+    try {
+      this.#latency = `${Math.max(1, Math.round(await this.api.measureLatency()))} ms`;
+    } catch {
+      this.#latency = "";
+    }
+    $("connection-latency").textContent = this.#latency || "–";
+    this.showLine();
+  }
+}
+
+function resumedText({ replayed }) {
+  return replayed ? `${replayed} ${replayed === 1 ? "event" : "events"} resumed` : "";
+}
