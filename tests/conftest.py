@@ -6,6 +6,7 @@ A test that needs a server that is not installed is skipped on a laptop and fail
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import subprocess
@@ -195,8 +196,19 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("hub")
 
 
+# Objects, not the default of 700: most garbage of the tests is not cyclic.
+_GC_THRESHOLD = 10_000
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and the thousands of tests out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the turns of the tests, and the end of orphaned processes."""
+    gc.set_threshold(_GC_THRESHOLD)
     config.pluginmanager.register(AloneLock(config), "alone-lock")
     if config.getoption("--quick"):
         config.pluginmanager.register(QuickSelection(), "quick-selection")

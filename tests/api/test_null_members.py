@@ -86,7 +86,7 @@ def plain_values(type_: inspect.Type) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_null_means_absent(model: Any, data: st.DataObject) -> None:
     """A body with null in optional fields equals the body without them."""

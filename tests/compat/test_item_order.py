@@ -83,7 +83,7 @@ def _split(text: str) -> st.SearchStrategy[list[str]]:
 
 
 @given(alternating_calls(), st.sampled_from([[], [text_delta("b")]]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_items_follow_each_other(events: list[Event], more: list[Event]) -> None:
     """A client that adds each delta to the newest item gets every call whole, in every order."""
     events = [*events, DONE]
@@ -99,7 +99,7 @@ def test_items_follow_each_other(events: list[Event], more: list[Event]) -> None
 
 
 @given(histories)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_item_ends(events: list[Event]) -> None:
     """Whatever an upstream sends, each item of a response ends once, and before the response."""
     chunks = stream(events)

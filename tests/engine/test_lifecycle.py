@@ -222,7 +222,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.lists(STEPS, min_size=10, max_size=40))
 def test_random_faults(steps: list[tuple[str, int]]) -> None:
     """No freeze, lost lease, fail-over or stop leaves a generation open or damaged."""
