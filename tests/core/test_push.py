@@ -169,6 +169,7 @@ def test_subscription() -> None:
         ("https://push.example/a", P256DH, encode_base64url(b"0" * 15), "keys.auth"),
         ("https://push.example/a", P256DH, "é", "keys.auth"),
     ],
+    ids=["http", "private", "no key", "no base64", "no point", "compressed", "short", "no ascii"],
 )
 def test_refused_subscription(endpoint: str, p256dh: str, auth: str, path: str) -> None:
     """Endpoint and keys are checked before they are stored."""
