@@ -513,6 +513,14 @@ RESPONSE_NOT_FINISHED: Final = ErrorCode(
     "Wait for its end, or cancel it, before you continue the conversation.",
     "after the end of the earlier answer",
 )
+ANSWERS_NOT_ENDED: Final = ErrorCode(
+    "answers_not_ended",
+    409,
+    "Answers of this user have not ended",
+    "`DELETE /users/{id}/data` stops the answers of the user first, and some of them did not end.",
+    "Send the request again. If users of the application can still ask, block the user first.",
+    "at once",
+)
 MODEL_NOT_FOUND: Final = ErrorCode(
     "model_not_found",
     404,

@@ -17,6 +17,8 @@ import msgspec
 from hub.core.channel import PARTITIONS, Channel, partition_of
 
 MAX_ERROR_CHARS: Final = 200
+DELIVERY_QUEUES: Final = ("webhook", "push")
+"""All queues: an erasure of a user's data goes through them."""
 _ID = re.compile(r"d[0-9a-f]{2}[0-9A-Za-z_-]{1,64}")
 
 

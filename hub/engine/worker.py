@@ -152,10 +152,10 @@ class Worker:
         try:
             holds_lease = partial(self._holds_lease, job)
             result = await self._relay.run(lease, job.stop, holds_lease=holds_lease)
-            await self._queue.complete(job.lease)
-            if result is not None:
+            if result is not None:  # before the job is complete: an erasure waits for that
                 await self._on_result(result)
-            else:
+            await self._queue.complete(job.lease)
+            if result is None:
                 await self._on_released(lease.generation)
         except AttemptSuperseded:
             _log.warning("worker.superseded", generation=lease.generation)

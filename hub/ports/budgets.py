@@ -15,3 +15,11 @@ class BudgetStore(Protocol):
         how many seconds the sum may have room. Raise BrokerUnavailable.
         """
         ...
+
+    async def read(self, user: str) -> int:
+        """Return a user's sum in bytes. Raise BrokerUnavailable."""
+        ...
+
+    async def erase(self, user: str) -> None:
+        """Forget a user's sum. Raise BrokerUnavailable."""
+        ...

@@ -179,6 +179,16 @@ class EventReader(Protocol):
 class EventLog(EventWriter, EventReader, Protocol):
     """The stored events of all channels."""
 
+    async def erase(self, channel: Channel) -> None:
+        """Erase the events of a channel and its position.
+
+        Every earlier position is unknown from then on, so that a read after it returns the reset
+        reason `epoch`. The nodes that are subscribed to the channel are notified, as of an event.
+        Idempotency keys stay: a repeated publish does not bring its event back.
+        Raise BrokerUnavailable.
+        """
+        ...
+
 
 class Subscriptions(Protocol):
     """The channels whose new events this process receives."""

@@ -26,6 +26,8 @@ from hub.errors import Conflict, TooManyRequests
 
 MAX_OPEN_PER_CHAT: Final = 1000
 MAX_LISTED_PER_USER: Final = 1000
+MAX_KEPT_PER_USER: Final = 10_000
+"""How many records of a user can be found by the user, ended ones that exist included."""
 
 
 class CreatedGeneration(msgspec.Struct, frozen=True):
@@ -256,9 +258,23 @@ class GenerationStore(Protocol):
         ...
 
     async def delete(self, generation: str) -> bool:
-        """Delete the record of a generation that has ended; one that is gone stays so.
+        """Delete the record of a generation that has ended, and its idempotency keys; one that is
+        gone stays so. The newest generation of its chat is the previous one again.
 
         Return False for a generation that has not ended; it is not changed.
+        """
+        ...
+
+    async def erase(self, user: str) -> None:
+        """Delete all records of a user, also those of topics and those that have not ended, with
+        everything that belongs to them: parts, inputs, messages, idempotency keys, and their places
+        in chats and lists.
+        """
+        ...
+
+    async def list_kept(self, user: str) -> Sequence[str]:
+        """Return the generations of a user whose records may exist, newest first: those that
+        `list_of_user` looks at, and older ones up to MAX_KEPT_PER_USER.
         """
         ...
 

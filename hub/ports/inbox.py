@@ -69,3 +69,9 @@ class InboxStore(Protocol):
     async def change(self, user: str, change: ItemChange, target: ChangeTarget) -> ChangedItems:
         """Change items of a user. Raise BrokerUnavailable."""
         ...
+
+    async def erase(self, user: str) -> None:
+        """Erase everything that is kept in the inbox of a user, without an event: the caller erases
+        the events of the channel afterwards, which resets the clients. Raise BrokerUnavailable.
+        """
+        ...

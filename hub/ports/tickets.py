@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -48,4 +49,12 @@ class TicketStore(Protocol):
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
         """Use a ticket. Return None when there is no such ticket."""
+        ...
+
+    async def list_of_user(self, user: str) -> Sequence[Ticket]:
+        """Return the tickets of a user that can be used. Their secret ids are not known."""
+        ...
+
+    async def erase(self, user: str) -> None:
+        """Erase the tickets of a user, so that they open no connection any more."""
         ...

@@ -35,3 +35,7 @@ class UsageStore(Protocol):
     async def read(self, day: str, user: str | None) -> list[UsageTotals]:
         """Return the totals of a day (YYYY-MM-DD, UTC), for one user or for all."""
         ...
+
+    async def erase(self, day: str, user: str) -> None:
+        """Erase the totals of a user on a day."""
+        ...

@@ -144,6 +144,11 @@ class MemoryEventLog:
         except BrokerUnavailable as error:
             return [error] * len(publications)
 
+    async def erase(self, channel: Channel) -> None:
+        self._check_available()
+        self._logs.pop(channel, None)
+        self._subscriptions.notify([Event(channel, "", b"", self.head_of(channel))])
+
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:

@@ -262,8 +262,25 @@ class MemoryGenerationStore:
         record = self.records.get(generation)
         if record is not None and not record.status.ended:
             return False
-        self.records.pop(generation, None)
+        self._forget(generation)
         return True
+
+    async def list_kept(self, user: str) -> list[str]:
+        self._check_available()
+        return [record.id for record in self.records.values() if record.user == user][::-1]
+
+    async def erase(self, user: str) -> None:
+        for generation in await self.list_kept(user):
+            self._forget(generation)
+
+    def _forget(self, generation: str) -> None:
+        self.records.pop(generation, None)
+        for of_chat in self._by_chat.values():
+            if generation in of_chat:
+                of_chat.remove(generation)
+        self._by_key = {
+            key: each for key, each in self._by_key.items() if each[0].generation != generation
+        }
 
     async def stop_requested_by(self, generation: str) -> str | None:
         record = await self.find(generation)

@@ -117,6 +117,10 @@ class MemoryInboxStore:
             self._append(channel, *inbox.change_event(changed, change))
         return ChangedItems(changed, self._counts(channel))
 
+    async def erase(self, user: str) -> None:
+        self._check_available()
+        self._inboxes.pop(user_channel(user), None)
+
     def add(self, publication: Publication) -> tuple[str, list[HubEvent]]:
         """Keep an event that is being published. Return the id of its item, and the events that
         follow it in the channel of a user.

@@ -42,6 +42,9 @@ class MemoryUsageStore:
             if key[0] == day and user in (None, key[1])
         ]
 
+    async def erase(self, day: str, user: str) -> None:
+        self._sums = {key: each for key, each in self._sums.items() if key[:2] != (day, user)}
+
 
 class MemoryCommandBus:
     """Implements ports.commands.CommandBus for the nodes of one process.
@@ -119,6 +122,16 @@ class MemoryTicketStore:
         self._tickets[ticket_id] = (ticket, token_expires_at, token_expires_at, True)
         return ConsumedTicket(ticket, used_before, token_expires_at - now)
 
+    async def list_of_user(self, user: str) -> list[Ticket]:
+        now = self._now()
+        known = self._tickets.values()
+        return [ticket for ticket, until, *_ in known if ticket.user == user and until > now]
+
+    async def erase(self, user: str) -> None:
+        self._tickets = {
+            each: stored for each, stored in self._tickets.items() if stored[0].user != user
+        }
+
 
 class MemoryPresenceStore:
     """Implements ports.topic_presence.PresenceStore."""
@@ -170,3 +183,11 @@ class MemoryBudgetStore:
             if total <= max_bytes:
                 return charged_at + self._seconds - now
         return self._seconds
+
+    async def read(self, user: str) -> int:
+        now = self._now()
+        charges = self._charges.get(user, ())
+        return sum(each for at, each in charges if at + self._seconds > now)
+
+    async def erase(self, user: str) -> None:
+        self._charges.pop(user, None)

@@ -25,6 +25,8 @@ class TracedGenerationStore:
         self.steering_of = store.steering_of
         self.discard = store.discard
         self.delete = store.delete
+        self.list_kept = store.list_kept
+        self.erase = store.erase
         self.stop_requested_by = store.stop_requested_by
         self.request_stop = store.request_stop
         self.void_lease = store.void_lease

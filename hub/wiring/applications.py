@@ -40,6 +40,7 @@ from hub.http.steering import SteeringRoutes
 from hub.http.streams import HttpStreams
 from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
+from hub.http.user_data import UserDataRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
 from hub.inbox.internal import UserInboxRoutes
@@ -127,6 +128,7 @@ def internal_application(
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
             UserInboxRoutes(node.inboxes, api_keys),
+            UserDataRoutes(node.user_data, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
             *_producer_routes(settings, node, api_keys, streams),
             ConsoleRoutes(streams, api_keys, StaticFiles("console")),

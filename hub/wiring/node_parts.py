@@ -28,6 +28,7 @@ from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
 from hub.engine.usage import UsageRecorder
+from hub.engine.user_data import UserDataRegistry
 from hub.inbox.inboxes import Inboxes
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
@@ -44,6 +45,7 @@ from hub.wiring.backend import (
 )
 from hub.wiring.push import read_push_public_key
 from hub.wiring.tracing import Tracing
+from hub.wiring.user_data import build_user_data
 
 NODE_STATE_TASK = "node state"
 """The task that tells other processes that this node lives. It ends first."""
@@ -70,6 +72,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     live_metrics: LiveMetrics
     tickets: Tickets
     push_public_key: str | None
+    user_data: UserDataRegistry
     metrics: NodeMetrics
 
 
@@ -117,6 +120,14 @@ def build_node_parts(
     producers = ExternalProducers(
         backend.events, store, jobs, clock, limits=build_parts_limits(settings), budget=budget
     )
+    generations = Generations(
+        backend.events,
+        store,
+        backend.queue,
+        budget=budget,
+        jobs=jobs,
+        steerable=steerable_upstreams(settings),
+    )
     queues = queue_by_upstream(settings)
     retries = claim_retries(settings)
     return NodeParts(
@@ -127,15 +138,8 @@ def build_node_parts(
         topic_presence=topic_presence,
         publisher=build_publisher(settings, tracing.events(backend.events), metrics),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
-        generations=Generations(
-            backend.events,
-            store,
-            backend.queue,
-            budget=budget,
-            jobs=jobs,
-            steerable=steerable_upstreams(settings),
-        ),
         inboxes=Inboxes(backend.inboxes),
+        generations=generations,
         inputs=Inputs(backend.events, store, backend.queue, jobs),
         producers=producers,
         claims=Claims(
@@ -165,6 +169,7 @@ def build_node_parts(
         ),
         push_public_key=read_push_public_key(settings.push),
         tickets=Tickets(backend.tickets, backend.events, budget=budget),
+        user_data=build_user_data(settings, backend, generations, jobs, clock),
         metrics=metrics,
     )
 

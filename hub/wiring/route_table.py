@@ -38,6 +38,7 @@ from hub.http.static_files import JsClientRoutes
 from hub.http.steering import SteeringRoutes
 from hub.http.tickets import TicketRoutes
 from hub.http.usage import UsageRoutes
+from hub.http.user_data import UserDataRoutes
 from hub.http.users import UserRoutes
 from hub.http.websocket import WebSocketRoutes
 from hub.inbox.internal import UserInboxRoutes
@@ -77,6 +78,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         PublishRoutes,
         UserRoutes,
         UserInboxRoutes,
+        UserDataRoutes,
         UsageRoutes,
         NodeProbeRoutes,
         ActiveGenerationRoutes,

@@ -25,6 +25,7 @@ from hub.testing.contracts import (
     QueueContract,
     SteeringContract,
     TopicAnswersContract,
+    UserDataContract,
 )
 from tests.redis_backend import redis_backend
 from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
@@ -123,4 +124,9 @@ class TestTopicAnswers(TopicAnswersContract):
 
 @on_cluster
 class TestDeliveries(DeliveriesContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestUserData(UserDataContract):
     """On a Cluster."""

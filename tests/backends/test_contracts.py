@@ -31,6 +31,7 @@ from hub.testing.contracts import (
     TopicAnswersContract,
     TopicPresenceContract,
     UsageContract,
+    UserDataContract,
 )
 from tests.redis_backend import redis_backend
 
@@ -145,6 +146,11 @@ class TestUsage(UsageContract):
 
 @everywhere
 class TestDeliveries(DeliveriesContract):
+    """Every kind."""
+
+
+@everywhere
+class TestUserData(UserDataContract):
     """Every kind."""
 
 

@@ -24,3 +24,11 @@ class RedisBudgetStore:
         arguments = (size_bytes, max_bytes, self._ms, _INTERVALS)
         (wait_ms,) = await self._client.run([ScriptCall(_CHARGE, partition, (key,), arguments)])
         return float(wait_ms) / 1000
+
+    async def read(self, user: str) -> int:
+        partition, key = budget_key(user)
+        return sum(map(int, await self._client.call_key(partition, "HVALS", key)))
+
+    async def erase(self, user: str) -> None:
+        partition, key = budget_key(user)
+        await self._client.call_key(partition, "DEL", key)

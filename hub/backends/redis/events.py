@@ -59,6 +59,9 @@ _PUBLISH_ENDS: Final = Script(
 )
 _READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
+_ERASE: Final = Script(
+    _PACKAGE, "channel_head", "append", "erase_log", needs_memory=False, is_repeatable=True
+)
 EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the server
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
@@ -187,6 +190,13 @@ class RedisEventLog:
                 raise result
             published.append(result)
         return published
+
+    async def erase(self, channel: Channel) -> None:
+        """See ports.events.EventLog.erase."""
+        names = channel_keys(channel)
+        arguments = (self._publish_command, new_epoch(), self._head_ttl_ms)
+        keys = (names.head, names.log)
+        await self._client.run([ScriptCall(_ERASE, names.partition, keys, arguments)])
 
     async def try_publish(
         self, publications: Sequence[Publication]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
@@ -25,6 +26,7 @@ from hub.backends.redis.keys import (
     chat_open_key,
     hash_tag,
     open_generations_key,
+    suspended_key,
     user_generations_key,
 )
 from hub.core.channel import PARTITIONS, Channel, partition_of, user_channel
@@ -48,6 +50,7 @@ from hub.core.steering import (
 )
 from hub.errors import CallerError
 from hub.ports.generations import (
+    MAX_KEPT_PER_USER,
     MAX_LISTED_PER_USER,
     MAX_OPEN_PER_CHAT,
     CreatedGeneration,
@@ -88,7 +91,9 @@ _FIND: Final = Script(
     _PACKAGE, "channel_head", "find_generation", needs_memory=False, is_repeatable=True
 )
 _DISCARD: Final = Script(_PACKAGE, "discard_generation", needs_memory=False, is_repeatable=True)
-_DELETE: Final = Script(_PACKAGE, "delete_generation", needs_memory=False, is_repeatable=True)
+_DELETE: Final = Script(
+    _PACKAGE, "chat", "delete_generation", needs_memory=False, is_repeatable=True
+)
 _VOID_LEASE: Final = Script(_PACKAGE, "channel_head", "lease", "void_lease", needs_memory=False)
 _LIST_LEASED_OR_SUSPENDED: Final = Script(
     _PACKAGE, "list_leased_or_suspended", needs_memory=False, is_repeatable=True
@@ -115,6 +120,7 @@ _MAX_OPEN_PER_PARTITION: Final = 100  # of one check; the others are read in the
 _INPUT: Final = b"input "
 _ANSWER: Final = b"answer "
 _MAX_SUMMARIES: Final = 100  # of one call
+_MAX_DELETIONS: Final = 100  # at once
 
 
 class RedisGenerationStore:
@@ -163,7 +169,7 @@ class RedisGenerationStore:
             chat or "",
             on_busy.value,
             MAX_OPEN_PER_CHAT,
-            MAX_LISTED_PER_USER if is_listed else "",
+            f"{MAX_KEPT_PER_USER} {MAX_LISTED_PER_USER}" if is_listed else "",
             "1" if generation.steerable else "",
             *(self._steering_arguments(generation) if on_busy is OnBusy.STEER else ()),
         )
@@ -237,7 +243,7 @@ class RedisGenerationStore:
 
     async def _add_to_user(self, user: str, generation: bytes) -> None:
         partition, key = user_generations_key(user)
-        arguments = (generation, MAX_LISTED_PER_USER, self._open_ttl_ms)
+        arguments = (generation, MAX_KEPT_PER_USER, MAX_LISTED_PER_USER, self._open_ttl_ms)
         await self._client.run([ScriptCall(_ADD_TO_USER, partition, (key,), arguments)])
 
     async def find(self, generation: str) -> Generation | None:
@@ -261,7 +267,8 @@ class RedisGenerationStore:
 
     async def list_of_user(self, user: str, which: GenerationFilter) -> list[GenerationSummary]:
         partition, key = user_generations_key(user)
-        names = await self._client.call_key(partition, "ZRANGE", key, 0, -1, "REV")
+        last = MAX_LISTED_PER_USER - 1
+        names = await self._client.call_key(partition, "ZRANGE", key, 0, last, "REV")
         ids = [name.decode() for name in names]
         if which.before is not None:
             ids = ids[ids.index(which.before) + 1 :] if which.before in ids else []
@@ -326,11 +333,32 @@ class RedisGenerationStore:
         await self._client.run([ScriptCall(_DISCARD, keys.partition, names, arguments)])
 
     async def delete(self, generation: str) -> bool:
-        keys = generation_keys(generation)
-        if keys is None:
-            return True
-        names = (keys.record, keys.parts)
-        return await self._client.run([ScriptCall(_DELETE, keys.partition, names, ())]) == [1]
+        call = _delete_call(generation, forced=False)
+        return call is None or await self._client.run([call]) == [1]
+
+    async def list_kept(self, user: str) -> list[str]:
+        partition, key = user_generations_key(user)
+        names = await self._client.call_key(partition, "ZRANGE", key, 0, -1, "REV")
+        suspended = await asyncio.gather(
+            *(
+                self._client.call_key(each, "ZRANGE", suspended_key(each, user), 0, -1)
+                for each in range(PARTITIONS)
+            )
+        )
+        ids = [name.decode() for group in (names, *suspended) for name in group]
+        return list(dict.fromkeys(ids))
+
+    async def erase(self, user: str) -> None:
+        calls = [_delete_call(each, forced=True) for each in await self.list_kept(user)]
+        known = [call for call in calls if call is not None]
+        for first in range(0, len(known), _MAX_DELETIONS):
+            await self._client.run(known[first : first + _MAX_DELETIONS])
+        partition, key = user_generations_key(user)
+        keys = [
+            (partition, key),
+            *((each, suspended_key(each, user)) for each in range(PARTITIONS)),
+        ]
+        await asyncio.gather(*(self._client.call_key(each, "DEL", name) for each, name in keys))
 
     async def _find(
         self, generation: str, channel: tuple[str, ...]
@@ -488,6 +516,18 @@ def _parse_summary(generation: str, reply: Sequence[bytes]) -> GenerationSummary
         metadata=shown.metadata,
         end=msgspec.json.decode(end) if end else {},
     )
+
+
+def _delete_call(generation: str, *, forced: bool) -> ScriptCall | None:
+    """Return the call that deletes a record; None when this is not the id of a generation.
+
+    forced: whether it is deleted also if it has not ended.
+    """
+    keys = generation_keys(generation)
+    if keys is None:
+        return None
+    names = (keys.record, keys.parts, keys.open)
+    return ScriptCall(_DELETE, keys.partition, names, ("1" if forced else "",))
 
 
 def _any_record(partition: int) -> str:

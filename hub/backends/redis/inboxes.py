@@ -55,6 +55,11 @@ class RedisInboxStore:
         reply = await self._run(_CHANGE, user_channel(user), arguments)
         return ChangedItems([item.decode() for item in reply[4:]], _parse_counts(reply))
 
+    async def erase(self, user: str) -> None:
+        keys = inbox_keys(user_channel(user))
+        for key in (keys.state, keys.items):
+            await self._client.call_key(keys.partition, "DEL", key)
+
     async def _run(
         self, script: Script, channel: Channel, arguments: Sequence[Argument]
     ) -> list[Any]:

@@ -43,7 +43,11 @@ def budget_key(user: str) -> tuple[int, str]:
 
 def ticket_key(ticket_id: str) -> tuple[int, str]:
     """Return the partition and the key of a ticket (hash). The key has no part of the secret id."""
-    digest = hashlib.sha256(ticket_id.encode()).hexdigest()
+    return ticket_key_of(hashlib.sha256(ticket_id.encode()).hexdigest())
+
+
+def ticket_key_of(digest: str) -> tuple[int, str]:
+    """Return the partition and the key of the ticket whose id has this SHA-256."""
     partition = int(digest[:2], 16) % PARTITIONS
     return partition, f"{hash_tag(partition)}:ticket:{digest}"
 
@@ -62,6 +66,18 @@ def push_subscriptions_key(user: str) -> tuple[int, str]:
     channel = user_channel(user)
     partition = partition_of(channel)
     return partition, f"{hash_tag(partition)}:push_subscriptions:{channel}"
+
+
+def user_tickets_key(user: str) -> tuple[int, str]:
+    """Return the partition and the key of the tickets of a user (sorted set)."""
+    channel = user_channel(user)
+    partition = partition_of(channel)
+    return partition, f"{hash_tag(partition)}:tickets:{channel}"
+
+
+def suspended_key(partition: int, user: str) -> str:
+    """Return the key of the suspended answers of a user in a partition (sorted set)."""
+    return f"{hash_tag(partition)}:suspended:{user}"
 
 
 def topic_presence_keys(channel: Channel) -> tuple[int, str, str]:
@@ -165,8 +181,13 @@ def channel_keys(channel: Channel) -> ChannelKeys:
 
 
 def publish_idempotency_key(channel: Channel, idempotency_key: str) -> str:
-    """Return the key that holds the position of the publish with this idempotency key (string)."""
-    return _client_key("publish_key", channel, idempotency_key)
+    """Return the key that holds the position of the publish with this idempotency key (string).
+
+    It has a digest of both, because it outlives an erasure of the channel.
+    """
+    name = f"{_escape(channel)}/{idempotency_key}"
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{hash_tag(partition_of(channel))}:publish_key:{digest}"
 
 
 def generation_idempotency_key(channel: Channel, user: str, idempotency_key: str) -> str:

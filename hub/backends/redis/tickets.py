@@ -1,21 +1,32 @@
-"""Tickets in Redis: one hash each. The key has the hash of the ticket id, which is a secret."""
+"""Tickets in Redis: one hash each, and one sorted set of those of a user.
+
+The key of a ticket has the hash of its id, which is a secret.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from hub.backends.redis.client import RedisClient, Script, ScriptCall
-from hub.backends.redis.keys import ticket_key
+from hub.backends.redis.keys import ticket_key, ticket_key_of, user_tickets_key
 from hub.ports.tickets import ConsumedTicket, Ticket
 
-_CONSUME: Final = Script("hub.backends.redis", "consume_ticket", needs_memory=False)
-_PUT: Final = Script("hub.backends.redis", "put_ticket")
+_PACKAGE: Final = "hub.backends.redis"
+_CONSUME: Final = Script(_PACKAGE, "consume_ticket", needs_memory=False)
+_PUT: Final = Script(_PACKAGE, "put_ticket")
+_INDEX: Final = Script(_PACKAGE, "index_ticket", is_repeatable=True)
 
 
 class RedisTicketStore:
-    """Implements ports.tickets.TicketStore."""
+    """Implements ports.tickets.TicketStore.
+
+    The set of a user has a ticket for at least as long as the ticket exists, unless a node is
+    killed while it stores the first use.
+    """
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
@@ -25,7 +36,12 @@ class RedisTicketStore:
     ) -> None:
         partition, key = ticket_key(ticket_id)
         arguments = (msgspec.json.encode(ticket), int(token_seconds * 1000), int(seconds * 1000))
-        await self._client.run([ScriptCall(_PUT, partition, (key,), arguments)])
+        await self._client.run(
+            [
+                self._index(ticket_id, ticket.user, seconds),
+                ScriptCall(_PUT, partition, (key,), arguments),
+            ]
+        )
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
         partition, key = ticket_key(ticket_id)
@@ -33,4 +49,43 @@ class RedisTicketStore:
         if not reply:
             return None
         ticket = msgspec.json.decode(reply[0], type=Ticket)
-        return ConsumedTicket(ticket, bool(reply[1]), reply[2] / 1000)
+        consumed = ConsumedTicket(ticket, bool(reply[1]), reply[2] / 1000)
+        if not consumed.used_before:
+            await self._client.run([self._index(ticket_id, ticket.user, consumed.token_seconds)])
+        return consumed
+
+    async def list_of_user(self, user: str) -> list[Ticket]:
+        tickets = []
+        for digest in await self._digests(user):
+            data = await self._client.call_key(*_get(digest))
+            if data:
+                tickets.append(msgspec.json.decode(data, type=Ticket))
+        return tickets
+
+    async def erase(self, user: str) -> None:
+        for digest in await self._digests(user):
+            partition, key = ticket_key_of(digest)
+            await self._client.call_key(partition, "DEL", key)
+        partition, key = user_tickets_key(user)
+        await self._client.call_key(partition, "DEL", key)
+
+    async def _digests(self, user: str) -> Sequence[str]:
+        """Return the SHA-256 of the ids of a user's tickets."""
+        partition, key = user_tickets_key(user)
+        return [
+            digest.decode()
+            for digest in await self._client.call_key(partition, "ZRANGE", key, 0, -1)
+        ]
+
+    def _index(self, ticket_id: str, user: str, seconds: float) -> ScriptCall:
+        """Return the call that adds a ticket to those of its user, or extends its life there."""
+        partition, key = user_tickets_key(user)
+        digest = hashlib.sha256(ticket_id.encode()).hexdigest()
+        arguments = (digest, max(1, int(seconds * 1000)))
+        return ScriptCall(_INDEX, partition, (key,), arguments)
+
+
+def _get(digest: str) -> tuple[int, str, str, str]:
+    """Return the arguments of the call that reads the data of a ticket."""
+    partition, key = ticket_key_of(digest)
+    return partition, "HGET", key, "d"

@@ -57,3 +57,11 @@ class RedisUsageStore:
             UsageTotals(day=day, user=owner, model=model, **counters)
             for (owner, model), counters in sorted(totals.items())
         ]
+
+    async def erase(self, day: str, user: str) -> None:
+        partition = partition_of(user_channel(user))
+        key = usage_key(partition, day)
+        reply = await self._client.call_key(partition, "HGETALL", key)
+        fields = [field for field in reply[::2] if field.decode().split(" ", 2)[1] == user]
+        if fields:
+            await self._client.call_key(partition, "HDEL", key, *fields)

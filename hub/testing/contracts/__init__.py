@@ -30,6 +30,7 @@ from hub.testing.contracts.stores import (
     UsageContract,
 )
 from hub.testing.contracts.topics import TopicAnswersContract
+from hub.testing.contracts.user_data import UserDataContract
 
 __all__ = [
     "BackendOptions",
@@ -48,4 +49,5 @@ __all__ = [
     "TopicAnswersContract",
     "TopicPresenceContract",
     "UsageContract",
+    "UserDataContract",
 ]

@@ -24,7 +24,8 @@
 --    replica or the restoration of a backup) are not part of it, so a cursor that has seen more is
 --    not continued silently.
 -- 4. A blank epoch is accepted for at most the ttl of a head. A head lives longer than that after its
---    last event, so a blank position never stands for a channel whose head has expired since.
+--    last event, so a blank position never stands for a channel whose head has expired since. A
+--    channel whose head was erased has a blank epoch of its own for this time.
 
 -- Returns what identifies the history of the server's data: its replication id, which is a new one
 -- after each start and each promotion. The run id of the process would not be enough: a primary that
@@ -58,8 +59,19 @@ local function extend_ttl(key, ttl_ms)
   redis.call('PEXPIRE', key, ttl_ms, 'GT')
 end
 
+-- Returns the key of the blank epoch of a channel that was erased (erase_log.lua), a string. It has a
+-- digest, because the name of a channel can be that of a user.
+local function erased_key(head_key)
+  local digest = redis.sha1hex or tostring -- fakeredis has no sha1hex
+  return string.match(head_key, '^[^}]*}') .. ':erased:' .. digest(head_key)
+end
+
 -- Returns the blank epoch of the partition, and all accepted ones as epochs that a head continues.
 local function read_blank(head_key, run_id, new_epoch, ttl_ms)
+  local erased = redis.call('GET', erased_key(head_key))
+  if erased then
+    return erased, erased .. ':0 '
+  end
   local key = string.match(head_key, '^[^}]*}') .. ':blank'
   local fields, now, ttl = redis.call('HMGET', key, 'e', 'r', 'p'), now_ms(), tonumber(ttl_ms)
   local epoch, accepted, older, started_at = fields[1], '', '', 0

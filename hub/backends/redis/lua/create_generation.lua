@@ -8,8 +8,8 @@
 --       9 what lists show of it (JSON)  10 chat, or ''  11 allow, reject, enqueue, interrupt or steer:
 --       what happens when the chat has an open answer  12 max open answers of a chat for enqueue and
 --       interrupt  13 max generations of the user in its set,
---       or '' for an answer of a topic (add_to_user.lua)  14 '1' if its producer takes messages
---       (steering.lua), or ''
+--       or '' for an answer of a topic (add_to_user.lua), a space, and how many of them lists look at
+--       14 '1' if its producer takes messages (steering.lua), or ''
 --       with steer, which always has an idempotency key:  15 PUBLISH or SPUBLISH  16 retention of the
 --       channel  17 digest of the message  18 message (JSON)  19 user (JSON)  20 max messages of an
 --       answer  21 max bytes of them
@@ -125,7 +125,8 @@ if ARGV[4] ~= '' then
   remember_key(KEYS[4], ARGV[5] .. ' ' .. after, '')
 end
 if ARGV[13] ~= '' then
-  add_to_user(KEYS[7], ARGV[5], now, ARGV[13], open_ttl_ms)
+  local max, max_listed = string.match(ARGV[13], '^(%d+) (%d+)$')
+  add_to_user(KEYS[7], ARGV[5], now, max, max_listed, open_ttl_ms)
 end
 if KEYS[8] then
   redis.call('HSET', KEYS[4], 'chat', ARGV[10])
