@@ -29,7 +29,7 @@ from hub.wiring.backend import build_retention
 
 _TIME, _NUMBER = b"0" * 19, b"#" * 7
 _WINDOW = 4000  # max unanswered commands
-_REPLY = b"*4\r\n"
+_REPLY = b"*1\r\n"
 
 
 def main() -> None:

@@ -37,8 +37,11 @@ async def read_json(
             code=BODY_TOO_LARGE,
         )
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+        if request.content.is_eof():  # the usual case: the body came with the headers
             body = await request.read()
+        else:
+            async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+                body = await request.read()
     except TimeoutError as error:
         raise RequestTimeout(
             f"the body was not complete within {_BODY_TIMEOUT_SECONDS:g} seconds",

@@ -39,6 +39,7 @@ class PublishLane:
     ) -> None:
         self._send = send
         self._waits = waits
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._unsent: list[PublishBatch] = []
         self._sending = 0  # number of sends that are not done
         self._background_tasks = BackgroundTasks()
@@ -47,7 +48,9 @@ class PublishLane:
         self, publications: Sequence[Publication]
     ) -> list[Published | BrokerUnavailable]:
         """Publish, and return the result of each publication."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # the loop is asked for once: each time is a system call in Python 3.11
+            loop = self._loop = asyncio.get_running_loop()
         if not self._unsent and not (self._waits and self._sending):
             loop.call_soon(self._flush)
         batch = PublishBatch(publications, loop.create_future())
