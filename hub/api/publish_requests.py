@@ -32,6 +32,7 @@ from hub.core.channel import (
 from hub.core.cursor import format_cursor
 from hub.core.event import compact_json
 from hub.core.inbox import MAX_CATEGORY_CHARS, MAX_KEY_CHARS, InboxOptions, item_source
+from hub.core.push_message import PushMessage, Urgency
 from hub.core.rate_limit import TokenBucket
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.error_codes import BODY_TOO_LARGE, RATE_LIMITED
@@ -100,13 +101,43 @@ class InboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class PushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The notification for users who do not take the event: docs/guides/push.md.
+
+    `url` is what a click opens: an http or https URL, or one relative to the page. Notifications
+    with the same `tag` replace each other. A `body` that is too long is cut. `ttl_seconds` is how
+    long the push service keeps the notification for a device that is off.
+    """
+
+    title: str
+    body: str | None = None
+    url: str | None = None
+    tag: str | None = None
+    icon: str | None = None
+    urgency: Urgency | None = None
+    ttl_seconds: float | None = None
+
+    def message(self) -> PushMessage:
+        """Return the message, which has not been checked."""
+        return PushMessage(
+            title=self.title,
+            body=self.body or "",
+            url=self.url or "",
+            tag=self.tag or "",
+            icon=self.icon or "",
+            urgency=self.urgency or "normal",
+            ttl_seconds=self.ttl_seconds,
+        )
+
+
 class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /publish.
 
     `data` is any JSON. `id` is an idempotency key: the hub publishes an event with the same key
     once per channel. An `ephemeral` event is not stored. `ttl_seconds` limits how long the event
     is delivered to clients that reconnect. `inbox` keeps the event in the inbox of each recipient
-    besides: `true`, or an object with options.
+    besides: `true`, or an object with options. `push`
+    notifies the devices of users who do not take the event.
     """
 
     to: Recipients
@@ -116,6 +147,7 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
     inbox: bool | InboxBody | None = None
+    push: PushBody | None = None
 
     def with_id(self, default_id: str | None) -> PublishBody:
         """Return the body with this idempotency key, unless it has one."""
@@ -131,6 +163,7 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ephemeral=self.ephemeral,
             ttl_seconds=self.ttl_seconds,
             inbox=self._inbox(),
+            push=None if self.push is None else self.push.message(),
         )
 
     def _inbox(self) -> InboxOptions | None:

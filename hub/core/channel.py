@@ -86,6 +86,12 @@ def topics_among(channels: Iterable[Channel]) -> list[str]:
     return [channel.removeprefix(prefix) for channel in channels if channel.startswith(prefix)]
 
 
+def user_of_channel(channel: Channel) -> str | None:
+    """Return the user whose channel it is, None for other channels."""
+    prefix = user_channel("")
+    return channel.removeprefix(prefix) if channel.startswith(prefix) else None
+
+
 def partition_of(channel: Channel) -> int:
     """Return the channel's partition, 0 to 127: CRC-32 of the name modulo 128."""
     return zlib.crc32(channel.encode()) % PARTITIONS

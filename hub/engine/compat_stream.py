@@ -35,6 +35,7 @@ class CompatStream:
     """
 
     can_sync: Final = False
+    shows_all_events: Final = False
     uses_hub_events: Final = False
 
     def __init__(

@@ -98,6 +98,7 @@ class Connection:
         "_pending_open",
         "_positions",
         "_retry_ms",
+        "_skipped",
         "_synced",
         "_view",
         "_waiter",
@@ -142,6 +143,7 @@ class Connection:
         self._own_channel: ChannelState | None = None  # the state of the user's own channel
         self._synced = False  # whether the channel states hold its positions
         self._positions: dict[Channel, Position] = {}  # see rule 2
+        self._skipped: dict[Channel, Position] = {}  # it was not sent the events up to here
         self._cursor_parts: dict[Channel, bytes] = dict.fromkeys(options.channels, b"")
         for channel, position in options.client_cursor.items():
             self._cursor_parts[channel] = format_part(channel, position).encode()
@@ -179,6 +181,18 @@ class Connection:
     def queued_frames(self) -> int:
         """The number of frames that wait for the socket."""
         return len(self._outbox)
+
+    def has_taken(self, channel: Channel, position: Position) -> bool:
+        """Return whether the client was sent the event at a position of a channel, and is there."""
+        if self._closed is not None or self._outbox or not self._view.shows_all_events:
+            return False
+        at, skipped = self.positions.get(channel), self._skipped.get(channel)
+        if at is None or at.epoch != position.epoch or at.offset < position.offset:
+            return False
+        was_skipped = skipped is not None and (
+            skipped.epoch != position.epoch or position.offset <= skipped.offset
+        )
+        return self.writer.is_drained and not was_skipped
 
     @property
     def close_reason(self) -> CloseReason | None:
@@ -223,6 +237,11 @@ class Connection:
         """Record that the client has everything of the channel up to this position."""
         self._positions[channel] = position
         self._cursor_parts[channel] = format_part(channel, position).encode()
+
+    def skip_to(self, channel: Channel, position: Position) -> None:
+        """Continue a channel after this position; the client is not sent the events before."""
+        self._skipped[channel] = position
+        self.set_position(channel, position)
 
     def enter_sync(self) -> None:
         """Enter the synced state, if the client is where its channel states are and nothing waits
@@ -357,6 +376,7 @@ class Connection:
         self.buffer_live()
         self.channels = channels
         self._positions = {c: self._positions[c] for c in channels if c in self._positions}
+        self._skipped = {c: self._skipped[c] for c in channels if c in self._skipped}
         self._cursor_parts = {c: self._cursor_parts.get(c, b"") for c in channels}
         self._buffered = [event for event in self._buffered or () if event.channel in channels]
         self._buffered_bytes = sum(len(event.data) for event in self._buffered)
@@ -409,7 +429,7 @@ class Connection:
         """
         body = self._view.reset(channel, reason, self.encoder)
         if self._view.end_reason is None:
-            self.set_position(channel, head)
+            self.skip_to(channel, head)
         if body is not None:
             self._send(self.encoder.frame(body, self.cursor()))
         self._close_if_complete()

@@ -74,6 +74,15 @@ class _ListReply(msgspec.Struct, frozen=True, tag="list_reply"):
     connections: Sequence[ConnectionInfo]
 
 
+async def live_nodes(bus: CommandBus) -> list[NodeState]:
+    """Return the states of the nodes that are alive. Raise BrokerUnavailable."""
+    return [
+        msgspec.json.decode(state, type=NodeState)
+        for state, age_seconds in await bus.node_states()
+        if age_seconds < _NODE_TIMEOUT_SECONDS
+    ]
+
+
 class ConnectionQuery:
     """Sends requests to all nodes, and replies for this node."""
 
@@ -125,12 +134,7 @@ class ConnectionQuery:
 
     async def nodes(self) -> list[NodeState]:
         """Return the state of every node that is alive. Raise BrokerUnavailable."""
-        alive = [
-            msgspec.json.decode(state, type=NodeState)
-            for state, age_seconds in await self._bus.node_states()
-            if age_seconds < _NODE_TIMEOUT_SECONDS
-        ]
-        return sorted(alive, key=lambda state: state.node)
+        return sorted(await live_nodes(self._bus), key=lambda state: state.node)
 
     async def list(self, user: str | None, limit: int) -> ConnectionPage:
         """List at most `limit` connections of a user, or of all users if it is None.

@@ -38,6 +38,7 @@ class ControlStream:
     """Implements StreamView for one attempt. record: as it is at the position where it begins."""
 
     can_sync: Final = False
+    shows_all_events: Final = False
     uses_hub_events: Final = True
     is_broken: Final = False
 

@@ -28,6 +28,7 @@ class GenerationStream:
     """
 
     can_sync: Final = False
+    shows_all_events: Final = False
     uses_hub_events: Final = True
     is_broken: Final = False
 

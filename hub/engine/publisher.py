@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hub.core.channel import Channel
+from hub.core.channel import ALL, Channel
+from hub.core.deliveries import Delivery
 from hub.core.event import check_event_name, check_idempotency_key
 from hub.core.inbox import InboxOptions
+from hub.core.push_job import first_delivery
+from hub.core.push_message import PushMessage, check_message
 from hub.engine.node_metrics import NodeMetrics
 from hub.error_codes import DATA_TOO_LARGE, IDEMPOTENCY_KEY_REUSED
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, Conflict, HubError, TooLarge
@@ -22,7 +25,7 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     that reconnects still gets the event; None means as long as the log holds it.
     idempotency_seconds: how long the idempotency key is remembered; None means as long as the
     settings say. inbox: how the event is kept in the inbox of each channel; None means that it is
-    not.
+    not. push: the notification for users who do not take the event; None for none.
     """
 
     to: Sequence[Channel]
@@ -33,6 +36,7 @@ class PublishRequest(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
     inbox: InboxOptions | None = None
+    push: PushMessage | None = None
 
 
 class Publisher:
@@ -41,6 +45,7 @@ class Publisher:
     max_data_bytes, max_item_bytes: the size of the data of an event, and of one that is kept in an
         inbox.
     wait_replicas: the number of replicas for which the backend waits; fewer are counted.
+    push_after_seconds: when a notification is sent; None if there are no push notifications.
     """
 
     def __init__(
@@ -51,7 +56,9 @@ class Publisher:
         max_item_bytes: int = 16 * 1024,
         wait_replicas: int = 0,
         metrics: NodeMetrics | None = None,
+        push_after_seconds: float | None = None,
     ) -> None:
+        self._push_after_seconds = push_after_seconds
         self._wait_replicas = wait_replicas
         self._metrics = metrics or NodeMetrics()
         self._events = events
@@ -64,7 +71,7 @@ class Publisher:
         Raise CallerError, BrokerUnavailable.
         """
         self.check(request)
-        responses = await self._events.publish(_publications(request))
+        responses = await self._events.publish(self._publications(request))
         for response in responses:
             self._count(response)
         published = list(zip(request.to, responses, strict=True))
@@ -89,7 +96,7 @@ class Publisher:
                 results.append(error)
             else:
                 results.append([])
-                publications += _publications(request)
+                publications += self._publications(request)
         responses = iter(await self._events.try_publish(publications))
         for n, request in enumerate(requests):
             result = results[n]
@@ -103,6 +110,37 @@ class Publisher:
                         result.append((channel, response))
                 results[n] = _find_conflict(result) or results[n]
         return results
+
+    def _publications(self, request: PublishRequest) -> list[Publication]:
+        return [
+            Publication(
+                channel=channel,
+                name=request.event,
+                data=request.data,
+                idempotency_key=request.idempotency_key,
+                idempotency_seconds=request.idempotency_seconds,
+                ephemeral=request.ephemeral,
+                ttl_seconds=request.ttl_seconds,
+                durable=not request.ephemeral,  # no replica stores an ephemeral event
+                inbox=request.inbox,
+                deliveries=self._deliveries(request, channel),
+            )
+            for channel in request.to
+        ]
+
+    def _deliveries(self, request: PublishRequest, channel: Channel) -> Sequence[Delivery]:
+        if request.push is None or self._push_after_seconds is None:
+            return ()
+        inbox = request.inbox or InboxOptions()
+        delivery = first_delivery(
+            channel,
+            request.push,
+            delay_seconds=self._push_after_seconds,
+            in_inbox=request.inbox is not None,
+            category=inbox.category,
+            required=inbox.required,
+        )
+        return (delivery,)
 
     def _count(self, response: Published) -> None:
         self._metrics.published[response.outcome.value] += 1
@@ -131,6 +169,21 @@ class Publisher:
                     code=DATA_TOO_LARGE,
                     path="data",
                 )
+        if request.push is not None:
+            self._check_push(request, request.push)
+
+    def _check_push(self, request: PublishRequest, push: PushMessage) -> None:
+        if self._push_after_seconds is None:
+            raise BadRequest(
+                "this hub sends no push notifications: `hub keys vapid` makes the keys that the "
+                "settings need",
+                path="push",
+            )
+        if request.ephemeral:
+            raise BadRequest("an ephemeral event has no push notification", path="push")
+        if ALL in request.to:
+            raise BadRequest("an event to all has no push notification: use a topic", path="push")
+        check_message(push, path="push")
 
 
 def _find_conflict(published: Sequence[tuple[Channel, Published]]) -> Conflict | None:
@@ -143,20 +196,3 @@ def _find_conflict(published: Sequence[tuple[Channel, Published]]) -> Conflict |
                 path="id",
             )
     return None
-
-
-def _publications(request: PublishRequest) -> list[Publication]:
-    return [
-        Publication(
-            channel=channel,
-            name=request.event,
-            data=request.data,
-            idempotency_key=request.idempotency_key,
-            idempotency_seconds=request.idempotency_seconds,
-            ephemeral=request.ephemeral,
-            ttl_seconds=request.ttl_seconds,
-            durable=not request.ephemeral,  # no replica stores an ephemeral event
-            inbox=request.inbox,
-        )
-        for channel in request.to
-    ]

@@ -135,7 +135,11 @@ class Recovery:
             await self._subscriptions.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
         for channel, page in pages.items():
-            connection.set_position(channel, _start_position(cursor.get(channel), page))
+            start = _start_position(cursor.get(channel), page)
+            if cursor.get(channel) in (None, FROM_START):
+                connection.skip_to(channel, start)
+            else:
+                connection.set_position(channel, start)
         connection.send_open(
             node=self._node,
             heartbeat_seconds=connection.heartbeat_seconds or self._heartbeat_seconds,
@@ -167,7 +171,7 @@ class Recovery:
                 delay = min(_MAX_RETRY_SECONDS, delay * 2)
             else:
                 for channel, page in pages.items():
-                    connection.set_position(channel, page.head)
+                    connection.skip_to(channel, page.head)
                 break
         await self._replay_until_live(connection, None)
 

@@ -29,6 +29,11 @@ class StreamView(Protocol):
         ...
 
     @property
+    def shows_all_events(self) -> bool:
+        """Whether the client gets every event of the channels."""
+        ...
+
+    @property
     def uses_hub_events(self) -> bool:
         """Whether the client reads the hub's own events and cursors. If False, frames carry no
         cursor and `hub.expiring` is not sent.
@@ -87,6 +92,7 @@ class UserStream:
     """Implements StreamView: every event, between `hub.open` and `hub.bye`. It has no state."""
 
     can_sync: Final = True
+    shows_all_events: Final = True
     uses_hub_events: Final = True
     is_broken: Final = False
     end_reason: CloseReason | None = None

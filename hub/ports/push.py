@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from hub.core.channel import Channel
+from hub.core.cursor import Position
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import PushSubscription
 
@@ -64,6 +66,28 @@ class SendResult(msgspec.Struct, frozen=True):
     outcome: SendOutcome
     reason: str = ""
     retry_after_seconds: float | None = None
+
+
+class PushInbox(Protocol):
+    """What push notifications ask the inbox. Every method raises BrokerUnavailable."""
+
+    async def is_read(self, user: str, channel: Channel, position: Position) -> bool:
+        """Return whether the user has read the item of the event at a position of a channel.
+
+        An item that the user has archived or deleted, or that another one has replaced, counts as
+        read.
+        """
+        ...
+
+    async def is_muted(self, user: str, category: str) -> bool:
+        """Return whether the user wants no push notifications of a category."""
+        ...
+
+    async def topic_users(self, topic: str, after: str, limit: int) -> list[str]:
+        """Return at most `limit` users who have subscribed to a topic in their inbox, in a fixed
+        order, after one of them ("" for the first ones). An empty list is the end.
+        """
+        ...
 
 
 class PushChannel(Protocol):

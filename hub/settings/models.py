@@ -269,9 +269,7 @@ class Push(Section):
     subscription_ttl_seconds: PositiveFloat = 180 * 86400.0
     max_subscriptions_per_user: int = Field(20, ge=1, le=1000)
     max_topic_users: PositiveInt = 100_000
-    concurrency: PositiveInt = 50
     timeout_seconds: PositiveFloat = 10.0
-    max_attempts: PositiveInt = 10
     allow_private: bool = False
 
     @property

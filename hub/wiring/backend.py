@@ -19,7 +19,7 @@ from hub.backends.redis.events import (
     ReplicaWait,
     Retention,
 )
-from hub.core.deliveries import DeliveryLimits
+from hub.core.deliveries import DeliveryLimits, RetryPolicy
 from hub.core.fair_queue import QueueLimits, UpstreamLimits, versioned_queue
 from hub.core.parts_journal import PartsLimits
 from hub.engine.attempt import GenerationResult
@@ -126,6 +126,7 @@ def build_publisher(
         max_item_bytes=settings.inbox.max_item_bytes,
         wait_replicas=settings.redis.wait_replicas,
         metrics=metrics,
+        push_after_seconds=settings.push.after_seconds if settings.push.is_set else None,
     )
 
 
@@ -138,6 +139,16 @@ def build_queue_limits(settings: Settings) -> QueueLimits:
             name: UpstreamLimits(max_running=each.max_running, max_queued=each.max_queued)
             for name, each in settings.upstreams.items()
         },
+    )
+
+
+def build_retry_policy(settings: Settings) -> RetryPolicy:
+    """Return when deliveries that failed are tried again."""
+    deliveries = settings.deliveries
+    return RetryPolicy(
+        min_seconds=deliveries.min_retry_seconds,
+        max_seconds=deliveries.max_retry_seconds,
+        max_age_seconds=deliveries.retry_seconds,
     )
 
 

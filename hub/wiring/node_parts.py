@@ -24,6 +24,7 @@ from hub.engine.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
 from hub.engine.reconciler import Reconciler
 from hub.engine.storage_budget import StorageBudget
+from hub.engine.taken_query import TakenReplies
 from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
@@ -69,6 +70,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     reconciler: Reconciler
     admin_commands: AdminCommands
     connection_query: ConnectionQuery
+    taken_replies: TakenReplies
     live_metrics: LiveMetrics
     tickets: Tickets
     push_public_key: str | None
@@ -159,6 +161,7 @@ def build_node_parts(
         reconciler=build_reconciler(settings, backend, clock, jobs),
         admin_commands=AdminCommands(backend.commands, connections),
         connection_query=ConnectionQuery(backend.commands, connections, clock, node=node),
+        taken_replies=TakenReplies(backend.commands, connections, node=node),
         live_metrics=LiveMetrics(
             backend.commands,
             backend.events,
@@ -186,6 +189,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("denylist", node.admin_commands.run)
     tasks.start(NODE_STATE_TASK, node.connection_query.keep_node_state)
     tasks.start("connection query", node.connection_query.answer_requests)
+    tasks.start("taken replies", node.taken_replies.run)
     tasks.start("reconciler", node.reconciler.run)
     tasks.start("claimed jobs", node.claims.run_checks)
     tasks.start("topic presence", node.topic_presence.run)

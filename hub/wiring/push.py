@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
+from hub.core.push_job import PUSH_QUEUE
 from hub.core.push_subscription import WEB_PUSH
+from hub.engine.delivery_loop import DeliveryLoop
+from hub.engine.taken_query import TakenQuery
+from hub.engine.tasks import Supervisor
+from hub.engine.worker_metrics import WorkerMetrics
 from hub.errors import OperatorError
 from hub.http.outgoing import open_public_client
+from hub.ports.backend import Backend
+from hub.ports.clock import Clock
 from hub.ports.push import PushChannel
+from hub.push.sender import PushSender
 from hub.push.vapid import VapidKeys, load_vapid_keys
-from hub.settings import Push
+from hub.settings import Push, Settings
+from hub.wiring.backend import build_retry_policy
 
 
 def read_push_keys(push: Push) -> VapidKeys | None:
@@ -47,6 +57,67 @@ def read_push_public_key(push: Push) -> str | None:
     return None if keys is None else keys.public_key
 
 
+class PushWorker:
+    """The parts of a worker that send notifications; none of both without keys."""
+
+    def __init__(self, taken: TakenQuery | None = None, loop: DeliveryLoop | None = None) -> None:
+        self._taken = taken
+        self._loop = loop
+
+    def start(self, tasks: Supervisor, intake: Supervisor) -> None:
+        """Start the tasks. intake: ends when the worker takes nothing new; tasks: ends later."""
+        if self._taken is not None and self._loop is not None:
+            tasks.start("taken query", self._taken.run)
+            tasks.start("count of pushes", self._loop.run_counts)
+            intake.start("pushes", self._loop.run)
+
+    async def shut_down(self, deadline_seconds: float, force: asyncio.Event) -> None:
+        """Wait for the notifications that are being sent, then give the others back."""
+        if self._loop is not None:
+            await self._loop.shut_down(deadline_seconds, force)
+
+
+async def open_push_worker(
+    settings: Settings,
+    backend: Backend,
+    clock: Clock,
+    metrics: WorkerMetrics,
+    opened: AsyncExitStack,
+) -> PushWorker:
+    """Build what sends notifications; it closes with `opened`. Raise OperatorError."""
+    push, deliveries = settings.push, settings.deliveries
+    channels = await open_push_channels(push, opened)
+    if not channels:
+        return PushWorker()
+    taken = TakenQuery(backend.commands, clock)
+    sender = PushSender(
+        channels,
+        backend.push_subscriptions,
+        backend.deliveries,
+        taken.is_taken,
+        ttl_seconds=push.ttl_seconds,
+        max_topic_users=push.max_topic_users,
+        metrics=metrics.push,
+    )
+    loop = DeliveryLoop(
+        backend.deliveries,
+        PUSH_QUEUE,
+        sender.send,
+        clock,
+        policy=build_retry_policy(settings),
+        concurrency=deliveries.concurrency,
+        lease_seconds=_lease_seconds(push),
+        poll_seconds=deliveries.poll_seconds,
+        metrics=metrics.deliveries,
+    )
+    return PushWorker(taken, loop)
+
+
+def _lease_seconds(push: Push) -> float:
+    """Return a lease whose attempts may send a message three times and ask all nodes."""
+    return 1.5 * (3 * push.timeout_seconds + 2)
+
+
 async def open_push_channels(push: Push, opened: AsyncExitStack) -> Mapping[str, PushChannel]:
     """Open the ways to send notifications, by their names; they close with `opened`.
 
@@ -60,7 +131,6 @@ async def open_push_channels(push: Push, opened: AsyncExitStack) -> Mapping[str,
         open_public_client(
             allow_private=push.allow_private,
             timeout_seconds=push.timeout_seconds,
-            max_connections=push.concurrency,
         )
     )
     return {WEB_PUSH: channel_type(client, keys, subject=push.subject)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -32,6 +33,7 @@ from hub.wiring.backend import (
 )
 from hub.wiring.functions import open_functions, reload_on_signal
 from hub.wiring.guards import open_guards
+from hub.wiring.push import open_push_worker
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
@@ -158,6 +160,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             name=f"worker {settings.node.name}",
             collect=metrics.families,
         )
+        push = await open_push_worker(settings, backend, clock, metrics, opened)
         async with Supervisor(clock) as tasks:
             tasks.start("commands", backend.commands.run)
             tasks.start("live metrics", live_metrics.run)
@@ -168,6 +171,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
             async with Supervisor(clock) as intake:
                 intake.start("fetch", worker.run_fetch)
+                push.start(tasks, intake)
                 _log.info(
                     "worker.started",
                     upstreams=sorted([*upstreams, *functions]),
@@ -175,5 +179,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                     version=settings.worker.version,
                 )
                 await stop.requested.wait()
-            await worker.shut_down(settings.worker.drain_seconds, stop.forced)
+            await asyncio.gather(
+                worker.shut_down(settings.worker.drain_seconds, stop.forced),
+                push.shut_down(settings.worker.drain_seconds, stop.forced),
+            )
     _log.info("worker.stopped")

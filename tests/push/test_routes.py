@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from hub.core.push_job import decode_job
+from hub.core.push_message import PushMessage
 from hub.core.push_subscription import encode_base64url, subscription_id
 from hub.push.vapid import generate_vapid_keys
 from hub.settings import Push
@@ -101,3 +103,70 @@ async def test_service_worker() -> None:
         tag = response.headers["ETag"]
         async with hub.ask("GET", "/hub-sw.js", headers={"If-None-Match": tag}) as again:
             assert again.status == 304
+
+
+async def published(hub: Hub) -> list[Any]:
+    """Return the jobs that were written."""
+    taken = await hub.backend.deliveries.take("push", 100, lease_seconds=60)
+    return [decode_job(each.body) for each in taken]
+
+
+@pytest.fixture
+def at_once() -> dict[str, Any]:
+    """Settings whose notifications are due at once."""
+    return {"push": SETTINGS["push"].model_copy(update={"after_seconds": 0.0})}
+
+
+async def test_publish(at_once: dict[str, Any]) -> None:
+    """Each recipient gets a job in the step of the publish; a duplicate adds none."""
+    push: dict[str, Any] = {
+        "title": "T",
+        "body": "B",
+        "url": "/u",
+        "tag": "t",
+        "icon": "/i",
+        "urgency": "low",
+    }
+    body = {"to": {"users": ["a", "b"]}, "id": "1", "push": {**push, "ttl_seconds": 5}}
+    async with running_hub(tables=at_once) as hub:
+        for _ in range(2):
+            assert (await hub.publish(**body))[0] == 200
+        jobs = await published(hub)
+        assert sorted(job.user for job in jobs) == ["a", "b"]
+        assert jobs[0].message == PushMessage(**push, ttl_seconds=5.0)
+        assert (await hub.publish(to={"topic": "n"}, push={"title": "T"}))[0] == 200
+        (job,) = await published(hub)
+        assert job.topic == "n"
+        nulls = dict.fromkeys(("body", "url", "tag", "icon", "urgency", "ttl_seconds"))
+        assert (await hub.publish(to={"user": "a"}, push={"title": "T", **nulls}))[0] == 200
+        assert (await hub.publish(to={"user": "a"}, push=None))[0] == 200
+        assert [job.message for job in await published(hub)] == [PushMessage(title="T")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"to": {"all": True}}, "push"),
+        ({"ephemeral": True}, "push"),
+        ({"push": {}}, "push.title"),
+        ({"push": {"title": ""}}, "push.title"),
+        ({"push": {"title": "T", "url": "javascript:x"}}, "push.url"),
+        ({"push": {"title": "T", "urgency": "now"}}, "push.urgency"),
+        ({"push": {"title": "T", "colour": "red"}}, "push.colour"),
+    ],
+)
+async def test_refused_publish(at_once: dict[str, Any], changes: dict[str, Any], path: str) -> None:
+    """A push that breaks a rule is a 400 that names the field; nothing is published."""
+    async with running_hub(tables=at_once) as hub:
+        body = {"to": {"user": "a"}, "push": {"title": "T"}, **changes}
+        status, problem = await hub.publish(**body)
+        assert (status, problem["path"].partition(".")[0]) == (400, path.partition(".")[0])
+        assert await published(hub) == []
+
+
+async def test_publish_without_keys() -> None:
+    """A hub that sends no notifications says so, so that none is lost silently."""
+    async with running_hub() as hub:
+        status, problem = await hub.publish(to={"user": "a"}, push={"title": "T"})
+        assert (status, problem["path"]) == (400, "push")
+        assert "hub keys vapid" in problem["detail"]

@@ -90,6 +90,7 @@ class ResponsesView:
     """
 
     can_sync: Final = False
+    shows_all_events: Final = False
     uses_hub_events: Final = False
     is_broken: Final = False
     end_reason: Final = None
