@@ -101,6 +101,7 @@ def serve(
     share_ports: Annotated[bool, typer.Option("--share-ports", hidden=True)] = False,
     public_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    faults_path: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a node: it holds the connections of users.
 
@@ -118,7 +119,7 @@ def serve(
         raise typer.Exit(asyncio.run(run_multiprocess(settings, workers, words)))
     from hub.wiring.node import Sockets, run_node
 
-    sockets = Sockets(public_fd, internal_fd, share_ports)
+    sockets = Sockets(public_fd, internal_fd, share_ports, faults_path)
     _run(lambda shutdown: run_node(settings, shutdown, sockets))
 
 

@@ -38,7 +38,8 @@ class NotificationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DemoRoutes:
     """The demo's routes.
 
-    publisher: None omits POST /dev/publish. command: how the command `hub` is typed in a terminal.
+    publisher: None omits POST /dev/publish. has_faults: whether the page shows what DevFaultRoutes
+    can do. command: how the command `hub` is typed in a terminal.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class DemoRoutes:
         publisher: Publisher | None,
         *,
         max_body_bytes: int,
+        has_faults: bool = False,
         command: str = "hub",
     ) -> None:
         self._authenticator = authenticator
@@ -56,6 +58,9 @@ class DemoRoutes:
         self._libraries = StaticFiles("vendor")
         if publisher is None:  # tells the page to hide its form
             meta = b'name="hub-dev" content="%b"'
+            self._pages.replace("demo.html", meta % b"true", meta % b"false")
+        if not has_faults:
+            meta = b'name="hub-faults" content="%b"'
             self._pages.replace("demo.html", meta % b"true", meta % b"false")
         meta = b'name="hub-command" content="%b"'
         self._pages.replace("demo.html", meta % b"hub", meta % html.escape(command).encode())

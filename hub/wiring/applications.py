@@ -25,6 +25,7 @@ from hub.http.applications import Routes, build_internal, build_public
 from hub.http.connect import ConnectRoutes
 from hub.http.console import ConsoleRoutes
 from hub.http.demo import DemoRoutes
+from hub.http.dev_faults import DevFaultRoutes
 from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
 from hub.http.inputs import InputRoutes
@@ -54,9 +55,17 @@ from hub.wiring.upstreams import build_upstream_models
 
 
 def public_application(
-    settings: Settings, node: NodeParts, authenticator: Authenticator, origins: AllowedOrigins
+    settings: Settings,
+    node: NodeParts,
+    authenticator: Authenticator,
+    origins: AllowedOrigins,
+    *,
+    faults_path: str | None = None,
 ) -> web.Application:
-    """Build the application of the public listener. Raise OperatorError."""
+    """Build the application of the public listener. Raise OperatorError.
+
+    faults_path: the socket of `hub dev` on which it takes faults for the demo page.
+    """
     denylist = node.admin_commands.denylist
     user_authenticator = DenylistAuthenticator(authenticator, denylist)
     stream_authenticator = DenylistAuthenticator(
@@ -101,9 +110,12 @@ def public_application(
         InboxRoutes(node.inboxes, user_authenticator),
         JsClientRoutes(),
     ]
-    demo = _demo(settings, user_authenticator, node.publisher)
+    has_faults = faults_path is not None and settings.auth.disabled
+    demo = _demo(settings, user_authenticator, node.publisher, has_faults=has_faults)
     if demo is not None:
         resources.append(demo)
+        if has_faults and faults_path is not None:
+            resources.append(DevFaultRoutes(user_authenticator, node.connections, faults_path))
     request_metrics = RequestMetrics(node.metrics, "public")
     return build_public(
         resources,
@@ -217,7 +229,7 @@ def build_templates(settings: Settings) -> TemplateSelection:
 
 
 def _demo(
-    settings: Settings, authenticator: Authenticator, publisher: Publisher
+    settings: Settings, authenticator: Authenticator, publisher: Publisher, *, has_faults: bool
 ) -> DemoRoutes | None:
     if not settings.public.demo_page:
         return None
@@ -226,5 +238,6 @@ def _demo(
         authenticator,
         publisher if is_dev else None,
         max_body_bytes=settings.publish.max_body_bytes,
+        has_faults=has_faults,
         command=command_name() if is_dev else "hub",  # a path is nobody's business elsewhere
     )

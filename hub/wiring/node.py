@@ -35,11 +35,13 @@ class Sockets(msgspec.Struct, frozen=True):
 
     public_fd, internal_fd: descriptors of sockets that the parent process has opened.
     shared: whether the process opens its sockets together with other processes.
+    faults_path: the socket on which `hub dev` takes faults for the demo page.
     """
 
     public_fd: int | None = None
     internal_fd: int | None = None
     shared: bool = False
+    faults_path: str | None = None
 
 
 async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None:
@@ -64,7 +66,9 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         internal = internal_application(
             settings, node, build_api_keys(settings), MetricsRoutes(peers.collect)
         )
-        public = public_application(settings, node, authenticator, origins)
+        public = public_application(
+            settings, node, authenticator, origins, faults_path=sockets.faults_path
+        )
         introduce(public, internal)
         for app in (internal, public):
             tracing.watch(app)

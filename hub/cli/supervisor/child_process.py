@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ from hub.errors import OperatorError
 
 _MIN_RESTART_DELAY_SECONDS: Final = 0.2
 _MAX_RESTART_DELAY_SECONDS: Final = 5.0
+_STABLE_SECONDS: Final = 10.0  # after so long, an exit counts as the first one again
 _CONFIGURATION_ERROR: Final = 2  # the exit code
 _PR_SET_PDEATHSIG: Final = 1
 _log = structlog.get_logger(__name__)
@@ -62,7 +64,10 @@ class ChildProcess:
         delay_seconds = _MIN_RESTART_DELAY_SECONDS
         while True:
             assert self.process is not None
+            started_at = time.monotonic()
             code = await self.process.wait()
+            if time.monotonic() - started_at > _STABLE_SECONDS:
+                delay_seconds = _MIN_RESTART_DELAY_SECONDS
             if code == _CONFIGURATION_ERROR:
                 raise OperatorError(
                     f"the configuration of the {self.name} is wrong; its own error is above"

@@ -14,13 +14,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from hub.backends.embedded import SOCKET_NAME
 from hub.cli.signals import on_termination
 from hub.cli.supervisor.child_process import ChildProcess
+from hub.cli.supervisor.dev_faults import DevFaults
 from hub.cli.supervisor.dev_processes import (
     HOST,
     VALKEY_LOG,
@@ -48,7 +49,7 @@ async def run_dev(options: DevOptions) -> None:
         raise OperatorError("`hub dev` does not run on Windows: start it in WSL, or use Docker")
     stop_requested = asyncio.Event()
     on_termination(stop_requested.set)
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         sockets = DevSockets(
             public=stack.enter_context(listening_socket(options.port, "--port")),
             internal=stack.enter_context(
@@ -59,6 +60,7 @@ async def run_dev(options: DevOptions) -> None:
         data = stack.enter_context(data_directory(options.data))
         broker = build_broker(data, keep=options.data is not None)
         children = build_children(options, data, sockets)
+        await stack.enter_async_context(DevFaults(children).serve(data))
         try:
             await broker.start()
             await _wait_for_broker(data, broker)

@@ -20,6 +20,7 @@ import msgspec
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.cli.supervisor.child_process import ChildProcess
+from hub.cli.supervisor.dev_faults import SOCKET_NAME as FAULTS_SOCKET_NAME
 from hub.errors import OperatorError
 from hub.settings import SIMULATED_UPSTREAM
 
@@ -170,6 +171,7 @@ def build_children(options: DevOptions, data: Path, sockets: DevSockets) -> list
     upstream_fd = sockets.upstream.fileno()
     node = [*hub, "serve", *config]
     node += ["--public-fd", str(public_fd), "--internal-fd", str(internal_fd)]
+    node += ["--faults-path", str(data / FAULTS_SOCKET_NAME)]
     upstream = [*hub, "upstream", "--fd", str(upstream_fd)]
     upstream += ["--tokens-per-second", str(options.tokens_per_second)]
     children = [

@@ -2,6 +2,7 @@
 
 import { connect } from "../hub.js";
 import { Api } from "./api.js";
+import { BreakIt } from "./break_it.js";
 import { Chat } from "./chat.js";
 import { ChatList, chatOfPage } from "./chat_list.js";
 import { ChatRequests } from "./chat_requests.js";
@@ -57,11 +58,13 @@ const composer = new Composer({
   onStop: () => requests.stopAll(),
 });
 const side = new Side(api, { respond: (generation, input, value) => requests.respond(generation, input, value) });
+const breakIt = new BreakIt(hub, api);
 const room = isDev ? new Room(ROOM, user, { onOpen: () => list.select(chatOfTopic(ROOM)) }) : null;
 
 hub.on("*", (event) => {
   const { name, data, cursor, replayed } = event;
   connection.showCursor(cursor);
+  breakIt.onEvent(name, data);
   if (name === "hub.reset") chat.onReset(data);
   else if (name.startsWith("presence.")) room?.onEvent(name, data);
   else if (name.startsWith("generation.")) {

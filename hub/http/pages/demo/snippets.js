@@ -2,9 +2,8 @@
 // tests/pages/test_snippets.py checks that each one is in its document.
 
 import { $ } from "./dom.js";
-import { MarkdownView } from "./markdown.js";
 
-const SNIPPETS = {
+export const SNIPPETS = {
   connection: ["The connection", "docs/clients/javascript.md", "js", `hub.on("state", ({ state, retryAt }) => badge(state, retryAt));`],
   chats: ["The list of answers", "docs/guides/chat.md", "sh", `curl 'http://localhost:8080/generations?user=alice&chat=c-17&limit=20'`],
   notifications: ["Notifications", "docs/clients/javascript.md", "js", `hub.on("notification", ({ data }) => show(data.title));`],
@@ -16,13 +15,14 @@ for await (const { text } of joined) box.textContent = text;`],
 stopButton.onclick = () => answer.stop();
 
 for await (const { text } of answer) box.textContent = text;`],
+  break: ["Lost and repeated events", "docs/guides/demo-page.md", "js", `if (i < next) this.twice += 1;
+else this.lost += i - next;`],
   input: ["Approve and deny", "docs/clients/javascript.md", "js", `asking.onInput(async ({ prompt, options, respond, settled }) => {
   const dialog = openDialog(prompt, options, respond); // yours; a button calls respond("approve")
   const { state, value, by } = await settled; // also if another tab was faster
   dialog.close(state === "received" ? \`\${by}: \${value}\` : state);
 });`],
 };
-let view = null;
 
 export function startSnippets() {
   addEventListener("click", ({ target }) => {
@@ -31,10 +31,11 @@ export function startSnippets() {
   });
 }
 
-function show(title, page, language, code) {
-  view ??= new MarkdownView($("snippet-code"));
+async function show(title, page, language, code) {
+  const { MarkdownView } = await import("./markdown.js");
+  $("snippet-code").replaceChildren();
   $("snippet-title").textContent = title;
   $("snippet-page").textContent = page;
-  view.update(`\`\`\`${language}\n${code}\n\`\`\``);
+  new MarkdownView($("snippet-code")).update(`\`\`\`${language}\n${code}\n\`\`\``);
   $("snippet").showModal();
 }
