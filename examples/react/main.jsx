@@ -2,6 +2,7 @@ import { connect } from "@ssehub/client";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Answer } from "./Answer.jsx";
+import { Inbox } from "./Inbox.jsx";
 import { useHubState, useNotifications } from "./useHub.js";
 
 const user = new URLSearchParams(location.search).get("user") ?? "alice";
@@ -16,6 +17,7 @@ function App() {
       <h1>An answer in React</h1>
       <p>Connection: <span role="status">{state}</span></p>
       <Answer hub={hub} storageKey={`answer of ${user}`} />
+      <Inbox hub={hub} />
       <section aria-labelledby="notifications-title">
         <h2 id="notifications-title">Notifications</h2>
         <ul aria-live="polite">

@@ -1,4 +1,4 @@
-// Three React hooks for the hub. Create the hub once, outside of components.
+// Four React hooks for the hub. Create the hub once, outside of components.
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 // { state: "connecting" | "live" | "reconnecting" | "closed", reason, retryAt, … }
@@ -53,4 +53,29 @@ export function useAnswer(hub, storageKey) {
     stop: () => answer.stop().catch((error) => setView((current) => ({ ...current, error }))),
     restart: () => start(answer.restart()),
   };
+}
+
+// The inbox of the user: { counts, items, hasMore, error, loadMore }. counts and items are the same in all tabs and devices.
+export function useInbox(hub) {
+  const counts = useSyncExternalStore((onChange) => hub.inbox.on("counts", onChange), () => hub.inbox.counts);
+  const [list, setList] = useState(null);
+  const [state, setState] = useState({ items: [], hasMore: false, error: null });
+
+  useEffect(() => {
+    let opened = null;
+    let isCurrent = true; // false after the component was unmounted
+    hub.inbox.open({ limit: 20 }).then((newList) => {
+      if (!isCurrent) return newList.close();
+      opened = newList;
+      setList(newList);
+      setState(newList.state);
+      newList.on(setState);
+    });
+    return () => {
+      isCurrent = false;
+      opened?.close();
+    };
+  }, [hub]);
+
+  return { counts, ...state, loadMore: () => list?.loadMore() };
 }

@@ -1,4 +1,4 @@
-// Two Vue composables for the hub. Hub and Answer have private fields, which a deep proxy cannot
+// Three Vue composables for the hub. Hub and Answer have private fields, which a deep proxy cannot
 // access: store them in a plain variable or a shallowRef, never in ref() or reactive().
 import { connect } from "@ssehub/client";
 import { onScopeDispose, ref, shallowRef } from "vue";
@@ -53,4 +53,27 @@ export function useAnswer(hub, storageKey) {
     stop: () => answer.stop().catch((caught) => (error.value = caught)),
     restart: () => show(answer.restart()),
   };
+}
+
+// The inbox of the user: counts and list are the same in all tabs and devices.
+export function useInbox(hub) {
+  const counts = shallowRef(hub.inbox.counts);
+  const list = shallowRef({ items: [], hasMore: false, error: null });
+  let opened = null;
+  let isDisposed = false;
+
+  const removeListener = hub.inbox.on("counts", (newCounts) => (counts.value = newCounts));
+  hub.inbox.open({ limit: 20 }).then((newList) => {
+    if (isDisposed) return newList.close();
+    opened = newList;
+    list.value = newList.state;
+    newList.on((state) => (list.value = state));
+  });
+  onScopeDispose(() => {
+    isDisposed = true;
+    removeListener();
+    opened?.close();
+  });
+
+  return { counts, list, loadMore: () => opened?.loadMore() };
 }

@@ -28,8 +28,10 @@ from tests.docs import stand_ins
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN = frozenset({"sh", "python", "js", "toml", "json", "nginx"})
-SHOWN = frozenset({"text", "ini", "ts", "java", "go", "rust", "xml"})
-NEVER_RUN = frozenset({"java", "go", "rust", "xml"})  # each block has a reason, or a test
+SHOWN = frozenset({"text", "ini", "ts", "java", "go", "rust", "xml", "html", "css"})
+NEVER_RUN = frozenset(
+    {"java", "go", "rust", "xml", "html", "css"}
+)  # each block has a reason, or a test
 
 _BLOCK = re.compile(
     r"^(?:<!-- (?:not run: (?P<why>[^\n]*?)|run by: (?P<test>\S+)) -->\n+)?"

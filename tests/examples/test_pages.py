@@ -148,3 +148,21 @@ async def test_next_question_contains_the_conversation(page: Page, running: Site
     messages = get_snapshot(running, second["generation"], "chat-page")["messages"]
     conversation = [(each["role"], each["content"].partition("\n")[0]) for each in messages]
     assert conversation == [("user", "count to 2"), ("assistant", "1 2"), ("user", "count to 3")]
+
+
+@pytest.mark.parametrize("example", ["vue", "react"])
+async def test_inbox(page: Page, running: Sites, example: str) -> None:
+    """The page shows what is kept for the user, before and after a reload, and changes it."""
+    for title in ("Order 981 has shipped", "Your export is ready"):
+        body = {"to": {"user": example}, "event": "kept", "data": {"title": title}, "inbox": True}
+        running.hub.call("POST", "/publish", body, internal=True)
+    heading, items = page.get_by_role("heading", name="Inbox"), page.get_by_role("listitem")
+    await expect(heading).to_have_text("Inbox, 2 unread")
+    await page.reload()
+    await expect(items).to_contain_text(["Your export is ready", "Order 981 has shipped"])
+    await items.nth(0).get_by_role("button", name="Mark as read").click()
+    await expect(heading).to_have_text("Inbox, 1 unread")
+    for left in (1, 0):
+        await items.nth(0).get_by_role("button", name="Archive").click()
+        await expect(items).to_have_count(left)
+    await expect(heading).to_have_text("Inbox, 0 unread")

@@ -118,9 +118,10 @@ async function watchCounts(first) {
 test("the first listener of the counts requests them, and events change them", async () => {
   const { fake, hub, seen, request } = await watchCounts(counts(5, 3));
   assert.deepEqual([request.request, request.query], ["GET /inbox", { limit: "1" }]);
-  await fake.send("inbox.item", { item: item("n1"), replaced: null, unread: 4, unseen: 4 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n1"), replaced: false, unread: 4, unseen: 4 }, cursor(6));
   await fake.send("inbox.changed", { items: ["n1"], change: "read", unread: 3, unseen: 3 }, cursor(7));
   assert.deepEqual(seen, [3, 4, 3]);
+  assert.equal(hub.inbox.counts, hub.inbox.counts);
   assert.deepEqual(hub.inbox.counts, { unread: 3, unseen: 3, topic_unread: 0, topic_unseen: 0 });
   assert.equal(fake.requests.length, 0);
 });
@@ -130,7 +131,7 @@ test("counts belong to a position: older ones change nothing, whichever way they
   for (const offset of [6, 7]) {
     await fake.send("inbox.changed", { items: [], change: "read", unread: 9, unseen: 9 }, cursor(offset, offset));
   }
-  await fake.send("inbox.item", { item: item("n1"), replaced: null, unread: 5, unseen: 5 }, cursor(9, 7));
+  await fake.send("inbox.item", { item: item("n1"), replaced: false, unread: 5, unseen: 5 }, cursor(9, 7));
   const late = hub.inbox.list();
   (await fake.next()).respond(page(8, [], { unread: 1 }));
   await late;
@@ -271,11 +272,11 @@ test("the counts are requested again when the hub did not respond, and not after
 
 test("a list begins with the newest items and loads older ones", async () => {
   const { fake, list, ids, request } = await openList({ limit: 2 }, page(5, [item("n4"), item("n3")], { next: "n3" }));
-  assert.deepEqual(request.query, { limit: "2" });
+  assert.deepEqual(request.query, { archived: "false", limit: "2" });
   assert.deepEqual([ids(), list.state.hasMore], [["n4", "n3"], true]);
   const loading = list.loadMore();
   const more = await fake.next();
-  assert.deepEqual(more.query, { limit: "2", before: "n3" });
+  assert.deepEqual(more.query, { archived: "false", limit: "2", before: "n3" });
   more.respond(page(5, [item("n2"), item("n1")]));
   await loading;
   assert.deepEqual([ids(), list.state.hasMore, list.state.isLoading], [["n4", "n3", "n2", "n1"], false, false]);
@@ -285,9 +286,9 @@ test("a list follows new, replaced and changed items", async () => {
   const { fake, list, ids } = await openList({}, page(5, [item("n2", { key: "job" }), item("n1")]));
   const states = [];
   list.on((state) => states.push(state));
-  await fake.send("inbox.item", { item: item("n3"), replaced: null, unread: 3, unseen: 3 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n3"), replaced: false, unread: 3, unseen: 3 }, cursor(6));
   assert.deepEqual(ids(), ["n3", "n2", "n1"]);
-  await fake.send("inbox.item", { item: item("n4", { key: "job" }), replaced: "n2", unread: 3, unseen: 3 }, cursor(7));
+  await fake.send("inbox.item", { item: item("n4", { key: "job" }), replaced: true, unread: 3, unseen: 3 }, cursor(7));
   assert.deepEqual(ids(), ["n4", "n3", "n1"]);
   await fake.send("inbox.changed", { items: ["n3"], change: "read", unread: 2, unseen: 2 }, cursor(8));
   assert.deepEqual(list.state.items.map(({ read, seen }) => [read, seen]), [[false, false], [true, true], [false, false]]);
@@ -310,12 +311,11 @@ test("events that arrive while a page is requested are applied if they are newer
   const { fake, hub } = await openHub();
   const opening = hub.inbox.open();
   const request = await fake.next();
-  const list = await opening;
-  await fake.send("inbox.item", { item: item("n1"), replaced: null, unread: 1, unseen: 1 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n1"), replaced: false, unread: 1, unseen: 1 }, cursor(6));
   await fake.send("inbox.changed", { items: ["n1"], change: "archive", unread: 0, unseen: 0 }, cursor(7));
-  await fake.send("inbox.item", { item: item("n2"), replaced: null, unread: 1, unseen: 1 }, cursor(8));
+  await fake.send("inbox.item", { item: item("n2"), replaced: false, unread: 1, unseen: 1 }, cursor(8));
   request.respond(page(7, [item("n0")], { unread: 0 }));
-  await runCallbacks();
+  const list = await opening;
   assert.deepEqual(list.state.items.map(({ id }) => id), ["n2", "n0"]);
   assert.equal(hub.inbox.counts.unread, 1);
 });
@@ -352,18 +352,39 @@ test("a list that could not be loaded says why, and is loaded again", async () =
 
 test("a list of one category or of unread items has no others", async () => {
   const { fake, hub, ids } = await openList({ category: "exports", unread: true }, page(5, [item("n1", { category: "exports" })]));
-  await fake.send("inbox.item", { item: item("n2", { category: "ads" }), replaced: null, unread: 2, unseen: 2 }, cursor(6));
-  await fake.send("inbox.item", { item: item("n3", { category: "exports" }), replaced: null, unread: 3, unseen: 3 }, cursor(7));
+  await fake.send("inbox.item", { item: item("n2", { category: "ads" }), replaced: false, unread: 2, unseen: 2 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n3", { category: "exports" }), replaced: false, unread: 3, unseen: 3 }, cursor(7));
   assert.deepEqual(ids(), ["n3", "n1"]);
   await fake.send("inbox.changed", { items: ["n1"], change: "read", unread: 2, unseen: 2 }, cursor(8));
   assert.deepEqual(ids(), ["n3"]);
   hub.close();
 });
 
+test("a list of archived items follows what is archived and taken back", async () => {
+  const { fake, ids } = await openList({ archived: true }, page(5, [item("n1", { archived: true })]));
+  await fake.send("inbox.item", { item: item("n2"), replaced: false, unread: 1, unseen: 1 }, cursor(6));
+  assert.deepEqual(ids(), ["n1"]);
+  await fake.send("inbox.changed", { items: ["n2"], change: "archive", unread: 0, unseen: 0 }, cursor(7));
+  (await fake.next()).respond(page(7, [item("n2", { archived: true }), item("n1", { archived: true })]));
+  await runCallbacks();
+  assert.deepEqual(ids(), ["n2", "n1"]);
+  await fake.send("inbox.changed", { items: ["n1"], change: "unarchive", unread: 1, unseen: 1 }, cursor(8));
+  await fake.send("inbox.changed", { items: ["n2"], change: "expire", unread: 1, unseen: 1 }, cursor(9));
+  assert.deepEqual(ids(), []);
+});
+
+test("an item that is taken back from the archive is loaded", async () => {
+  const { fake, ids } = await openList({}, page(5, [item("n1")]));
+  await fake.send("inbox.changed", { items: ["n2"], change: "unarchive", unread: 2, unseen: 2 }, cursor(6));
+  (await fake.next()).respond(page(6, [item("n2"), item("n1")]));
+  await runCallbacks();
+  assert.deepEqual(ids(), ["n2", "n1"]);
+});
+
 test("a closed list follows nothing, and a closed hub sends no request", async () => {
   const { fake, hub, list, ids } = await openList({}, page(5, [item("n1")]));
   list.close();
-  await fake.send("inbox.item", { item: item("n2"), replaced: null, unread: 2, unseen: 2 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n2"), replaced: false, unread: 2, unseen: 2 }, cursor(6));
   assert.deepEqual(ids(), ["n1"]);
   hub.inbox.on("counts", () => {});
   await fake.send("notification", {}, cursor(6, 1));

@@ -415,6 +415,8 @@ export interface InboxQuery {
   category?: string | null;
   /** Only items that are not read. */
   unread?: boolean;
+  /** Only archived items, or only others. `list` returns both by default, and `open` those that are not archived. */
+  archived?: boolean;
   /** Only items that are older than this one: `next` of the page before. */
   before?: string | null;
   /** The number of items: 50 by default, at most 200. */
@@ -444,8 +446,8 @@ export interface InboxPreferences {
 export interface NewInboxItem<Data = any> {
   /** The item, which is unread. */
   item: InboxItem<Data>;
-  /** The item with the same key that it replaces, or null. */
-  replaced: unknown;
+  /** Whether it replaces the item with the same key, which has another id. */
+  replaced: boolean;
 }
 
 /** What a listener of `change` receives: a change of this tab or of another one. Tabs get it as an event as well. */
@@ -463,7 +465,7 @@ export interface InboxChange {
 /** The inbox of the user: `hub.inbox`. */
 export class Inbox {
   private constructor();
-  /** The counts; null until they are known. */
+  /** The counts, a new object after each change; null until they are known. */
   get counts(): InboxCounts | null;
   /** Adds a listener for the counts, for new or replaced items, for changes of items, or for the moment when a list must
    *  be loaded again (`stale`). Returns a function that removes it. */
@@ -475,7 +477,7 @@ export class Inbox {
   refresh(): Promise<InboxCounts>;
   /** Requests one page of items. */
   list<Data = any>(query?: InboxQuery): Promise<InboxPage<Data>>;
-  /** Opens a list that follows all changes. */
+  /** Opens a list that follows all changes. Resolves once the first page was loaded; `state.error` says why it was not. */
   open<Data = any>(options?: Omit<InboxQuery, "before">): Promise<InboxList<Data>>;
   /** Marks items as read. */
   read(selection: InboxSelection): Promise<InboxCounts>;

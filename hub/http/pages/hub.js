@@ -1446,6 +1446,7 @@ export class Inbox {
   #api;
   #awaitPosition; // returns a promise that resolves once this tab's position is known
   #listeners = new Listeners();
+  #counts = null; // both of the following
   #ownCounts = null; // { unread, unseen } at #position
   #topicCounts = null; // { topic_unread, topic_unseen } of the request with the number #topicRequest
   #position = new Positions();
@@ -1472,9 +1473,9 @@ export class Inbox {
     });
   }
 
-  // { unread, unseen, topic_unread, topic_unseen }, or null until they are known.
+  // { unread, unseen, topic_unread, topic_unseen }, or null until they are known. A new object after each change.
   get counts() {
-    return this.#ownCounts && this.#topicCounts && { ...this.#ownCounts, ...this.#topicCounts };
+    return this.#counts;
   }
 
   // name: `counts`, `item`, `change`, or `stale` when a list must be loaded again. Returns a function that removes the
@@ -1484,7 +1485,7 @@ export class Inbox {
     return this.#listeners.add(name, listener);
   }
 
-  // query: { category, unread, before, limit }. Returns the response of GET /inbox.
+  // query: { category, unread, archived, before, limit }. Returns the response of GET /inbox.
   async list(query = {}) {
     await this.#awaitPosition();
     this.#requests += 1;
@@ -1494,10 +1495,10 @@ export class Inbox {
     return page;
   }
 
-  // Returns an InboxList, which follows the changes. options: { category, unread, limit }
+  // Returns an InboxList, which follows the changes, once its first page was loaded. options: { category, unread, archived, limit }
   async open(options = {}) {
     const { InboxList } = await import("./inbox.js");
-    return new InboxList(this, options);
+    return InboxList.open(this, options);
   }
 
   // Requests the counts, and returns them.
@@ -1571,7 +1572,6 @@ export class Inbox {
   // -- counts
 
   #apply(counts, cursor, request = this.#requests) {
-    const before = this.counts;
     const position = ownCursor(cursor);
     const isOlder = position && this.#position.cursor !== position && this.#position.covers(position);
     if (!isOlder && Number.isInteger(counts.unread)) {
@@ -1584,7 +1584,10 @@ export class Inbox {
       this.#topicCounts = { topic_unread: counts.topic_unread, topic_unseen: counts.topic_unseen };
     }
     if (!isEqual(topicBefore, this.#topicCounts)) this.#refreshMs = TOPIC_REFRESH_MS;
-    if (!isEqual(before, this.counts)) this.#listeners.dispatch("counts", this.counts);
+    const known = this.#ownCounts && this.#topicCounts && { ...this.#ownCounts, ...this.#topicCounts };
+    if (isEqual(known, this.#counts)) return;
+    this.#counts = known;
+    this.#listeners.dispatch("counts", known);
   }
 
   async #change(change, selection) {
@@ -1635,7 +1638,7 @@ function isEqual(one, other) {
 
 // What a request sends of the given options.
 function givenFields(options) {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value || value === 0));
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value != null));
 }
 
 // ---- tabs ------------------------------------------------------------------------------------

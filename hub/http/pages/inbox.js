@@ -15,7 +15,7 @@ import { Positions, retryDelayMs } from "./hub.js";
 
 const MAX_ITEMS = 1000;
 const FLAGS = { read: { read: true, seen: true }, unread: { read: false }, seen: { seen: true } };
-const REMOVING = new Set(["archive", "delete"]);
+const REMOVING = new Set(["delete", "expire"]);
 
 export class InboxList {
   #inbox;
@@ -29,15 +29,21 @@ export class InboxList {
   #failures = 0;
   #state = { items: [], hasMore: false, isLoading: true, error: null };
 
+  // Returns a list once its first page was loaded, or could not be loaded.
+  static async open(inbox, options) {
+    const list = new InboxList(inbox, options);
+    await list.reload();
+    return list;
+  }
+
   constructor(inbox, options = {}) {
     this.#inbox = inbox;
-    this.#options = options;
+    this.#options = { archived: false, ...options };
     this.#removers = [
       inbox.on("item", (change) => this.#onChange(change)),
       inbox.on("change", (change) => this.#onChange(change)),
       inbox.on("stale", () => this.reload()),
     ];
-    this.reload();
   }
 
   // { items, hasMore, isLoading, error }; the newest item first
@@ -108,7 +114,7 @@ export class InboxList {
 
   #onChange(change) {
     if (this.#state.isLoading) this.#kept = [...this.#kept, change].slice(-MAX_ITEMS);
-    if (change.change === "unarchive") this.reload(); // the list does not have the items
+    if (change.change === (this.#options.archived ? "archive" : "unarchive")) this.reload(); // it does not have the items
     const items = this.#changed(this.#state.items, change);
     if (items !== this.#state.items) this.#setState({ items });
   }
@@ -125,13 +131,20 @@ export class InboxList {
   #changed(items, { item, change, ...selection }) {
     if (item) {
       const others = items.filter(({ id, key, topic }) => id !== item.id && !(key && key === item.key && topic === item.topic));
-      const { category } = this.#options;
-      return category && item.category !== category ? others : [item, ...others];
+      const { category, archived } = this.#options;
+      return archived || (category && item.category !== category) ? others : [item, ...others];
     }
     const isSelected = selector(items, selection);
-    if (REMOVING.has(change) || (change === "read" && this.#options.unread)) return items.filter((each) => !isSelected(each));
+    if (this.#isRemoving(change)) return items.filter((each) => !isSelected(each));
     const flags = FLAGS[change];
     return flags ? items.map((each) => (isSelected(each) ? { ...each, ...flags } : each)) : items;
+  }
+
+  #isRemoving(change) {
+    const { archived, unread } = this.#options;
+    if (change === "archive") return archived === false;
+    if (change === "unarchive") return archived === true;
+    return REMOVING.has(change) || (change === "read" && Boolean(unread));
   }
 }
 

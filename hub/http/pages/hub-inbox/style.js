@@ -53,6 +53,8 @@ h2 { flex: 1; margin: 0; font-size: 1rem; font-weight: 650; }
 ul { list-style: none; margin: 0; padding: 0; }
 .item { display: flex; position: relative; align-items: flex-start; border-bottom: 1px solid var(--_line); }
 .main { display: flex; flex: 1; gap: .6rem; min-width: 0; padding-block: .75rem; padding-inline: 1rem .25rem; color: inherit; text-decoration: none; }
+.item:last-child { border-bottom: 0; }
+.more { border-top: 1px solid var(--_line); }
 .item:hover { background: var(--_fill); }
 .is-unread .main::before { content: ""; position: absolute; inset-block-start: 1.15rem; inset-inline-start: .3rem; width: .5rem; height: .5rem; border-radius: 50%; background: var(--_accent); }
 .picture { flex: none; width: 1.5rem; height: 1.5rem; font-size: 1.25rem; line-height: 1.5rem; text-align: center; }
