@@ -49,9 +49,12 @@ def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.slow
 def test_quick_leaves_out_what_is_slow() -> None:
-    """No folder with browsers and whole hubs, no `hub dev`, no test marked as slow."""
+    """No folder with browsers and whole hubs, no `hub dev`, no test marked as slow, and one kind of
+    server.
+    """
     folders = ["tests/e2e", "tests/security/test_fuzz.py"]
     folders += ["tests/client/test_client.py", "tests/client/test_document.py"]
+    folders += ["tests/backends/test_contracts.py", "tests/backends/test_topologies.py"]
     completed = subprocess.run(
         [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q", "-n", "0", *folders],
         cwd=Path(__file__).parents[1],
@@ -63,5 +66,9 @@ def test_quick_leaves_out_what_is_slow() -> None:
     collected = completed.stdout
     assert "tests/security/test_fuzz.py::test_protocol_level" in collected
     assert "tests/client/test_client.py::" in collected
-    for left_out in ("tests/e2e/", "test_ten_thousand", "test_document.py::test_readme_runs"):
+    assert "test_contracts.py::TestEvents::test_heads_of_channels[valkey]" in collected
+    for left_out in (
+        *("tests/e2e/", "test_ten_thousand", "test_document.py::test_readme_runs"),
+        *("test_topologies.py", "[redis]", "OnAsyncio"),
+    ):
         assert left_out not in collected

@@ -102,7 +102,7 @@ def join_text(parts: list[Part]) -> str:
 
 
 @formats
-@pytest.mark.parametrize("network_chunk_bytes", [None, 3])
+@pytest.mark.parametrize("network_chunk_bytes", [None, 7])
 async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
     """Text, usage and finish arrive, however the network splits the bytes."""
     async with simulated(name, network_chunk_bytes=network_chunk_bytes) as (url, dialect):

@@ -143,13 +143,14 @@ class EventsContract:
 
     async def test_heads_of_channels(self, node: Node) -> None:
         """Each channel's newest position is returned, and none for a channel without events."""
-        positions = {}
-        for n in range(600):
-            channel = user_channel(f"u{n}")
-            (published,) = await node.backend.events.publish(
-                [Publication(channel=channel, name="n", data=b"1")]
-            )
-            positions[channel] = published.position
+        channels = [user_channel(f"u{n}") for n in range(600)]
+        written = await node.backend.events.publish(
+            [Publication(channel=channel, name="n", data=b"1") for channel in channels]
+        )
+        positions = {
+            channel: published.position
+            for channel, published in zip(channels, written, strict=True)
+        }
         unknown = [user_channel(f"unknown{n}") for n in range(600)]
         heads = await node.backend.events.heads([*positions, *unknown])
         assert heads == {**positions, **dict.fromkeys(unknown)}
