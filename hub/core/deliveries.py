@@ -19,6 +19,8 @@ from hub.core.channel import PARTITIONS, Channel, partition_of
 MAX_ERROR_CHARS: Final = 200
 DELIVERY_QUEUES: Final = ("webhook", "push")
 """All queues: an erasure of a user's data goes through them."""
+PUSH_QUEUE: Final = "push"
+"""The queue of Web Push: reading an item of the inbox cancels the deliveries of its event."""
 _ID = re.compile(r"d[0-9a-f]{2}[0-9A-Za-z_-]{1,64}")
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from hub.core.channel import ALL, Channel, topics_among
 from hub.core.cursor import channel_tag
+from hub.core.deliveries import delivery_id
 from hub.error_codes import INVALID_ITEM
 from hub.errors import BadRequest
 
@@ -109,6 +110,11 @@ class ItemChange(enum.Enum):
         """Whether the items are gone afterwards."""
         return self in (ItemChange.DELETE, ItemChange.EXPIRE)
 
+    @property
+    def cancels_push(self) -> bool:
+        """Whether nobody needs a notification of the items any more."""
+        return self in (ItemChange.READ, ItemChange.ARCHIVE, ItemChange.DELETE)
+
     def apply(self, flags: ItemFlags) -> ItemFlags:
         """Return the flags of an item after the change. It must not be one that removes."""
         return _CHANGES[self](flags)
@@ -169,6 +175,14 @@ def parse_item_id(text: str, *, path: str) -> ItemId:
     if match is None:
         raise BadRequest("this is not the id of an inbox item", code=INVALID_ITEM, path=path)
     return ItemId(int(match[1]), int(match[2]), match[3] or "")
+
+
+def push_delivery_id(channel: Channel, item: ItemId) -> str:
+    """Return the id of the push of an item of a topic to a user. channel: that of the user.
+
+    The delivery is cancelled when the user reads the item before it is due.
+    """
+    return delivery_id(channel, f"i{item.stored}{item.source.replace('~', '_').replace('*', '_')}")
 
 
 def item_source(channel: Channel) -> str:

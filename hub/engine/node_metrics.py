@@ -62,6 +62,12 @@ class NodeMetrics(GenerationMetrics):
             "Events published through this node, counted once per channel.",
             "outcome",
         )
+        self.inbox_items = Counter(
+            "hub_inbox_items", "Items kept in inboxes of users, of topics and of all."
+        )
+        self.inbox_changes = Counter(
+            "hub_inbox_changes", "Requests that change items of inboxes.", "change"
+        )
         self.under_replicated = Counter(
             "hub_events_under_replicated",
             "Published events that fewer replicas were known to have than redis.wait_replicas asks "

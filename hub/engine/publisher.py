@@ -144,6 +144,8 @@ class Publisher:
 
     def _count(self, response: Published) -> None:
         self._metrics.published[response.outcome.value] += 1
+        if response.item is not None:
+            self._metrics.inbox_items.add(1)
         if response.replicas is not None and response.replicas < self._wait_replicas:
             self._metrics.under_replicated.add(1)
 

@@ -16,7 +16,7 @@ from hub.api.request_context import printable
 from hub.engine.node_metrics import NodeMetrics
 from hub.http.errors import Handler
 
-_METHODS: Final = "GET, POST, DELETE, OPTIONS"
+_METHODS: Final = "GET, POST, PUT, DELETE, OPTIONS"
 _HEADERS: Final = (
     "Authorization, Content-Type, Accept, Last-Event-ID, Idempotency-Key, Cache-Control, "
     "User-Agent, X-Api-Key, Anthropic-Version, Anthropic-Beta, "

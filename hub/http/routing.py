@@ -93,7 +93,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     paths: Sequence[str]
     tag: str
     summary: str

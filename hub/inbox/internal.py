@@ -16,10 +16,15 @@ from hub.inbox.requests import (
     MAX_BODY_BYTES,
     InboxChangeBody,
     InboxCountsResponse,
+    InboxPreferencesBody,
+    InboxPreferencesResponse,
     InboxResponse,
+    InboxSubscriptionsBody,
+    InboxSubscriptionsResponse,
     counts_fields,
     item_filter,
     list_fields,
+    preferences_response,
     requested_change,
 )
 
@@ -49,7 +54,7 @@ class UserInboxRoutes:
         self._keys.check(request, "read")
         user = _user(request)
         return json_response(
-            list_fields(user, await self._inboxes.list(user, item_filter(request)))
+            list_fields(user, await self._inboxes.list(user, item_filter(request), _every_topic))
         )
 
     @Operation(
@@ -71,9 +76,85 @@ class UserInboxRoutes:
         self._keys.check(request, "publish")
         user, change = _user(request), requested_change(request)
         body = await read_json(request, InboxChangeBody, max_bytes=MAX_BODY_BYTES)
-        counts = await self._inboxes.change(user, change, body.target())
+        counts = await self._inboxes.change(user, change, body.target(), _every_topic)
         return json_response(counts_fields(user, counts))
+
+    @Operation(
+        id="getUserInboxSubscriptions",
+        method="GET",
+        paths=["/users/{user_id}/inbox/subscriptions"],
+        tag="users",
+        summary="Read the topics of a user's inbox",
+        security=key("read"),
+        parameters=[USER_ID],
+        responses=[json(200, InboxSubscriptionsResponse, "The topics.")],
+    )
+    async def subscriptions(self, request: web.Request) -> web.Response:
+        """Returns the topics whose items the inbox of a user shows."""
+        self._keys.check(request, "read")
+        topics = await self._inboxes.topics(_user(request))
+        return json_response(InboxSubscriptionsResponse(topics))
+
+    @Operation(
+        id="putUserInboxSubscriptions",
+        method="PUT",
+        paths=["/users/{user_id}/inbox/subscriptions"],
+        tag="users",
+        summary="Replace the topics of a user's inbox",
+        security=key("publish"),
+        parameters=[USER_ID],
+        body=json_body(InboxSubscriptionsBody),
+        responses=[json(200, InboxSubscriptionsResponse, "The topics.")],
+    )
+    async def subscribe(self, request: web.Request) -> web.Response:
+        """Replaces the topics whose items the inbox of a user shows. The user sees only those that
+        the user's token allows when the inbox is read.
+        """
+        self._keys.check(request, "publish")
+        user = _user(request)
+        body = await read_json(request, InboxSubscriptionsBody, max_bytes=MAX_BODY_BYTES)
+        topics = body.checked(max_topics=self._inboxes.max_topics)
+        stored = await self._inboxes.subscribe(user, topics)
+        return json_response(InboxSubscriptionsResponse(stored))
+
+    @Operation(
+        id="getUserInboxPreferences",
+        method="GET",
+        paths=["/users/{user_id}/inbox/preferences"],
+        tag="users",
+        summary="Read the preferences of a user",
+        security=key("read"),
+        parameters=[USER_ID],
+        responses=[json(200, InboxPreferencesResponse, "The preferences.")],
+    )
+    async def preferences(self, request: web.Request) -> web.Response:
+        """Returns the categories that a user has muted."""
+        self._keys.check(request, "read")
+        return json_response(preferences_response(await self._inboxes.muted(_user(request))))
+
+    @Operation(
+        id="putUserInboxPreferences",
+        method="PUT",
+        paths=["/users/{user_id}/inbox/preferences"],
+        tag="users",
+        summary="Replace the preferences of a user",
+        security=key("publish"),
+        parameters=[USER_ID],
+        body=json_body(InboxPreferencesBody),
+        responses=[json(200, InboxPreferencesResponse, "The preferences.")],
+    )
+    async def mute(self, request: web.Request) -> web.Response:
+        """Replaces the categories that a user has muted."""
+        self._keys.check(request, "publish")
+        user = _user(request)
+        body = await read_json(request, InboxPreferencesBody, max_bytes=MAX_BODY_BYTES)
+        muted = await self._inboxes.mute(user, body.categories())
+        return json_response(preferences_response(muted))
 
 
 def _user(request: web.Request) -> str:
     return check_user_id(request.match_info["user_id"], path="user_id")
+
+
+def _every_topic(topic: str) -> bool:
+    return True

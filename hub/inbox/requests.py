@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 import msgspec
 from aiohttp import web
 
-from hub.core.channel import user_channel
+from hub.core.channel import TopicName, check_topic, user_channel
 from hub.core.cursor import format_cursor
 from hub.core.inbox import (
     MAX_ITEMS_OF_CHANGE,
@@ -18,7 +18,8 @@ from hub.core.inbox import (
     check_category,
     parse_item_id,
 )
-from hub.error_codes import ROUTE_NOT_FOUND
+from hub.core.inbox_settings import MAX_MUTED, MutedCategories
+from hub.error_codes import ROUTE_NOT_FOUND, TOO_MANY_TOPICS
 from hub.errors import BadRequest, NotFound
 from hub.http.parameters import query_bool, query_count
 from hub.http.routing import Parameter
@@ -121,6 +122,73 @@ class InboxChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class InboxSubscriptionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The topics whose items the inbox shows."""
+
+    topics: list[TopicName]
+
+    def checked(self, *, max_topics: int) -> list[str]:
+        """Return the topics, each once. Raise BadRequest that names the field."""
+        topics = [check_topic(t, path=f"topics[{n}]") for n, t in enumerate(self.topics)]
+        topics = [*dict.fromkeys(topics)]
+        if len(topics) > max_topics:
+            raise BadRequest(
+                f"an inbox shows at most {max_topics} topics", code=TOO_MANY_TOPICS, path="topics"
+            )
+        return topics
+
+
+class InboxSubscriptionsResponse(msgspec.Struct, frozen=True):
+    """The topics whose items the inbox shows."""
+
+    topics: Sequence[str]
+
+
+class MutedBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Categories of which the user wants no items in the inbox, or no push notifications."""
+
+    inbox: list[str] | None = None
+    push: list[str] | None = None
+
+
+class InboxPreferencesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a user wants. An event that is `required` is kept all the same."""
+
+    muted: MutedBody
+
+    def categories(self) -> MutedCategories:
+        """Return the categories, each once. Raise BadRequest that names the field."""
+        return MutedCategories(
+            inbox=_categories(self.muted.inbox, "inbox"), push=_categories(self.muted.push, "push")
+        )
+
+
+class MutedResponse(msgspec.Struct, frozen=True):
+    """Categories of which the user wants no items in the inbox, or no push notifications."""
+
+    inbox: Sequence[str]
+    push: Sequence[str]
+
+
+class InboxPreferencesResponse(msgspec.Struct, frozen=True):
+    """What a user wants."""
+
+    muted: MutedResponse
+
+
+def preferences_response(muted: MutedCategories) -> InboxPreferencesResponse:
+    """Return the response with a user's preferences."""
+    return InboxPreferencesResponse(MutedResponse(muted.inbox, muted.push))
+
+
+def _categories(names: Sequence[str] | None, kind: str) -> list[str]:
+    path = f"muted.{kind}"
+    checked = [_category(name, path=f"{path}[{n}]") for n, name in enumerate(names or ())]
+    if len(checked) > MAX_MUTED:
+        raise BadRequest(f"{path} has at most {MAX_MUTED} categories", path=path)
+    return [*dict.fromkeys(checked)]
+
+
 def item_filter(request: web.Request) -> ItemFilter:
     """Return the filter of a request. Raise BadRequest that names the parameter."""
     before, category = request.query.get("before"), request.query.get("category")
@@ -158,7 +226,7 @@ def list_fields(user: str, listed: ListedItems) -> dict[str, Any]:
     return {"items": items, **counts_fields(user, listed.counts), "next": listed.next}
 
 
-def _category(text: str) -> str:
+def _category(text: str, *, path: str = "category") -> str:
     if not text:
-        raise BadRequest("a category must not be empty", path="category")
-    return check_category(text, path="category")
+        raise BadRequest("a category must not be empty", path=path)
+    return check_category(text, path=path)

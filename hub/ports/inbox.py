@@ -6,13 +6,16 @@ hub/ports/events.py keeps an event as an item, in the same atomic step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
+from hub.core.channel import Channel
 from hub.core.cursor import Position
-from hub.core.inbox import ChangeTarget, InboxItem, ItemChange, ItemId
+from hub.core.inbox import ChangeTarget, InboxItem, ItemChange, ItemFlags, ItemId
+from hub.core.inbox_settings import InboxSettings, MutedCategories
+from hub.core.shared_items import SharedEntry
 
 
 class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +44,34 @@ class InboxCounts(msgspec.Struct, frozen=True):
 
 
 class InboxPage(msgspec.Struct, frozen=True):
-    """Items of a user, the newest first, and the counts of all of the user's items."""
+    """Items of a user, the newest first, the counts of all of the user's items, and the user's
+    settings.
+    """
 
     items: Sequence[InboxItem]
     counts: InboxCounts
+    settings: InboxSettings
+
+
+class SharedChange(msgspec.Struct, frozen=True):
+    """A change of a user's states of the items of topics and `all`.
+
+    states: by source the text of the state before, "" for none, and the one after. items: the ids
+    of the items that are different then.
+    """
+
+    states: Mapping[str, tuple[str, str]] = {}
+    items: Sequence[str] = ()
+
+
+NO_SHARED_CHANGE: Final = SharedChange()
+
+
+class Subscribers(msgspec.Struct, frozen=True):
+    """Users who have a topic in their inboxes. next: where to go on, None at the end."""
+
+    users: Sequence[str]
+    next: str | None
 
 
 class ChangedItems(msgspec.Struct, frozen=True):
@@ -66,8 +93,53 @@ class InboxStore(Protocol):
         """Return the newest items of a user that match. Raise BrokerUnavailable."""
         ...
 
-    async def change(self, user: str, change: ItemChange, target: ChangeTarget) -> ChangedItems:
-        """Change items of a user. Raise BrokerUnavailable."""
+    async def change(
+        self,
+        user: str,
+        change: ItemChange,
+        target: ChangeTarget,
+        shared: SharedChange = NO_SHARED_CHANGE,
+    ) -> ChangedItems | None:
+        """Change the user's own items, and the user's states of shared ones, in one step.
+
+        `inbox.changed` names the items of both. Return None if a state is not what it was: then
+        nothing has changed. Raise BrokerUnavailable.
+        """
+        ...
+
+    async def read_shared(
+        self, channels: Sequence[Channel]
+    ) -> Mapping[Channel, Sequence[SharedEntry]]:
+        """Return all items of topics and `all`, without their data. Raise BrokerUnavailable."""
+        ...
+
+    async def find_shared(
+        self, items: Sequence[tuple[Channel, ItemId, ItemFlags]]
+    ) -> Sequence[InboxItem]:
+        """Return items of topics and `all`, in order, as a user sees them who has done this with
+        them. Items that are gone are left out. Raise BrokerUnavailable.
+        """
+        ...
+
+    async def settings(self, user: str) -> InboxSettings:
+        """Return the settings of a user. Raise BrokerUnavailable."""
+        ...
+
+    async def subscribe(self, user: str, topics: Sequence[str]) -> None:
+        """Replace the topics of a user, and forget what the user did with the items of others.
+
+        Raise BrokerUnavailable.
+        """
+        ...
+
+    async def mute(self, user: str, muted: MutedCategories) -> None:
+        """Replace the muted categories of a user. Raise BrokerUnavailable."""
+        ...
+
+    async def subscribers(self, topic: str, *, after: str | None, limit: int) -> Subscribers:
+        """Return users whose inboxes show a topic. A user who subscribes meanwhile may be returned
+        twice. after: `next` of the page before. Raise BrokerUnavailable.
+        """
         ...
 
     async def erase(self, user: str) -> None:

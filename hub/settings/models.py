@@ -198,6 +198,8 @@ class Inbox(Section):
     max_items: int = Field(200, ge=1, le=1000)
     max_item_bytes: PositiveInt = 16 * 1024
     ttl_seconds: PositiveFloat = 30 * 86400.0
+    max_topics: PositiveInt = 32
+    settings_ttl_seconds: PositiveFloat = 365 * 86400.0
 
 
 class Generations(Section):

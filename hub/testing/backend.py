@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
-from hub.core.deliveries import DeliveryLimits
+from hub.core.deliveries import PUSH_QUEUE, DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
@@ -67,6 +68,7 @@ class MemoryBackend:
             self._head_of,
             self.check_available,
             now,
+            cancel_push=partial(self.deliveries.cancel, PUSH_QUEUE),
             max_items=inbox_max_items,
         )
         self.events = MemoryEventLog(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 
-from hub.core.channel import Channel, topics_among, user_channel
+from hub.core.channel import Channel, topic_channel, topics_among, user_channel
 from hub.core.cursor import Position
+from hub.core.deliveries import PUSH_QUEUE
 from hub.core.inbox import (
     NEW,
     ChangeTarget,
@@ -18,12 +20,30 @@ from hub.core.inbox import (
     ItemId,
     item_fields,
     item_json,
+    item_source,
+    parse_item_id,
+    push_delivery_id,
 )
+from hub.core.inbox_settings import InboxSettings, MutedCategories
+from hub.core.shared_items import SharedEntry
 from hub.ports.events import Publication
-from hub.ports.inbox import ChangedItems, InboxCounts, InboxPage, ItemFilter
+from hub.ports.inbox import (
+    NO_SHARED_CHANGE,
+    ChangedItems,
+    InboxCounts,
+    InboxPage,
+    ItemFilter,
+    SharedChange,
+    Subscribers,
+)
 
 HubEvent = tuple[str, bytes]
 """The name and the data of an event of the hub."""
+_NO_SETTINGS: Final = InboxSettings()
+
+
+async def _cancel_nothing(delivery: str) -> None:
+    pass
 
 
 class _StoredItem(msgspec.Struct, kw_only=True):
@@ -33,6 +53,8 @@ class _StoredItem(msgspec.Struct, kw_only=True):
     expires_at: float
     fields: bytes
     data: bytes
+    required: bool = False
+    pushes: Sequence[str] = ()
     flags: ItemFlags = NEW
 
     def item(self) -> InboxItem:
@@ -70,7 +92,7 @@ class MemoryInboxStore:
     """Implements ports.inbox.InboxStore.
 
     append: publishes an event of the hub in a channel. head_of: returns the position of a channel.
-    now: Unix time in seconds.
+    cancel_push: cancels a delivery. now: Unix time in seconds.
     """
 
     def __init__(
@@ -80,6 +102,7 @@ class MemoryInboxStore:
         check_available: Callable[[], None],
         now: Callable[[], float] = time.time,
         *,
+        cancel_push: Callable[[str], Awaitable[object]] = _cancel_nothing,
         max_items: int = 200,
         ttl_seconds: float = 30 * 86400.0,
     ) -> None:
@@ -89,20 +112,38 @@ class MemoryInboxStore:
         self._now = now
         self._max_items = max_items
         self._ttl_seconds = ttl_seconds
+        self._cancel_push = cancel_push
         self._inboxes: dict[Channel, _Inbox] = {}
+        self._settings: dict[str, InboxSettings] = {}
 
     async def read(self, user: str, which: ItemFilter) -> InboxPage:
         self._check_available()
         channel = user_channel(user)
         inbox = self._fresh(channel)
         items = [item.item() for item in reversed(inbox.items) if _matches(item, which)]
-        return InboxPage(items[: which.limit], self._counts(channel))
+        return InboxPage(
+            items[: which.limit], self._counts(channel), self._settings.get(user, _NO_SETTINGS)
+        )
 
-    async def change(self, user: str, change: ItemChange, target: ChangeTarget) -> ChangedItems:
+    async def change(
+        self,
+        user: str,
+        change: ItemChange,
+        target: ChangeTarget,
+        shared: SharedChange = NO_SHARED_CHANGE,
+    ) -> ChangedItems | None:
         self._check_available()
+        settings = self._settings.get(user, _NO_SETTINGS)
+        states = dict(settings.shared)
+        for source, (text, replacement) in shared.states.items():
+            if states.get(source, "") != text:
+                return None
+            states[source] = replacement
+        self._settings[user] = msgspec.structs.replace(settings, shared=states)
         channel = user_channel(user)
         inbox = self._fresh(channel)
-        changed = []
+        changed = [*shared.items]
+        pushes = [push_delivery_id(channel, parse_item_id(item, path="id")) for item in changed]
         for item in tuple(inbox.items):
             if not target.has(item.id, item.category):
                 continue
@@ -113,6 +154,9 @@ class MemoryInboxStore:
             else:
                 item.flags = after
             changed.append(str(item.id))
+            pushes += item.pushes
+        for push in pushes if change.cancels_push else ():
+            await self._cancel_push(push)
         if changed:
             self._append(channel, *inbox.change_event(changed, change))
         return ChangedItems(changed, self._counts(channel))
@@ -120,13 +164,70 @@ class MemoryInboxStore:
     async def erase(self, user: str) -> None:
         self._check_available()
         self._inboxes.pop(user_channel(user), None)
+        self._settings.pop(user, None)
 
-    def add(self, publication: Publication) -> tuple[str, list[HubEvent]]:
+    async def read_shared(
+        self, channels: Sequence[Channel]
+    ) -> dict[Channel, Sequence[SharedEntry]]:
+        self._check_available()
+        return {
+            channel: [
+                SharedEntry(
+                    msgspec.structs.replace(item.id, source=item_source(channel)),
+                    item.category,
+                    item.required,
+                )
+                for item in self._unexpired(channel)
+            ]
+            for channel in channels
+        }
+
+    async def find_shared(
+        self, items: Sequence[tuple[Channel, ItemId, ItemFlags]]
+    ) -> list[InboxItem]:
+        self._check_available()
+        return [
+            msgspec.json.decode(
+                item_json(str(item_id), item.fields, item.data, flags), type=InboxItem
+            )
+            for channel, item_id, flags in items
+            for item in self._unexpired(channel)
+            if item.id.stored == item_id.stored
+        ]
+
+    async def settings(self, user: str) -> InboxSettings:
+        self._check_available()
+        return self._settings.get(user, _NO_SETTINGS)
+
+    async def subscribe(self, user: str, topics: Sequence[str]) -> None:
+        self._check_available()
+        before = self._settings.get(user, _NO_SETTINGS)
+        sources = {"*", *(item_source(topic_channel(topic)) for topic in topics)}
+        shared = {source: text for source, text in before.shared.items() if source in sources}
+        self._settings[user] = msgspec.structs.replace(before, topics=[*topics], shared=shared)
+
+    async def mute(self, user: str, muted: MutedCategories) -> None:
+        self._check_available()
+        before = self._settings.get(user, _NO_SETTINGS)
+        self._settings[user] = msgspec.structs.replace(before, muted=muted)
+
+    async def subscribers(self, topic: str, *, after: str | None, limit: int) -> Subscribers:
+        self._check_available()
+        users = [user for user, each in self._settings.items() if topic in each.topics]
+        first = int(after or 0)
+        page = users[first : first + limit]
+        return Subscribers(page, None if len(page) < limit else str(first + limit))
+
+    def add(self, publication: Publication) -> tuple[str | None, list[HubEvent]]:
         """Keep an event that is being published. Return the id of its item, and the events that
         follow it in the channel of a user.
         """
         options = publication.inbox
         assert options is not None
+        user = publication.channel.removeprefix("user:")
+        muted = self._settings.get(user, _NO_SETTINGS).muted.inbox
+        if user != publication.channel and options.category in muted and not options.required:
+            return None, []
         inbox = self._inboxes.setdefault(publication.channel, _Inbox())
         removed = self._expired(inbox)
         inbox.remove(removed)
@@ -152,6 +253,8 @@ class MemoryInboxStore:
             expires_at=self._now() + ttl,
             fields=item_fields(publication.name, options, topic),
             data=publication.data,
+            required=options.required,
+            pushes=[each.id for each in publication.deliveries if each.queue == PUSH_QUEUE],
         )
         inbox.items.append(item)
         inbox.last = item_id
@@ -174,6 +277,11 @@ class MemoryInboxStore:
             ids = [str(item.id) for item in expired]
             self._append(channel, *inbox.change_event(ids, ItemChange.EXPIRE))
         return inbox
+
+    def _unexpired(self, channel: Channel) -> list[_StoredItem]:
+        inbox = self._inboxes.setdefault(channel, _Inbox())
+        expired = self._expired(inbox)
+        return [item for item in inbox.items if item not in expired]
 
     def _expired(self, inbox: _Inbox) -> list[_StoredItem]:
         now = self._now()

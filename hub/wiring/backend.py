@@ -103,7 +103,9 @@ def build_retention(settings: Settings) -> Retention:
         idempotency_seconds=log.idempotency_seconds,
         generation_ttl_seconds=settings.generations.ttl_seconds,
         inbox=InboxRetention(
-            max_items=settings.inbox.max_items, ttl_seconds=settings.inbox.ttl_seconds
+            max_items=settings.inbox.max_items,
+            ttl_seconds=settings.inbox.ttl_seconds,
+            settings_ttl_seconds=settings.inbox.settings_ttl_seconds,
         ),
     )
 

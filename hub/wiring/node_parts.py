@@ -140,7 +140,9 @@ def build_node_parts(
         topic_presence=topic_presence,
         publisher=build_publisher(settings, tracing.events(backend.events), metrics),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
-        inboxes=Inboxes(backend.inboxes),
+        inboxes=Inboxes(
+            backend.inboxes, max_topics=settings.inbox.max_topics, changes=metrics.inbox_changes
+        ),
         generations=generations,
         inputs=Inputs(backend.events, store, backend.queue, jobs),
         producers=producers,

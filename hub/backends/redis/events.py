@@ -31,7 +31,7 @@ from hub.backends.redis.keys import deliveries_key
 from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel, topics_among
 from hub.core.cursor import Position, new_epoch
-from hub.core.deliveries import DeliveryLimits
+from hub.core.deliveries import PUSH_QUEUE, DeliveryLimits
 from hub.core.event import Event
 from hub.core.external_producer import ExternalUpdate
 from hub.core.generation import GenerationUpdate, UpdateKind
@@ -89,10 +89,15 @@ class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InboxRetention(msgspec.Struct, frozen=True, kw_only=True):
-    """How much an inbox keeps: max_items is the number of its items, ttl_seconds their age."""
+    """How much an inbox keeps.
+
+    max_items: the number of its items. ttl_seconds: their age. settings_ttl_seconds: how long the
+    settings of a user outlive their last use.
+    """
 
     max_items: int
     ttl_seconds: float
+    settings_ttl_seconds: float
 
     @property
     def limits(self) -> str:
@@ -445,7 +450,7 @@ def _encode(
     if publication.inbox is not None:
         inbox = inbox_keys(channel)
         flags += "b"
-        more_keys += (inbox.state, inbox.items)
+        more_keys += (inbox.state, inbox.items, inbox.settings)
         more_arguments += _encode_item(publication, publication.inbox)
     if publication.trace:
         flags += "c"
@@ -481,6 +486,8 @@ def _encode_item(publication: Publication, options: InboxOptions) -> tuple[Argum
         options.category,
         "" if expires is None else to_milliseconds(expires),
         item_fields(publication.name, options, next(iter(topics), None)),
+        "1" if options.required else "",
+        " ".join(each.id for each in publication.deliveries if each.queue == PUSH_QUEUE),
     )
 
 

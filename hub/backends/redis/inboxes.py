@@ -1,8 +1,9 @@
-"""The inboxes in Redis: two keys beside each channel's log, see lua/inbox.lua."""
+"""The inboxes in Redis: a few keys beside each channel's log, see lua/inbox.lua."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,23 +11,56 @@ import msgspec
 from hub.backends.redis.client import RedisClient, Script, ScriptCall, channel_keys, inbox_keys
 from hub.backends.redis.client.connection import Argument
 from hub.backends.redis.events import Retention, channel_retention, to_milliseconds
-from hub.core.channel import Channel, user_channel
-from hub.core.cursor import Position, new_epoch
+from hub.backends.redis.inbox_replies import (
+    encode_shared,
+    encode_target,
+    parse_counts,
+    parse_entries,
+    parse_items,
+    parse_settings,
+    parse_shared_item,
+    parse_subscribers,
+)
+from hub.backends.redis.keys import deliveries_key
+from hub.core.channel import Channel, topic_channel, user_channel
+from hub.core.cursor import new_epoch
+from hub.core.deliveries import PUSH_QUEUE
 from hub.core.inbox import (
     ChangeTarget,
     InboxItem,
     ItemChange,
     ItemFlags,
-    item_json,
+    ItemId,
+    item_source,
     stored_bound,
 )
-from hub.ports.inbox import ChangedItems, InboxCounts, InboxPage, ItemFilter
+from hub.core.inbox_settings import InboxSettings, MutedCategories
+from hub.core.shared_items import SharedEntry
+from hub.ports.inbox import (
+    NO_SHARED_CHANGE,
+    ChangedItems,
+    InboxPage,
+    ItemFilter,
+    SharedChange,
+    Subscribers,
+)
 
 _PACKAGE: Final = "hub.backends.redis"
 _PARTS: Final = ("channel_head", "append", "inbox")
 _READ: Final = Script(_PACKAGE, *_PARTS, "read_inbox", needs_memory=False, is_repeatable=True)
-_CHANGE: Final = Script(_PACKAGE, *_PARTS, "change_inbox", needs_memory=False)
-_LETTERS: Final = {"seen": b"s", "read": b"r", "archived": b"a"}
+_CHANGE: Final = Script(
+    _PACKAGE, *("channel_head", "append", "deliveries", "inbox", "change_inbox"), needs_memory=False
+)
+_READ_SHARED: Final = Script(
+    _PACKAGE, *_PARTS, "read_shared_inbox", needs_memory=False, is_repeatable=True
+)
+_PUT_SETTINGS: Final = Script(_PACKAGE, "put_inbox_settings", is_repeatable=True)
+_UPDATE_SUBSCRIBERS: Final = Script(
+    _PACKAGE, "channel_head", "update_subscribers", is_repeatable=True
+)
+_LIST_SUBSCRIBERS: Final = Script(
+    _PACKAGE, "channel_head", "list_subscribers", needs_memory=False, is_repeatable=True
+)
 
 
 class RedisInboxStore:
@@ -36,6 +70,7 @@ class RedisInboxStore:
         self._client = client
         self._retention = retention
         self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
+        self._settings_ms = to_milliseconds(retention.inbox.settings_ttl_seconds)
 
     async def read(self, user: str, which: ItemFilter) -> InboxPage:
         before = "+" if which.before is None else stored_bound(which.before, is_exclusive=True)
@@ -46,28 +81,115 @@ class RedisInboxStore:
             which.category or "",
             "1" if which.unread else "",
             archived,
+            self._settings_ms,
         )
         reply = await self._run(_READ, user_channel(user), arguments)
-        return InboxPage(_parse_items(reply[4:]), _parse_counts(reply))
+        return InboxPage(parse_items(reply[5:]), parse_counts(reply), parse_settings(reply[4]))
 
-    async def change(self, user: str, change: ItemChange, target: ChangeTarget) -> ChangedItems:
-        arguments = [change.value, *_encode_target(target)]
-        reply = await self._run(_CHANGE, user_channel(user), arguments)
-        return ChangedItems([item.decode() for item in reply[4:]], _parse_counts(reply))
+    async def change(
+        self,
+        user: str,
+        change: ItemChange,
+        target: ChangeTarget,
+        shared: SharedChange = NO_SHARED_CHANGE,
+    ) -> ChangedItems | None:
+        channel = user_channel(user)
+        arguments = [
+            *(change.value, self._settings_ms),
+            *encode_shared(channel, change, shared),
+            *encode_target(target),
+        ]
+        reply = await self._run(_CHANGE, channel, arguments)
+        if not reply:
+            return None
+        return ChangedItems([item.decode() for item in reply[4:]], parse_counts(reply))
+
+    async def read_shared(
+        self, channels: Sequence[Channel]
+    ) -> Mapping[Channel, Sequence[SharedEntry]]:
+        calls = []
+        for channel in channels:
+            keys = inbox_keys(channel)
+            calls.append(ScriptCall(_READ_SHARED, keys.partition, (keys.items,), ()))
+        replies = await self._client.run(calls)
+        return {
+            channel: parse_entries(reply, item_source(channel))
+            for channel, reply in zip(channels, replies, strict=True)
+        }
+
+    async def find_shared(
+        self, items: Sequence[tuple[Channel, ItemId, ItemFlags]]
+    ) -> list[InboxItem]:
+        replies = await asyncio.gather(*(self._find(channel, item) for channel, item, _ in items))
+        return [
+            parse_shared_item(item, reply[0], flags)
+            for (_, item, flags), reply in zip(items, replies, strict=True)
+            if reply
+        ]
+
+    async def _find(self, channel: Channel, item: ItemId) -> Any:
+        keys = inbox_keys(channel)
+        return await self._client.call_key(
+            keys.partition, "XRANGE", keys.items, item.stored, item.stored
+        )
+
+    async def settings(self, user: str) -> InboxSettings:
+        keys = inbox_keys(user_channel(user))
+        reply = await self._client.call_key(keys.partition, "HGETALL", keys.settings)
+        return parse_settings(reply)
+
+    async def subscribe(self, user: str, topics: Sequence[str]) -> None:
+        # The index of a topic first: whoever reads it must find every user with the topic.
+        await self._client.run([self._update_subscribers(t, user, is_added=True) for t in topics])
+        sources = [item_source(topic_channel(topic)) for topic in topics]
+        value = msgspec.json.encode(topics)
+        before = await self._put_settings(user, "t", value, ["*", *sources])
+        removed = set(msgspec.json.decode(before or b"[]", type=list[str])) - {*topics}
+        await self._client.run(
+            [self._update_subscribers(t, user, is_added=False) for t in sorted(removed)]
+        )
+
+    async def mute(self, user: str, muted: MutedCategories) -> None:
+        await self._put_settings(user, "p", msgspec.json.encode(muted), muted.inbox)
+
+    async def subscribers(self, topic: str, *, after: str | None, limit: int) -> Subscribers:
+        score, _, skipped = (after or " 0").partition(" ")
+        keys = inbox_keys(topic_channel(topic))
+        arguments = (score, skipped, limit)
+        call = ScriptCall(_LIST_SUBSCRIBERS, keys.partition, (keys.subscribers,), arguments)
+        (reply,) = await self._client.run([call])
+        return parse_subscribers(reply, after, limit)
+
+    async def _put_settings(
+        self, user: str, field: str, value: bytes, kept: Sequence[str]
+    ) -> bytes | None:
+        keys = inbox_keys(user_channel(user))
+        arguments: list[Argument] = [self._settings_ms, field, value, *kept]
+        call = ScriptCall(_PUT_SETTINGS, keys.partition, (keys.settings,), arguments)
+        before: bytes | None
+        (before,) = await self._client.run([call])
+        return before
+
+    def _update_subscribers(self, topic: str, user: str, *, is_added: bool) -> ScriptCall:
+        keys = inbox_keys(topic_channel(topic))
+        arguments = (user, self._settings_ms if is_added else "")
+        return ScriptCall(_UPDATE_SUBSCRIBERS, keys.partition, (keys.subscribers,), arguments)
 
     async def erase(self, user: str) -> None:
+        await self.subscribe(user, [])  # nobody finds the user by a topic any more
         keys = inbox_keys(user_channel(user))
-        for key in (keys.state, keys.items):
+        for key in (keys.settings, keys.state, keys.items):
             await self._client.call_key(keys.partition, "DEL", key)
 
     async def _run(
         self, script: Script, channel: Channel, arguments: Sequence[Argument]
     ) -> list[Any]:
         names, inbox = channel_keys(channel), inbox_keys(channel)
+        pushes = deliveries_key(names.partition, PUSH_QUEUE)
         call = ScriptCall(
             script,
             names.partition,
-            (names.head, names.log, inbox.state, inbox.items),
+            (names.head, names.log, inbox.state, inbox.items, inbox.settings, pushes),
             (
                 self._publish_command,
                 new_epoch(),
@@ -80,33 +202,3 @@ class RedisInboxStore:
         reply: list[Any]
         (reply,) = await self._client.run([call])
         return reply
-
-
-def _encode_target(target: ChangeTarget) -> list[str]:
-    if target.items is not None:
-        return ["items", *(item.stored for item in target.items if not item.source)]
-    if target.up_to is not None:
-        return ["up_to", stored_bound(target.up_to)]
-    return ["category", target.category or ""]
-
-
-def _parse_counts(reply: Sequence[Any]) -> InboxCounts:
-    unread, unseen, epoch, offset = reply[:4]
-    return InboxCounts(unread, unseen, Position(epoch.decode(), offset))
-
-
-def _parse_items(reply: Sequence[bytes]) -> list[InboxItem]:
-    fields = iter(reply)
-    return [
-        msgspec.json.decode(
-            item_json(item_id.decode(), publisher_fields, data, _parse_flags(letters)),
-            type=InboxItem,
-        )
-        for item_id, letters, publisher_fields, data in zip(
-            fields, fields, fields, fields, strict=True
-        )
-    ]
-
-
-def _parse_flags(letters: bytes) -> ItemFlags:
-    return ItemFlags(**{name: letter in letters for name, letter in _LETTERS.items()})

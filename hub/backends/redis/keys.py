@@ -134,18 +134,29 @@ class GenerationKeys(NamedTuple):
 
 
 class InboxKeys(NamedTuple):
-    """The keys of the inbox of a channel: its state (hash) and its items (stream)."""
+    """The keys of the inbox of a channel: its state (hash) and its items (stream).
+
+    settings: what a user has chosen (hash). subscribers: the users of a topic (sorted set).
+    """
 
     partition: int
     state: str
     items: str
+    settings: str
+    subscribers: str
 
 
 def inbox_keys(channel: Channel) -> InboxKeys:
     """Return the keys of the inbox of a user, a topic or `all`."""
     partition = partition_of(channel)
     tag = hash_tag(partition)
-    return InboxKeys(partition, f"{tag}:inbox:{channel}", f"{tag}:inbox_items:{channel}")
+    return InboxKeys(
+        partition,
+        f"{tag}:inbox:{channel}",
+        f"{tag}:inbox_items:{channel}",
+        f"{tag}:inbox_settings:{channel}",
+        f"{tag}:inbox_subscribers:{channel}",
+    )
 
 
 def parse_jobs_stream(stream: str) -> str:

@@ -11,11 +11,22 @@ import pytest
 
 from hub.core.channel import ALL, topic_channel
 from hub.core.cursor import Position
+from hub.core.deliveries import PUSH_QUEUE, Delivery, new_delivery_id
 from hub.core.event import Event
-from hub.core.inbox import ChangeTarget, InboxItem, InboxOptions, ItemChange, ItemFlags, ItemId
+from hub.core.inbox import (
+    ChangeTarget,
+    InboxItem,
+    InboxOptions,
+    ItemChange,
+    ItemFlags,
+    ItemId,
+    item_source,
+    push_delivery_id,
+)
 from hub.core.inbox import parse_item_id as parse_id
+from hub.core.inbox_settings import InboxSettings, MutedCategories
 from hub.ports.events import FROM_START, Outcome, Publication
-from hub.ports.inbox import ChangedItems, InboxPage, ItemFilter
+from hub.ports.inbox import ChangedItems, InboxPage, ItemFilter, SharedChange
 from hub.testing.contracts.node import ALICE, BackendOptions, Node, OpenBackend
 
 KEPT: Final = InboxOptions()
@@ -189,7 +200,8 @@ class InboxesContract:
             again = await _change(node, ItemChange.READ, *items)
             assert again == ChangedItems([], first.counts)
         last = ChangeTarget(up_to=ItemId(0, 0))
-        assert (await node.backend.inboxes.change("alice", ItemChange.DELETE, last)).items == []
+        changed = await node.backend.inboxes.change("alice", ItemChange.DELETE, last)
+        assert changed == ChangedItems([], first.counts)
 
     async def test_targets(self, node: Node) -> None:
         """Items, everything up to an item with it, and a category."""
@@ -267,6 +279,101 @@ class InboxesContract:
             assert [event.name for event in pages[channel].events] == ["n"]
         assert (await _read(node)).items == []
 
+    async def test_settings(self, node: Node) -> None:
+        """Topics and muted categories are replaced; a topic that is left is forgotten."""
+        store = node.backend.inboxes
+        assert [*(await store.settings("alice")).topics] == []
+        muted = MutedCategories(inbox=["ads", "news"], push=["x"])
+        await store.mute("alice", muted)
+        await store.subscribe("alice", ["a", "b", "c"])
+        sources = [item_source(topic_channel(topic)) for topic in ("a", "c")]
+        shared = SharedChange(dict.fromkeys([*sources, "*"], ("", "r=5-0 s=0-0")))
+        nothing = ChangeTarget(items=[])
+        assert await store.change("alice", ItemChange.READ, nothing, shared) is not None
+        await store.subscribe("alice", ["c", "d"])
+        kept = dict.fromkeys((sources[1], "*"), "r=5-0 s=0-0")
+        expected = InboxSettings(topics=["c", "d"], muted=muted, shared=kept)
+        assert await store.settings("alice") == expected == (await _read(node)).settings
+        await store.mute("alice", MutedCategories(inbox=["ads"], push=[]))
+        for category in ("ads", "news", "x", ""):
+            await node.publish(f'"{category}"', inbox=InboxOptions(category=category))
+        assert [item.category for item in (await _read(node)).items] == [None, "x", "news"]
+        await node.publish(inbox=InboxOptions(category="ads", required=True))
+        assert (await _read(node)).items[0].category == "ads"
+        names = [event.name for event in (await node.page(FROM_START)).events]
+        assert names == ["n"] + ["n", "inbox.item"] * 4
+
+    async def test_subscribers_of_a_topic(self, node: Node) -> None:
+        """Every user whose inbox shows it, in pages."""
+        store = node.backend.inboxes
+        users = [f"u{n}" for n in range(5)]
+        for user in users:
+            await store.subscribe(user, ["a", "b"])
+        await store.subscribe("u1", ["b"])
+        listed: list[str] = []
+        page = await store.subscribers("a", after=None, limit=2)
+        listed += page.users
+        while page.next is not None:
+            page = await store.subscribers("a", after=page.next, limit=2)
+            listed += page.users
+        assert sorted(listed) == ["u0", "u2", "u3", "u4"]
+        assert (await store.subscribers("c", after=None, limit=2)).users == []
+
+    async def test_shared_items(self, node: Node) -> None:
+        """They are listed without their data, and read with it."""
+        store, news = node.backend.inboxes, topic_channel("news")
+        for n in range(3):
+            options = InboxOptions(category="c" * n, key="k" if n else "", required=n == 1)
+            await node.publish(str(n), channel=news, inbox=options)
+        await node.publish("4", channel=ALL, inbox=InboxOptions(expires_seconds=0.001))
+        while (entries := await store.read_shared([news, ALL]))[ALL]:
+            pass  # the item of `all` has a millisecond
+        first, second = entries[news]
+        assert first.id < second.id
+        assert (first.category, second.category, second.required) == ("", "cc", False)
+        missing = ItemId(5, 0, first.id.source)
+        wanted = [(news, each, ItemFlags(seen=True)) for each in (second.id, missing, first.id)]
+        items = await store.find_shared(wanted)
+        assert [(item.id, bytes(item.data)) for item in items] == [
+            (str(second.id), b"2"),
+            (str(first.id), b"0"),
+        ]
+        assert [(item.topic, _flags(item)) for item in items] == [("news", "seen")] * 2
+
+    async def test_change_of_shared_items(self, node: Node) -> None:
+        """It is one event with the own items, and fails if another one came first."""
+        store = node.backend.inboxes
+        await node.publish(inbox=KEPT)
+        own = ChangeTarget(up_to=parse_id(await _newest(node), path="id"))
+        shared = SharedChange({"*": ("", "r=5-0 s=5-0")}, ["5-0*"])
+        changed = await store.change("alice", ItemChange.READ, own, shared)
+        assert changed is not None
+        assert changed.items == ["5-0*", *(item.id for item in (await _read(node)).items)]
+        *_, last = (await node.page(FROM_START)).events
+        assert last.position == changed.counts.position
+        assert msgspec.json.decode(last.data)["items"] == changed.items
+        assert await store.change("alice", ItemChange.DELETE, own, shared) is None
+        assert len((await _read(node)).items) == 1
+
+    @pytest.mark.parametrize("change", [ItemChange.READ, ItemChange.DELETE, ItemChange.SEEN])
+    async def test_reading_cancels_the_push(self, node: Node, change: ItemChange) -> None:
+        """Also that of an item of a topic, whose push has an id that is made from the item's."""
+        deliveries, topic_item = node.backend.deliveries, ItemId(5, 0, "~abcdef")
+
+        def delivery(queue: str, delivery_id: str | None = None) -> Delivery:
+            each = delivery_id or new_delivery_id(ALICE)
+            return Delivery(queue=queue, channel=ALICE, lane=queue, id=each, body=b"x")
+
+        sent = [delivery(PUSH_QUEUE), delivery("webhook")]
+        await node.publish(inbox=KEPT, deliveries=sent)
+        await deliveries.add([delivery(PUSH_QUEUE, push_delivery_id(ALICE, topic_item))])
+        target = ChangeTarget(items=[parse_id(await _newest(node), path="id")])
+        shared = SharedChange({}, [str(topic_item)])
+        assert await node.backend.inboxes.change("alice", change, target, shared) is not None
+        waiting = (await deliveries.counts(PUSH_QUEUE)).waiting
+        assert waiting == (2 if change is ItemChange.SEEN else 0)
+        assert (await deliveries.counts("webhook")).waiting == 1
+
     @pytest.mark.parametrize("seed", range(3))
     async def test_devices_agree(self, node: Node, seed: int) -> None:
         """Whatever happens in whatever order, a device that only reads the events knows the inbox,
@@ -330,7 +437,9 @@ async def _change(
         target["up_to"] = parse_id(up_to, path="up_to")
     elif not target:
         target["items"] = _parse_all(items)
-    return await node.backend.inboxes.change("alice", change, ChangeTarget(**target))
+    changed = await node.backend.inboxes.change("alice", change, ChangeTarget(**target))
+    assert changed is not None
+    return changed
 
 
 def _parse_all(items: Sequence[str]) -> list[ItemId]:

@@ -1,7 +1,8 @@
 -- Shared by several scripts: the items of one inbox.
 -- Two keys: a stream of items, and a hash of their state. An entry of the stream has the id of the item
 -- and five fields: x (when it expires, ms), k (its key or ''), c (its category or ''), m (its fields
--- that the publisher set, as a part of a JSON object) and d (its data). Fields of the hash:
+-- that the publisher set, as a part of a JSON object) and d (its data); and then r (1) if it is required,
+-- and p (ids of deliveries to cancel when it is read) if there are any. Fields of the hash:
 --   c  '<number of items> <unread ones> <unseen ones> <id of the newest item that was ever there>
 --      <lower bound of the time at which the next item expires (ms), 0 if there is none>
 --      <when the ttl of both keys must next be refreshed (ms)>'
@@ -24,6 +25,16 @@ local function open_inbox(state_key, items_key, limits)
     count = tonumber(count), unread = tonumber(unread), unseen = tonumber(unseen), last = last,
     expires_ms = expires_ms ~= '0' and tonumber(expires_ms) or nil, refresh_ms = tonumber(refresh_ms)
   }
+end
+
+-- Returns one of the last two fields of an item, '' if it has none.
+local function extra_field(entry, name)
+  for n = 11, #entry[2], 2 do
+    if entry[2][n] == name then
+      return entry[2][n + 1]
+    end
+  end
+  return ''
 end
 
 -- Writes the state of an inbox, and further fields of its hash.
@@ -126,7 +137,7 @@ local function make_room(inbox, key, now)
   return removed[1] and change_event(inbox, removed, 'expire'), before
 end
 
--- Adds an item {key, category, ttl_ms or '', fields}. Returns its id, the event of the item, and the
+-- Adds an item {key, category, ttl_ms or '', fields, required, pushes}. Returns its id, the event of the item, and the
 -- event of items that were removed for it, or nil.
 local function add_item(inbox, item, data, now)
   local removal, before = make_room(inbox, item.key, now)
@@ -138,8 +149,16 @@ local function add_item(inbox, item, data, now)
     ttl_ms = math.min(ttl_ms, tonumber(item.ttl_ms))
   end
   local expires_ms = now + ttl_ms
+  local extra = {}
+  if item.required ~= '' then
+    extra = {'r', '1'}
+  end
+  if item.pushes ~= '' then
+    extra[#extra + 1] = 'p'
+    extra[#extra + 1] = item.pushes
+  end
   redis.call('XADD', inbox.items_key, id, 'x', string.format('%d', expires_ms), 'k', item.key,
-    'c', item.category, 'm', item.fields, 'd', data)
+    'c', item.category, 'm', item.fields, 'd', data, unpack(extra))
   inbox.last, inbox.count = id, inbox.count + 1
   inbox.unread, inbox.unseen = inbox.unread + 1, inbox.unseen + 1
   inbox.expires_ms = math.min(inbox.expires_ms or expires_ms, expires_ms)
@@ -195,4 +214,11 @@ local function change_item(inbox, entry, change)
   inbox.unread = inbox.unread + counts_unread(after) - counts_unread(before)
   inbox.unseen = inbox.unseen + counts_unseen(after) - counts_unseen(before)
   return true
+end
+
+-- Returns whether the user has muted the category of an item that is not required. The settings of a
+-- topic or `all` do not exist.
+local function is_muted(item)
+  return item.category ~= '' and item.required == ''
+    and redis.call('HEXISTS', item.settings_key, 'm ' .. item.category) == 1
 end

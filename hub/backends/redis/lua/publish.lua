@@ -27,8 +27,9 @@
 --         d  has deliveries (deliveries.lua): one more argument, their number; then for each: one more
 --            key, that of its queue; six more arguments: the limits of the queue; the channel; the
 --            lane; the id; the delay in ms; the body
---         b  is kept in the inbox of the channel too (inbox.lua): two more keys: the state and the items
---            of the inbox; four more arguments: key, category, ttl in ms or '', fields of the item
+--         b  is kept in the inbox of the channel too (inbox.lua): three more keys: state, items and
+--            settings of the inbox; six more arguments: key, category, ttl in ms or '', fields of the
+--            item; '1' if it is required; ids of deliveries of the queue `push` to cancel when it is read
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -112,7 +113,7 @@ local function publish()
       end
     end
     if string.find(flags, 'b', 2, true) then
-      item = {state_key = next_key(), items_key = next_key(), key = next_arg(), category = next_arg(), ttl_ms = next_arg(), fields = next_arg()}
+      item = {state_key = next_key(), items_key = next_key(), settings_key = next_key(), key = next_arg(), category = next_arg(), ttl_ms = next_arg(), fields = next_arg(), required = next_arg(), pushes = next_arg()}
     end
     if string.find(flags, 'c', 2, true) then
       trace = ' ' .. next_arg()
@@ -158,7 +159,7 @@ local function publish()
     local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
     publish_more(head_key, log_key, answer_name, answer_data, retention)
   end
-  if item then
+  if item and not is_muted(item) then
     local now = log.now or now_ms() -- an ephemeral event has not read the clock
     local inbox = open_inbox(item.state_key, item.items_key, ARGV[11])
     local id, added, removed = add_item(inbox, item, data, now)
