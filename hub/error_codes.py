@@ -521,6 +521,20 @@ ANSWERS_NOT_ENDED: Final = ErrorCode(
     "Send the request again. If users of the application can still ask, block the user first.",
     "at once",
 )
+WEBHOOK_NOT_FOUND: Final = ErrorCode(
+    "webhook_not_found",
+    404,
+    "There is no such webhook",
+    "The id in the path is not that of a webhook of the settings or of the API, or it was deleted.",
+    "`GET /webhooks` and `hub webhooks list` show the ids.",
+)
+DELIVERY_NOT_FOUND: Final = ErrorCode(
+    "delivery_not_found",
+    404,
+    "There is no such delivery",
+    "The delivery was received, has expired, or never existed. Only a dead letter can be replayed.",
+    "`hub webhooks dead` shows the dead letters.",
+)
 MODEL_NOT_FOUND: Final = ErrorCode(
     "model_not_found",
     404,
@@ -544,6 +558,20 @@ CONFLICT: Final = ErrorCode(
     "The state does not allow the request",
     "Something else has changed the resource first. `detail` says what.",
     "Read the current state, and decide again.",
+)
+WEBHOOK_IN_SETTINGS: Final = ErrorCode(
+    "webhook_in_settings",
+    409,
+    "The webhook belongs to the settings",
+    "`DELETE /webhooks/{id}` names a webhook of `[[webhooks]]`.",
+    "Remove it from the settings, and restart nodes and workers.",
+)
+TOO_MANY_WEBHOOKS: Final = ErrorCode(
+    "too_many_webhooks",
+    409,
+    "There are too many webhooks",
+    "The API may create 100 webhooks.",
+    "Delete one that is not used, or let one endpoint get the events for several receivers.",
 )
 IDEMPOTENCY_KEY_REUSED: Final = ErrorCode(
     "idempotency_key_reused",

@@ -63,7 +63,7 @@ class DeliveryLoop:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
-        self._queue = queue
+        self.queue = queue
         self._send = send
         self._clock = clock
         self._policy = policy
@@ -90,7 +90,7 @@ class DeliveryLoop:
             self._wake.clear()
             free = self._concurrency - len(self._tasks)
             if free > 0:
-                taken = await self._store.take(self._queue, free, lease_seconds=self._lease_seconds)
+                taken = await self._store.take(self.queue, free, lease_seconds=self._lease_seconds)
                 self._has_more = len(taken) == free
                 for delivery in taken:
                     self._start(delivery)
@@ -103,7 +103,7 @@ class DeliveryLoop:
     async def run_counts(self) -> None:
         """Count what is stored, at intervals, until cancelled. Raise BrokerUnavailable."""
         while True:
-            self._metrics.stored[self._queue] = await self._store.counts(self._queue)
+            self._metrics.stored[self.queue] = await self._store.counts(self.queue)
             await self._clock.sleep(COUNT_SECONDS)
 
     async def shut_down(self, deadline_seconds: float, force: asyncio.Event) -> None:
@@ -152,7 +152,7 @@ class DeliveryLoop:
                 return Failed(f"no result after {limit_seconds:g} seconds")
             return task.result()
         except Exception as error:  # noqa: BLE001 - a mistake of the sender costs one attempt
-            _log.exception("delivery.attempt_failed", queue=self._queue, delivery=delivery.id)
+            _log.exception("delivery.attempt_failed", queue=self.queue, delivery=delivery.id)
             return Failed(f"internal error: {type(error).__name__}")
         finally:
             await cancel_and_wait([task, limit])
@@ -162,16 +162,16 @@ class DeliveryLoop:
             completed = await self._store.complete(delivery, settlement)
         except BrokerUnavailable as error:  # the lease ends, and it is taken again
             _log.warning("delivery.not_recorded", delivery=delivery.id, error=str(error))
-            self._metrics.attempts[self._queue, "not_recorded"] += 1
+            self._metrics.attempts[self.queue, "not_recorded"] += 1
             return
         outcome = type(settlement).__name__.lower() if completed.is_recorded else "lease_lost"
-        self._metrics.attempts[self._queue, outcome] += 1
+        self._metrics.attempts[self.queue, outcome] += 1
         if isinstance(settlement, Retry | Dead) and completed.is_recorded:
             is_dead = isinstance(settlement, Dead)
             write = _log.warning if is_dead else _log.info
             write(
                 "delivery.dead" if is_dead else "delivery.failed",
-                queue=self._queue,
+                queue=self.queue,
                 delivery=delivery.id,
                 failures=delivery.failures + 1,
                 error=settlement.error,

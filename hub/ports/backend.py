@@ -21,6 +21,7 @@ from hub.ports.queue import GenerationQueue
 from hub.ports.tickets import TicketStore
 from hub.ports.topic_presence import PresenceStore
 from hub.ports.usage import UsageStore
+from hub.ports.webhooks import WebhookStore
 
 
 class BackendHealth(Protocol):
@@ -81,6 +82,9 @@ class Backend(Protocol):
 
     @property
     def deliveries(self) -> DeliveryStore: ...
+
+    @property
+    def webhooks(self) -> WebhookStore: ...
 
     @property
     def tickets(self) -> TicketStore: ...

@@ -25,6 +25,9 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hub.core.fair_queue import DEFAULT_QUEUE
+from hub.core.public_addresses import find_url_problem
+from hub.core.webhooks import MAX_SECRETS, find_secret_problem
+from hub.core.webhooks import EventName as WebhookEvent
 from hub.settings import patterns
 from hub.settings.masking import is_url, mask_url
 from hub.settings.presets import PresetName, apply_preset
@@ -231,6 +234,32 @@ class Deliveries(Section):
     max_retry_seconds: PositiveFloat = 900.0
     poll_seconds: PositiveFloat = 1.0
     concurrency: PositiveInt = 64
+
+
+class WebhookEndpoint(Section):
+    """A receiver of webhooks."""
+
+    url: str
+    secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1, max_length=MAX_SECRETS)]
+    events: tuple[WebhookEvent, ...] = ()
+    include: Literal["record"] | None = None
+    allow_private: bool = False
+
+    @field_validator("secrets")
+    @classmethod
+    def _check_secrets(cls, given: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in given:
+            problem = find_secret_problem(secret.get_secret_value())
+            if problem is not None:
+                raise ValueError(f"a secret {problem}")
+        return given
+
+    @model_validator(mode="after")
+    def _check_url(self) -> WebhookEndpoint:
+        problem = find_url_problem(self.url, allow_private=self.allow_private)
+        if problem is not None:
+            raise ValueError(f"the URL {problem}")
+        return self
 
 
 class Worker(Section):
@@ -565,6 +594,7 @@ class Settings(BaseSettings):
     shapes: dict[str, OutputTemplate] = {}
     generations: Generations = Generations()
     deliveries: Deliveries = Deliveries()
+    webhooks: tuple[WebhookEndpoint, ...] = ()
     worker: Worker = Worker()
     producers: Producers = Producers()
     push: Push = Push()

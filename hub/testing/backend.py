@@ -26,6 +26,7 @@ from hub.testing.stores import (
     MemoryTicketStore,
     MemoryUsageStore,
 )
+from hub.testing.webhooks import MemoryWebhookStore
 
 
 class MemoryBackend:
@@ -71,6 +72,7 @@ class MemoryBackend:
             cancel_push=partial(self.deliveries.cancel, PUSH_QUEUE),
             max_items=inbox_max_items,
         )
+        self.webhooks = MemoryWebhookStore(check_available=self.check_available, now=now)
         self.events = MemoryEventLog(
             self.subscriptions,
             self.generations.apply,

@@ -48,6 +48,7 @@ from hub.inbox.internal import UserInboxRoutes
 from hub.inbox.routes import InboxRoutes
 from hub.push.routes import PushRoutes
 from hub.settings import Settings
+from hub.webhooks.routes import WebhookRoutes
 from hub.wiring.command_name import command_name
 from hub.wiring.node_parts import NodeParts
 from hub.wiring.route_table import ERROR_FORMATS, build_openapi, compat_routes
@@ -143,6 +144,12 @@ def internal_application(
             UserDataRoutes(node.user_data, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
             *_producer_routes(settings, node, api_keys, streams),
+            WebhookRoutes(
+                node.webhooks.endpoints,
+                node.backend.deliveries,
+                node.webhooks.deliveries,
+                api_keys,
+            ),
             ConsoleRoutes(streams, api_keys, StaticFiles("console")),
             metrics,
         ],

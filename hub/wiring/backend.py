@@ -144,16 +144,6 @@ def build_queue_limits(settings: Settings) -> QueueLimits:
     )
 
 
-def build_retry_policy(settings: Settings) -> RetryPolicy:
-    """Return when deliveries that failed are tried again."""
-    deliveries = settings.deliveries
-    return RetryPolicy(
-        min_seconds=deliveries.min_retry_seconds,
-        max_seconds=deliveries.max_retry_seconds,
-        max_age_seconds=deliveries.retry_seconds,
-    )
-
-
 def build_delivery_limits(settings: Settings) -> DeliveryLimits:
     """Return how much of each queue of deliveries is stored.
 
@@ -166,6 +156,16 @@ def build_delivery_limits(settings: Settings) -> DeliveryLimits:
         ttl_seconds=deliveries.retry_seconds + 86400.0,
         max_dead=deliveries.max_partition_dead_letters,
         dead_seconds=deliveries.dead_letter_seconds,
+    )
+
+
+def build_retry_policy(settings: Settings) -> RetryPolicy:
+    """Return when deliveries that failed are tried again."""
+    deliveries = settings.deliveries
+    return RetryPolicy(
+        min_seconds=deliveries.min_retry_seconds,
+        max_seconds=deliveries.max_retry_seconds,
+        max_age_seconds=deliveries.retry_seconds,
     )
 
 

@@ -55,6 +55,7 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         backend = await opened.enter_async_context(open_backend(settings, queues))
         tasks = await opened.enter_async_context(Supervisor(clock))
         node = build_node_parts(settings, backend, clock, tracing)
+        await node.webhooks.endpoints.refresh()
         start_node_tasks(node, tasks)
         session = await opened.enter_async_context(aiohttp.ClientSession(trust_env=True))
         peers = PeerMetrics(settings.node.metrics_dir, settings.node.name, node.metrics.families)

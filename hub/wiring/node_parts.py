@@ -47,6 +47,7 @@ from hub.wiring.backend import (
 from hub.wiring.push import read_push_public_key
 from hub.wiring.tracing import Tracing
 from hub.wiring.user_data import build_user_data
+from hub.wiring.webhooks import Webhooks, build_webhooks
 
 NODE_STATE_TASK = "node state"
 """The task that tells other processes that this node lives. It ends first."""
@@ -76,6 +77,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     push_public_key: str | None
     user_data: UserDataRegistry
     metrics: NodeMetrics
+    webhooks: Webhooks
 
 
 def build_node_parts(
@@ -86,6 +88,8 @@ def build_node_parts(
     def subscriber_count(channel: Channel) -> int:
         return connections.subscriber_count(channel)
 
+    webhooks = build_webhooks(settings, backend, clock)
+    backend = webhooks.backend
     node, stream = settings.node.name, settings.stream
     metrics = NodeMetrics(backend.statistics, known_models(settings))
     usage = UsageRecorder(backend.usage)
@@ -176,6 +180,7 @@ def build_node_parts(
         tickets=Tickets(backend.tickets, backend.events, budget=budget),
         user_data=build_user_data(settings, backend, generations, jobs, clock),
         metrics=metrics,
+        webhooks=webhooks,
     )
 
 
@@ -197,5 +202,6 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("topic presence", node.topic_presence.run)
     tasks.start("latency probe", probe.run)
     tasks.start("gap check", gap_check.run)
+    tasks.start("webhooks", node.webhooks.endpoints.run)
     tasks.start("live metrics", node.live_metrics.run)
     tasks.start("loop lag", partial(node.metrics.measure_loop_lag, node.clock))

@@ -44,6 +44,7 @@ from hub.http.websocket import WebSocketRoutes
 from hub.inbox.internal import UserInboxRoutes
 from hub.inbox.routes import InboxRoutes
 from hub.push.routes import PushRoutes
+from hub.webhooks.routes import WebhookRoutes
 
 DIALECTS: Final = (
     ChatRoutes,
@@ -85,6 +86,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         ProducerRoutes,
         JobRoutes,
         ProducerControlRoutes,
+        WebhookRoutes,
         ConsoleRoutes,
         MetricsRoutes,
         OpenApiRoutes,

@@ -20,6 +20,7 @@ from hub.engine.worker_metrics import WorkerMetrics
 from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
+from hub.ports.backend import Backend
 from hub.settings import Settings
 from hub.upstreams.function_pool import FunctionPool
 from hub.wiring.backend import (
@@ -31,6 +32,7 @@ from hub.wiring.backend import (
     pinned_upstreams,
     worker_queues,
 )
+from hub.wiring.deliveries import open_delivery_loops
 from hub.wiring.functions import open_functions, reload_on_signal
 from hub.wiring.guards import open_guards
 from hub.wiring.push import open_push_worker
@@ -38,6 +40,7 @@ from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
 from hub.wiring.tracing import start_tracing
 from hub.wiring.upstreams import build_upstream_models, build_upstreams
+from hub.wiring.webhooks import open_webhooks
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +51,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
     async with AsyncExitStack() as opened:
         tracing = await start_tracing(settings, "hub-worker", opened)
         backend = await opened.enter_async_context(open_backend(settings, worker_queues(settings)))
+        webhooks = await open_webhooks(settings, backend, clock)
+        backend = webhooks.backend
         session = await opened.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
@@ -63,7 +68,6 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                 settings, session, clock, on_odd_fields=metrics.record_odd_fields
             ).items()
         }
-        queues = settings.worker.queues
         feeds = UserFeeds.build(
             backend.events,
             backend.generations,
@@ -73,7 +77,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         upstreams = {
             name: upstream
             for name, upstream in endpoints.items()
-            if settings.upstreams[name].queue in queues
+            if settings.upstreams[name].queue in settings.worker.queues
         }
         askable = AskableUpstreams(endpoints, build_upstream_models(settings))
         pools: list[FunctionPool] = []
@@ -145,14 +149,8 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             on_released=jobs.resume_answered,
         )
         metrics.running.set_function(lambda: len(worker))
-        if settings.worker.port is not None:
-            app = build_worker(
-                backend.health.check_writable,
-                lambda: "draining" if stop.requested.is_set() else "running",
-                lambda: render_prometheus({"": metrics.families()}),
-            )
-            address = ListenAddress(settings.worker.host, settings.worker.port, "worker.port")
-            await opened.enter_async_context(listen(app, address, cancel_handlers=False))
+        await _serve_probes(settings, backend, metrics, stop, opened)
+        loops = await open_delivery_loops(settings, webhooks, clock, metrics.deliveries, opened)
         live_metrics = LiveMetrics(
             backend.commands,
             backend.events,
@@ -170,6 +168,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("steering", feeds.steering.run)
             tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
             async with Supervisor(clock) as intake:
+                loops.start(tasks, intake)
                 intake.start("fetch", worker.run_fetch)
                 push.start(tasks, intake)
                 _log.info(
@@ -182,5 +181,25 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             await asyncio.gather(
                 worker.shut_down(settings.worker.drain_seconds, stop.forced),
                 push.shut_down(settings.worker.drain_seconds, stop.forced),
+                loops.shut_down(settings.worker.drain_seconds, stop),
             )
     _log.info("worker.stopped")
+
+
+async def _serve_probes(
+    settings: Settings,
+    backend: Backend,
+    metrics: WorkerMetrics,
+    stop: Shutdown,
+    opened: AsyncExitStack,
+) -> None:
+    """Serve /healthz and /metrics, if the settings have a port for them, until `opened` closes."""
+    if settings.worker.port is None:
+        return
+    app = build_worker(
+        backend.health.check_writable,
+        lambda: "draining" if stop.requested.is_set() else "running",
+        lambda: render_prometheus({"": metrics.families()}),
+    )
+    address = ListenAddress(settings.worker.host, settings.worker.port, "worker.port")
+    await opened.enter_async_context(listen(app, address, cancel_handlers=False))

@@ -26,6 +26,7 @@ from hub.testing.contracts import (
     SteeringContract,
     TopicAnswersContract,
     UserDataContract,
+    WebhooksContract,
 )
 from tests.redis_backend import redis_backend
 from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
@@ -119,6 +120,11 @@ class TestQueue(QueueContract):
 
 @on_cluster
 class TestTopicAnswers(TopicAnswersContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestWebhooks(WebhooksContract):
     """On a Cluster."""
 
 

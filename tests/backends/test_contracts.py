@@ -32,6 +32,7 @@ from hub.testing.contracts import (
     TopicPresenceContract,
     UsageContract,
     UserDataContract,
+    WebhooksContract,
 )
 from tests.redis_backend import redis_backend
 
@@ -141,6 +142,11 @@ class TestTopicPresence(TopicPresenceContract):
 
 @everywhere
 class TestUsage(UsageContract):
+    """Every kind."""
+
+
+@everywhere
+class TestWebhooks(WebhooksContract):
     """Every kind."""
 
 

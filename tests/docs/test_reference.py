@@ -108,7 +108,11 @@ def settings_page() -> str:
                 f"config/hub.example.toml: add a comment with the purpose of {dotted}"
             )
             variable = f"HUB_{dotted.replace('*', 'NAME').replace('.', '__').upper()}"
-            variable = "" if table in ("auth.api_keys", "auth.issuers") else f"<br>`{variable}`"
+            variable = (
+                ""
+                if table in ("auth.api_keys", "auth.issuers", "webhooks")
+                else f"<br>`{variable}`"
+            )
             what = known[dotted].replace("|", "\\|")
             kind, default = describe_type(field.annotation), describe_default(field)
             rows.append(f"| `{name}`{variable} | {kind} | {default} | {what} |")

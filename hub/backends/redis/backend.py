@@ -19,6 +19,7 @@ from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.backends.redis.tickets import RedisTicketStore
 from hub.backends.redis.topic_presence import RedisPresenceStore
 from hub.backends.redis.usage import RedisUsageStore
+from hub.backends.redis.webhooks import RedisWebhookStore
 from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
@@ -61,6 +62,7 @@ class RedisBackend:
         self.claims = RedisJobClaims(client, lease_seconds=lease_seconds)
         self.commands = RedisCommandBus(client)
         self.deliveries = RedisDeliveryStore(client, delivery_limits)
+        self.webhooks = RedisWebhookStore(client)
         self.tickets = RedisTicketStore(client)
         self.push_subscriptions = RedisPushSubscriptionStore(
             client, max_per_user=max_push_subscriptions, ttl_seconds=push_ttl_seconds

@@ -27,6 +27,8 @@ NODE_STATES: Final = "{hub:p00}:nodes"
 DENYLIST: Final = "{hub:p00}:denylist"
 LAST_SWEEP: Final = "{hub:p00}:last_sweep"
 STOPS_CHANNEL: Final = "{hub:p00}:stops"
+WEBHOOKS: Final = "{hub:p00}:webhooks"
+WEBHOOK_STATES: Final = "{hub:p00}:webhook_state:"  # the id of the endpoint follows
 
 
 def usage_key(partition: int, day: str) -> str:
