@@ -21,6 +21,7 @@ import hypothesis
 import pytest
 import redis.asyncio
 import uvloop
+from playwright.async_api import expect
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
@@ -29,6 +30,7 @@ from tests.quick import QuickSelection
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
 pytest.register_assert_rewrite("hub.testing.contracts")
+expect.set_options(timeout=30_000)  # the default of 5 s is too short for a busy machine
 
 
 def missing(what: str) -> NoReturn:

@@ -114,6 +114,7 @@ async def test_answer_streams_into_the_channel(dev: Dev) -> None:
     assert snapshot["usage"]["completion_tokens"] >= len(deltas) == snapshot["deltas"]
 
 
+@pytest.mark.alone
 async def test_stop_reaches_the_upstream(dev: Dev) -> None:
     """Within 1 s DELETE ends the stream of the answer and the connection to the upstream."""
     base = dev.upstream_url()
@@ -330,7 +331,7 @@ def test_data_directory_keeps_events(tmp_path: Path) -> None:
         third = Dev(tmp_path, "--data", str(data))
         assert third.wait() == 2
         assert "another hub dev uses the data directory" in third.output
-        with socket.create_connection(("127.0.0.1", second.port), timeout=5) as stream:
+        with socket.create_connection(("127.0.0.1", second.port), timeout=30) as stream:
             stream.sendall(b"GET /sse/connect/dora?cursor=start HTTP/1.0\r\n\r\n")
             received = b""
             while b'{"kept":true}' not in received:
@@ -362,7 +363,7 @@ def test_taken_port_is_named_with_its_flag(flag: str) -> None:
 def _stats(base: str) -> dict[str, int]:
     import urllib.request
 
-    with urllib.request.urlopen(f"{base}/stats", timeout=5) as response:
+    with urllib.request.urlopen(f"{base}/stats", timeout=30) as response:
         stats: dict[str, int] = json.load(response)
         return stats
 

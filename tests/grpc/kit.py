@@ -61,7 +61,7 @@ class Kit:
 
     async def until_empty(self) -> None:
         """Wait until no stream is left."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.hub.node.connections):
                 await asyncio.sleep(0.01)
 
