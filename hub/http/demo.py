@@ -15,6 +15,7 @@ from hub.api.authentication import Authenticator
 from hub.api.publish_requests import NULL, PublishResponse, publish_response
 from hub.core.channel import user_channel
 from hub.core.event import compact_json
+from hub.core.inbox import InboxOptions
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import OPEN_USER
@@ -29,10 +30,11 @@ from hub.http.static_files import FILE_NAME, FILE_RESPONSES, PAGE_RESPONSES, Sta
 
 
 class NotificationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /dev/publish. `data` is any JSON."""
+    """The body of POST /dev/publish. `data` is any JSON. `inbox` keeps the event in the inbox."""
 
     event: str = "notification"
     data: msgspec.Raw = msgspec.field(default_factory=lambda: NULL)
+    inbox: bool = False
 
 
 class DemoRoutes:
@@ -126,6 +128,9 @@ class DemoRoutes:
         user = (await self._authenticator.identify(request)).user
         body = await read_json(request, NotificationBody, max_bytes=self._max_body_bytes)
         publish_request = PublishRequest(
-            to=[user_channel(user)], event=body.event, data=compact_json(body.data)
+            to=[user_channel(user)],
+            event=body.event,
+            data=compact_json(body.data),
+            inbox=InboxOptions() if body.inbox else None,
         )
         return json_response(publish_response(await self._publisher.publish(publish_request)))

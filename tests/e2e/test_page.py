@@ -527,3 +527,21 @@ async def test_break_it(browser: Browser, tmp_path: Path) -> None:
         await expect(page.get_by_test_id("ledger")).to_have_text("lost 0, twice 0")
     finally:
         dev.stop()
+
+
+async def test_notification_is_kept(browser: Browser, dev: Dev) -> None:
+    """A notification of the form is in the inbox, whose number is in the header, after a reload."""
+    page = await open_page(browser, dev, "ines")
+    await asyncio.to_thread(
+        dev.call, "POST", "/dev/publish?user=ines", {"data": {"title": "kept"}, "inbox": True}
+    )
+    inbox = page.locator("hub-inbox")
+    await expect(inbox.locator("[part=count]")).to_have_text("1", timeout=20_000)
+    await page.reload()
+    await inbox.get_by_role("button", name="Notifications, 1 unread").click()
+    await expect(inbox.get_by_role("listitem")).to_contain_text("kept", timeout=20_000)
+    assert dev.call("GET", "/users/ines", internal=True)["total"] == 1  # the page's connection
+    await expect(inbox.get_by_role("status")).to_have_text("")  # it is not announced again
+    box = await inbox.get_by_role("dialog").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0

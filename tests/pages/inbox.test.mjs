@@ -63,7 +63,7 @@ async function openHub(options) {
   const hub = connect({ url: "http://hub", user: "alice", store: null, fetch: fake.fetch, ...options });
   hubs.push(hub);
   await runCallbacks();
-  await fake.send("hub.open", OPEN, cursor(5));
+  if (options?.cursor !== "start") await fake.send("hub.open", OPEN, cursor(5));
   return { fake, hub };
 }
 
@@ -318,6 +318,32 @@ test("events that arrive while a page is requested are applied if they are newer
   const list = await opening;
   assert.deepEqual(list.state.items.map(({ id }) => id), ["n2", "n0"]);
   assert.equal(hub.inbox.counts.unread, 1);
+});
+
+test("events that are older than the list do not change it, also when they arrive after it", async () => {
+  const { fake, ids } = await openList({}, page(8, [item("n2")]));
+  await fake.send("inbox.item", { item: item("n1"), replaced: false, unread: 1, unseen: 1 }, cursor(6));
+  await fake.send("inbox.changed", { items: ["n2"], change: "delete", unread: 0, unseen: 0 }, cursor(7));
+  assert.deepEqual(ids(), ["n2"]);
+});
+
+test("an event that an older page is ahead of changes the newer items of the list", async () => {
+  const { fake, list, ids } = await openList({ limit: 1 }, page(5, [item("n2")], { next: "n2" }));
+  const loading = list.loadMore();
+  (await fake.next()).respond(page(6, [item("n1")]));
+  await loading;
+  await fake.send("inbox.item", { item: item("n3"), replaced: false, unread: 3, unseen: 3 }, cursor(6));
+  assert.deepEqual(ids(), ["n3", "n2", "n1"]);
+});
+
+test("an item that was stored before the page started is marked as replayed", async () => {
+  const { fake, hub } = await openHub({ cursor: "start" });
+  const items = [];
+  hub.inbox.on("item", ({ item: { id }, replayed }) => items.push([id, replayed]));
+  await fake.send("hub.open", { ...OPEN, replayed: 1 }, cursor(5));
+  await fake.send("inbox.item", { item: item("n1"), replaced: false, unread: 1, unseen: 1 }, cursor(6));
+  await fake.send("inbox.item", { item: item("n2"), replaced: false, unread: 2, unseen: 2 }, cursor(7));
+  assert.deepEqual(items, [["n1", true], ["n2", false]]);
 });
 
 test("a list is loaded again after a reset and after events of topics; older items stay if nothing is between", async () => {

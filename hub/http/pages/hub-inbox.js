@@ -69,7 +69,7 @@ export class HubInbox extends Base {
 
   connectedCallback() {
     for (const name of PROPERTIES) this.#upgrade(name);
-    queueMicrotask(() => this.isConnected && this.#start()); // a page may set `hub` after it has created the element
+    whenScriptsHaveRun(() => this.isConnected && this.#start()); // one of them may set `hub`
   }
 
   // An element that is moved leaves the document for a moment only.
@@ -192,7 +192,7 @@ export class HubInbox extends Base {
         this.#render();
         this.#dispatch("counts", { counts, number: this.number });
       }),
-      inbox.on("item", ({ item }) => this.#onArrival(item)),
+      inbox.on("item", ({ item, replayed }) => replayed || this.#onArrival(item)),
     ];
     this.#render();
     if (this.open) this.#showOpen();
@@ -342,6 +342,14 @@ export class HubInbox extends Base {
   #dispatch(name, detail, options = {}) {
     return this.dispatchEvent(new CustomEvent(name, { detail, ...options }));
   }
+}
+
+// Calls work() once the scripts of the page have run, so that an element which gets a hub opens no connection before.
+function whenScriptsHaveRun(work) {
+  const [navigation] = performance.getEntriesByType("navigation");
+  const isParsed = document.readyState === "complete" || navigation?.domContentLoadedEventEnd > 0;
+  if (isParsed) setTimeout(work);
+  else document.addEventListener("DOMContentLoaded", () => work(), { once: true });
 }
 
 if (globalThis.customElements && !customElements.get("hub-inbox")) customElements.define("hub-inbox", HubInbox);

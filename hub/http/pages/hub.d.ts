@@ -448,6 +448,8 @@ export interface NewInboxItem<Data = any> {
   item: InboxItem<Data>;
   /** Whether it replaces the item with the same key, which has another id. */
   replaced: boolean;
+  /** Whether the event was stored before this page started. */
+  replayed: boolean;
 }
 
 /** What a listener of `change` receives: a change of this tab or of another one. Tabs get it as an event as well. */

@@ -1459,7 +1459,7 @@ export class Inbox {
   #isPaused = false; // a refresh waits until the page is visible
   #isClosed = false;
 
-  // register: called with { onEvent(name, data, cursor, isOfTopic), onVisible(), onClose() }
+  // register: called with { onEvent(event, cursor, isOfTopic), onVisible(), onClose() }
   constructor(api, awaitPosition, register) {
     this.#api = api;
     this.#awaitPosition = awaitPosition;
@@ -1553,13 +1553,13 @@ export class Inbox {
 
   // -- what Hub reports
 
-  #onEvent(name, data, cursor, isOfTopic) {
+  #onEvent({ name, data, replayed }, cursor, isOfTopic) {
     if (name === "hub.reset") {
       this.#position = new Positions();
       this.#markStale();
     } else if (name === "inbox.item" || name === "inbox.changed") {
       this.#apply(data, cursor);
-      this.#listeners.dispatch(name === "inbox.item" ? "item" : "change", { ...data, cursor: ownCursor(cursor) });
+      this.#listeners.dispatch(name === "inbox.item" ? "item" : "change", { ...data, replayed, cursor: ownCursor(cursor) });
     } else if (isOfTopic && !SYSTEM_EVENT.test(name)) this.#schedule(this.#refreshMs * (0.5 + Math.random() / 2));
   }
 
@@ -2263,8 +2263,8 @@ export class Hub {
     if (name === "hub.position") return;
     if (name.startsWith("generation.") && data?.generation) this.#answers.onEvent(name, data);
     if (name === "hub.reset") this.#answers.markGaps();
-    this.#inboxCallbacks?.onEvent(name, data, id, isOfTopic);
     const event = { name, data, cursor: this.#positions.cursor, replayed: replay && !this.#isReplayDone };
+    this.#inboxCallbacks?.onEvent(event, id, isOfTopic);
     this.#listeners.dispatch(name, event);
     this.#listeners.dispatch("*", event);
   }

@@ -7,9 +7,10 @@
 //
 // Rules:
 // 1. `state` is a new object after each change, and so is each item that has changed. A list for React and the like.
-// 2. While a page is requested, changes are kept, and applied to the response if they are newer than it.
+// 2. While a page is requested, changes are kept, and applied to the response.
 // 3. A page that is loaded again replaces the items that it covers. Older items stay.
-// 4. At most MAX_ITEMS items are in the list. If more arrive, the oldest ones are dropped, and `loadMore` gets them back.
+// 4. Changes that the newest items contain already are ignored: a stream may begin before the list.
+// 5. At most MAX_ITEMS items are in the list. If more arrive, the oldest ones are dropped, and `loadMore` gets them back.
 
 import { Positions, retryDelayMs } from "./hub.js";
 
@@ -22,6 +23,7 @@ export class InboxList {
   #options;
   #listeners = new Set();
   #removers;
+  #position = new Positions(); // of the newest items
   #kept = []; // changes that arrived while a page was requested
   #requests = 0; // the number of the newest request
   #next = null; // where the next page begins
@@ -104,11 +106,10 @@ export class InboxList {
       const end = page.next ? present.findIndex(({ id }) => id === items.at(-1)?.id) : -1;
       const older = end < 0 ? [] : withoutItems(present.slice(end + 1), items);
       if (!older.length) this.#next = page.next ?? null;
+      this.#position = new Positions(page.cursor);
       items = [...items, ...older];
     }
-    for (const change of this.#kept.splice(0)) {
-      if (!isCovered(change.cursor, page.cursor)) items = this.#changed(items, change);
-    }
+    for (const change of this.#kept.splice(0)) items = this.#changed(items, change);
     this.#setState({ items, isLoading: false, error: null });
   }
 
@@ -128,7 +129,8 @@ export class InboxList {
   }
 
   // Returns the items after a change.
-  #changed(items, { item, change, ...selection }) {
+  #changed(items, { item, change, cursor, ...selection }) {
+    if (cursor && this.#position.covers(cursor)) return items;
     if (item) {
       const others = items.filter(({ id, key, topic }) => id !== item.id && !(key && key === item.key && topic === item.topic));
       const { category, archived } = this.#options;
@@ -160,9 +162,4 @@ function selector(items, { items: ids, up_to: upTo, category }) {
 function withoutItems(items, others) {
   const ids = new Set(others.map(({ id }) => id));
   return items.filter(({ id }) => !ids.has(id));
-}
-
-// Whether a response at `cursor` contains a change. A change of this tab has no cursor: it is applied again.
-function isCovered(cursor, responseCursor) {
-  return Boolean(cursor && responseCursor) && new Positions(responseCursor).covers(cursor);
 }

@@ -18,7 +18,7 @@ export class Api {
 
   // Publishes an event to the user. In production only backends publish.
   notify(title) {
-    return this.#request("POST", `/dev/publish?${this.query}`, { event: "notification", data: { title } });
+    return this.#request("POST", `/dev/publish?${this.query}`, { event: "notification", data: { title }, inbox: true });
   }
 
   // Makes something fail. Returns `{ happened }`, a sentence.

@@ -1,5 +1,6 @@
 // The demo page: connects to the hub and gives each event to the part of the page that shows it.
 
+import "../hub-inbox.js";
 import { connect } from "../hub.js";
 import { Api } from "./api.js";
 import { BreakIt } from "./break_it.js";
@@ -29,6 +30,7 @@ const user = query.get("user") || (token ? undefined : "alice");
 
 // From the start: a reload shows all events that the log still holds.
 const hub = connect({ user, token, cursor: "start", store: null, topics: isDev ? [ROOM] : [], ...(isSecondDevice && { share: false }) });
+document.querySelector("hub-inbox").hub = hub;
 const api = new Api({ user, token });
 
 const list = new ChatList(api, { current: chatOfPage(), onSelect: (id) => {

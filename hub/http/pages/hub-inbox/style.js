@@ -67,6 +67,9 @@ ul { list-style: none; margin: 0; padding: 0; }
 time { color: var(--_quiet); font-size: .8rem; }
 .actions { display: flex; flex: none; padding-block-start: .5rem; padding-inline-end: .5rem; }
 
+@media (pointer: coarse), (max-width: 480px) {
+  .bell, .icon-button, .text-button { min-width: 44px; min-height: 44px; }
+}
 @media (prefers-reduced-motion: no-preference) {
   .bell, .icon-button, .text-button, .item { transition: background-color .12s; }
   .panel.is-open { animation: appear .14s ease-out; }
