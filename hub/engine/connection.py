@@ -189,8 +189,11 @@ class Connection:
         at, skipped = self.positions.get(channel), self._skipped.get(channel)
         if at is None or at.epoch != position.epoch or at.offset < position.offset:
             return False
-        was_skipped = skipped is not None and (
-            skipped.epoch != position.epoch or position.offset <= skipped.offset
+        # A channel that skipped events of another epoch has been sent its present one from the start.
+        was_skipped = (
+            skipped is not None
+            and skipped.epoch == position.epoch
+            and position.offset <= skipped.offset
         )
         return self.writer.is_drained and not was_skipped
 
