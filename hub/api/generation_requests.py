@@ -56,7 +56,8 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `on_busy` decides what happens when the chat has an answer that has not ended: both run
     (`allow`), the request is refused (`reject`), its answer waits (`enqueue`), it stops the other
     one (`interrupt`), or the other one gets its message (`steer`). `to` names a topic whose
-    followers get the answer; without it, the user does.
+    followers get the answer; without it, the user does. `notify` sends a push notification to the
+    user's devices when the answer is ready, failed, or needs an input, if no connection shows it.
     """
 
     prompt: str | None = None
@@ -70,6 +71,7 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chat: _ChatId | None = None
     on_busy: _OnBusy = "allow"
     to: AnswerRecipient | None = None
+    notify: bool | None = None
 
     def decide_on_busy(self) -> OnBusy:
         """Return what the request does when its chat is busy. Raise BadRequest."""
@@ -103,7 +105,10 @@ class GenerateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GenerationRequests:
-    """Checks generation requests and queues them."""
+    """Checks generation requests and queues them.
+
+    push_after_seconds: when a notification is sent; None if there are no push notifications.
+    """
 
     def __init__(
         self,
@@ -112,7 +117,9 @@ class GenerationRequests:
         *,
         default_upstream: str | None,
         max_prompt_bytes: int,
+        push_after_seconds: float | None = None,
     ) -> None:
+        self._push_after_seconds = push_after_seconds
         self._generations = generations
         self._upstreams = upstreams
         self._default_upstream = default_upstream
@@ -225,7 +232,15 @@ class GenerationRequests:
             metadata=body.metadata,
             chat=chat,
             topic=topic,
+            notify_seconds=self._notify_seconds(body),
         )
+
+    def _notify_seconds(self, body: GenerateBody) -> float | None:
+        if not body.notify:
+            return None
+        if self._push_after_seconds is None:
+            raise BadRequest("this hub sends no push notifications", path="notify")
+        return self._push_after_seconds
 
 
 def _allowed_topic(identity: Identity, to: AnswerRecipient | None) -> str | None:

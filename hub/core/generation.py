@@ -98,7 +98,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     conversation in the channel, None outside of one. topic: the topic whose channel gets the
     answer, None for the channel of the user. producer: `external` if a process of the application
     posts the parts, empty if an upstream answers. trace: the `traceparent` of the caller (W3C Trace
-    Context); clients never see it.
+    Context); clients never see it. notify_seconds: how long after its end or the request of an
+    input the user gets a push notification; None for none.
     """
 
     messages: list[Message]
@@ -110,6 +111,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: str | None = None
     producer: str = ""
     trace: str = ""
+    notify_seconds: float | None = None
 
 
 class Generation(msgspec.Struct, frozen=True):

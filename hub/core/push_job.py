@@ -19,10 +19,15 @@ import msgspec
 from hub.core.channel import Channel, topics_among, user_channel, user_of_channel
 from hub.core.cursor import Position
 from hub.core.deliveries import Delivery, delivery_id, new_delivery_id
-from hub.core.push_message import PushMessage
+from hub.core.generation import Generation, Status
+from hub.core.inputs import InputRequest
+from hub.core.push_message import MAX_PAYLOAD_BYTES, PushMessage
 from hub.core.push_subscription import PushSubscription
 
 PUSH_QUEUE: Final = "push"
+ANSWER_READY: Final = "Your answer is ready"
+ANSWER_FAILED: Final = "Your answer could not be completed"
+INPUT_NEEDED: Final = "Your answer needs an input"
 _NAME_CHARS: Final = 32
 
 
@@ -109,6 +114,42 @@ def first_delivery(
         (topic,) = topics_among([channel])
         job = TopicPush(topic=topic, message=message, origin=origin)
     return _delivery(channel, push_id, job, delay_seconds)
+
+
+def end_deliveries(record: Generation, status: Status) -> Sequence[Delivery]:
+    """Return the delivery that is written with the end of an answer, if its user wants one.
+
+    Whoever stops an answer knows about its end.
+    """
+    title = {Status.DONE: ANSWER_READY, Status.FAILED: ANSWER_FAILED}.get(status)
+    return () if title is None else _answer_deliveries(record, record.channel, record.user, title)
+
+
+def input_deliveries(
+    record: Generation, request: InputRequest, approver: str | None = None
+) -> Sequence[Delivery]:
+    """Return the delivery that is written with the request of an input, if its user wants one.
+
+    approver: the user in whose channel the request is; None for the channel of the answer.
+    """
+    channel = record.channel if approver is None else user_channel(approver)
+    user = approver or record.user
+    return _answer_deliveries(record, channel, user, INPUT_NEEDED, request.prompt)
+
+
+def _answer_deliveries(
+    record: Generation, channel: Channel, user: str, title: str, body: str = ""
+) -> Sequence[Delivery]:
+    delay_seconds = record.request.notify_seconds
+    if delay_seconds is None:
+        return ()
+    push_id = new_delivery_id(channel)
+    job = UserPush(
+        user=user,
+        message=PushMessage(title=title, body=body[:MAX_PAYLOAD_BYTES], tag=record.id),
+        origin=PushOrigin(push_id=push_id, channel=channel),
+    )
+    return (_delivery(channel, push_id, job, delay_seconds),)
 
 
 def device_deliveries(

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hub.core.deliveries import Delivery
 from hub.core.durable import (
     AskInput,
     Checkpoint,
@@ -49,6 +50,7 @@ from hub.core.inputs import (
 from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import PartEvent, is_numbered, to_events
 from hub.core.parts_journal import PartsJournal, PartsLimits, PartsTooLarge
+from hub.core.push_job import end_deliveries, input_deliveries
 from hub.ports.events import Publication
 
 STARTED: Final = "generation.started"
@@ -233,7 +235,9 @@ class AttemptEvents:
     def end(self, status: Status, data: Mapping[str, Any]) -> Publication:
         """Return the end event."""
         update = self._update(UpdateKind.END, status)
-        return self._build(f"generation.{status.value}", data, update, key="end")
+        deliveries = end_deliveries(self._record, status)
+        name = f"generation.{status.value}"
+        return self._build(name, data, update, key="end", deliveries=deliveries)
 
     def _begin(
         self, name: str, state: DurableState, *, read_bytes: int | None = None
@@ -309,7 +313,10 @@ class AttemptEvents:
         update = msgspec.structs.replace(self._update(kind), input=asks)
         if not is_new:
             return Publication(channel=self._record.channel, name="", data=b"", update=update)
-        publication = self._build(INPUT_REQUESTED, {"i": self.deltas, **fields}, update)
+        deliveries = input_deliveries(self._record, request)
+        publication = self._build(
+            INPUT_REQUESTED, {"i": self.deltas, **fields}, update, deliveries=deliveries
+        )
         self.deltas += 1
         return publication
 
@@ -379,6 +386,7 @@ class AttemptEvents:
         update: GenerationUpdate,
         *,
         key: str | None = None,
+        deliveries: Sequence[Delivery] = (),
     ) -> Publication:
         return Publication(
             channel=self._record.channel,
@@ -386,6 +394,7 @@ class AttemptEvents:
             data=encode_json({"generation": self._record.id, **fields}),
             idempotency_key=f"{self._record.id}/{key}/{self.writer}" if key else None,
             update=update,
+            deliveries=deliveries,
         )
 
 

@@ -189,7 +189,7 @@ class Connection:
         at, skipped = self.positions.get(channel), self._skipped.get(channel)
         if at is None or at.epoch != position.epoch or at.offset < position.offset:
             return False
-        # A channel that skipped events of another epoch has been sent its present one from the start.
+        # After events of another epoch, the present one was sent from its start.
         was_skipped = (
             skipped is not None
             and skipped.epoch == position.epoch

@@ -20,6 +20,7 @@ from hub.core.generation import (
     UpdateKind,
     build_end_fields,
 )
+from hub.core.push_job import end_deliveries
 from hub.engine.attempt import GenerationResult, lost_key
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.input_events import (
@@ -313,5 +314,6 @@ def _build_end(
         name=f"generation.{status.value}",
         data=encode_json(data),
         update=update,
+        deliveries=end_deliveries(record, status),
     )
     return end, result

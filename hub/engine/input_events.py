@@ -25,6 +25,7 @@ from hub.core.inputs import (
     InputRequest,
     StoredInput,
 )
+from hub.core.push_job import input_deliveries
 from hub.ports.events import EventWriter, Outcome, Publication
 
 
@@ -125,6 +126,7 @@ async def _publish_to_approvers(
             name=event[0],
             data=event[1],
             idempotency_key=f"{record.id}/input_{what}/{request.input}",
+            deliveries=input_deliveries(record, request, user) if what == "asked" else (),
         )
         for user in request.approvers
         if user_channel(user) != record.channel

@@ -221,6 +221,7 @@ def build_generation_requests(settings: Settings, generations: Generations) -> G
         choices,
         default_upstream=settings.default_upstream or next(iter(choices), None),
         max_prompt_bytes=settings.generations.max_prompt_bytes,
+        push_after_seconds=settings.push.after_seconds if settings.push.is_set else None,
     )
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from hub.core.push_job import decode_job
+from hub.core.generation import Generation, GenerationRequest, Status
+from hub.core.inputs import InputRequest
+from hub.core.parts_journal import PartsLimits
+from hub.core.push_job import UserPush, decode_job, end_deliveries, input_deliveries
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import encode_base64url, subscription_id
+from hub.engine.attempt_events import AttemptEvents
 from hub.push.vapid import generate_vapid_keys
 from hub.settings import Push
 from tests.http.kit import Hub, running_hub
@@ -170,3 +175,67 @@ async def test_publish_without_keys() -> None:
         status, problem = await hub.publish(to={"user": "a"}, push={"title": "T"})
         assert (status, problem["path"]) == (400, "push")
         assert "hub keys vapid" in problem["detail"]
+
+
+async def test_notify(at_once: dict[str, Any]) -> None:
+    """An answer with `notify` has a job with its end, written in the same step."""
+    async with running_hub(tables=at_once) as hub:
+        body = {"prompt": "x", "upstream": "support", "notify": True}
+        status, started = await hub.call("POST", "/generations?user=alice", json=body)
+        assert status == 202
+        record = await hub.backend.generations.find(started["generation"])
+        assert record is not None
+        attempt = AttemptEvents(record, PartsLimits(max_part_bytes=1000, max_record_bytes=10_000))
+        begin = attempt.begin_after(record, "generation.started")
+        await hub.backend.events.publish([*begin, attempt.end(Status.DONE, {})])
+        (job,) = await published(hub)
+        assert (job.user, job.message.title, job.message.tag) == (
+            "alice",
+            "Your answer is ready",
+            record.id,
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [
+        (Status.DONE, "Your answer is ready"),
+        (Status.FAILED, "Your answer could not be completed"),
+        (Status.STOPPED, None),
+    ],
+)
+def test_ends(status: Status, title: str | None) -> None:
+    """A stopped answer has no notification, and neither has one whose user wants none."""
+    request = GenerationRequest([], upstream="u", model="m", notify_seconds=3.0, topic="t")
+    record = Generation("g00", "alice", request)
+    deliveries = end_deliveries(record, status)
+    assert [decode_job(each.body).message.title for each in deliveries] == [title] * bool(title)
+    assert [(each.channel, each.delay_seconds) for each in deliveries] == [("topic:t", 3.0)] * bool(
+        title
+    )
+    silent = msgspec.structs.replace(request, notify_seconds=None)
+    assert end_deliveries(Generation("g00", "alice", silent), status) == ()
+
+
+def test_inputs() -> None:
+    """The user and the approvers of an input are notified in the channels of its request."""
+    request = GenerationRequest([], upstream="u", model="m", notify_seconds=3.0)
+    record = Generation("g00", "alice", request)
+    requested = InputRequest(input="i", prompt="Really?" + "é" * 9000, expires_at=1.0)
+    for approver, user in ((None, "alice"), ("bob", "bob")):
+        (delivery,) = input_deliveries(record, requested, approver)
+        job = decode_job(delivery.body)
+        assert isinstance(job, UserPush)
+        assert (delivery.channel, job.user) == (f"user:{user}", user)
+        assert job.message.body.startswith("Really?")
+        assert len(delivery.body) < 10_000
+
+
+async def test_notify_without_keys() -> None:
+    """Without keys `notify` is a 400; false and null are nothing."""
+    async with running_hub() as hub:
+        for value, expected in ((True, 400), (False, 202), (None, 202)):
+            body = {"prompt": "x", "notify": value}
+            status, answer = await hub.call("POST", "/generations?user=a", json=body)
+            assert status == expected
+            assert status == 202 or answer["path"] == "notify"

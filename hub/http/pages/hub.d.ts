@@ -121,6 +121,8 @@ export interface GenerationRequest {
   on_busy?: "allow" | "reject" | "enqueue" | "interrupt" | "steer";
   /** The topic whose followers get the answer. The page must follow it, too. */
   to?: { topic: string };
+  /** Sends a push notification when the answer is ready, failed, or needs an input, if no connection shows it. */
+  notify?: boolean;
   /** The idempotency key: a repeated request with the same key returns the same answer. */
   id?: string;
 }
