@@ -7,9 +7,11 @@ Readers append the deltas of a call by its `index`, which counts the calls of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from hub.core.parts import Part, ToolCall, ToolCallDelta
+
+_CALLS: Final = frozenset[type]({ToolCall, ToolCallDelta})
 
 
 class CallNumbers:
@@ -25,7 +27,7 @@ class CallNumbers:
 
     def number(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Return the parts with whole tool calls as deltas, and all deltas with their numbers."""
-        if not any(isinstance(part, ToolCall | ToolCallDelta) for part in parts):
+        if _CALLS.isdisjoint(map(type, parts)):
             return parts
         return [self._number(part) for part in parts]
 

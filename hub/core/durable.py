@@ -11,7 +11,7 @@ to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -98,6 +98,10 @@ class DurableState(msgspec.Struct, frozen=True):
     inputs: Mapping[str, StoredInput] = {}
 
 
+_COMMANDS: Final = frozenset[type]({Store, Save, Restart, AskInput})
+_SPLITS: Final = _COMMANDS | {ResumePoint}
+
+
 def split_at_commands(
     output: Sequence[StreamOutput],
 ) -> Iterator[tuple[Sequence[Part], Command | ResumePoint | None]]:
@@ -105,6 +109,10 @@ def split_at_commands(
 
     A resume point counts as a command.
     """
+    if _SPLITS.isdisjoint(map(type, output)):  # nearly always
+        if output:
+            yield cast(Sequence[Part], output), None
+        return
     parts: list[Part] = []
     for each in output:
         if isinstance(each, Store | Save | Restart | AskInput | ResumePoint):
@@ -118,4 +126,4 @@ def split_at_commands(
 
 def has_commands(output: Iterable[StreamOutput]) -> bool:
     """Return whether any of these is a command, whose producer waits for it."""
-    return any(isinstance(each, Store | Save | Restart | AskInput) for each in output)
+    return not _COMMANDS.isdisjoint(map(type, output))

@@ -258,6 +258,8 @@ class Attempt:
         publications += self._events.flush()
 
     def _count_usage(self, output: Sequence[StreamOutput]) -> None:
+        if Usage not in map(type, output):
+            return
         for part in output:
             if isinstance(part, Usage):
                 self._usage = {**(self._usage or {}), **part.tokens}

@@ -166,8 +166,10 @@ class Failover:
                     async with aclosing(stream):
                         async for parts in stream:
                             has_output = has_output or any(map(_is_seen, parts))
-                            if any(map(_suspends, parts)):  # nobody reads on
-                                endpoint.circuit.record_success()
+                            if AskInput in map(type, parts) and any(
+                                map(_suspends, parts)
+                            ):  # nobody reads on
+                                endpoint.circuit.record_success()  # nobody reads on
                             yield parts
                 except UpstreamError as error:
                     failure = error

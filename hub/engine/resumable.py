@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -83,6 +84,9 @@ def _read_point(checkpoint: Checkpoint | None) -> _EndpointPoint | None:
         return None
 
 
+_NOTED: Final = frozenset[type]({Restart, ResumePoint, AskInput})
+
+
 class ResumableAnswer:
     """One answer, which the endpoint of its newest resume point can continue.
 
@@ -117,7 +121,10 @@ class ResumableAnswer:
     ) -> AsyncGenerator[Sequence[StreamOutput], None]:
         async with aclosing(stream):
             async for output in stream:
-                yield [self._take(endpoint, each) for each in output]
+                if _NOTED.isdisjoint(map(type, output)):  # nearly always
+                    yield output
+                else:
+                    yield [self._take(endpoint, each) for each in output]
 
     def _take(self, endpoint: str, each: StreamOutput) -> StreamOutput:
         """Note where the answer can be continued, and return what is passed on."""

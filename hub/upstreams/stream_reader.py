@@ -53,6 +53,7 @@ from hub.upstreams.repair import RepairedEvent, repair_event
 from hub.upstreams.surrogates import SurrogateJoiner, has_surrogates
 
 _ANSWER: Final = (Text, Replace, Reasoning, ToolCallDelta)
+_TEXT: Final = frozenset[type]({Text})
 _MAX_ODD_FIELDS: Final = 20  # the number of paths that are remembered
 
 
@@ -204,7 +205,7 @@ class StreamReader:
             message = "the upstream ended the answer with an error"
             self._fail(UpstreamError("upstream_error", message, retryable=True))
         self._has_parts = self._has_parts or bool(parts)
-        if len(parts) == 1 and type(parts[0]) is Text and self._joiner is None:
+        if self._joiner is None and _TEXT.issuperset(map(type, parts)):
             return parts  # nearly always
         parts = [normal for part in parts for normal in self._normalise(part)]
         return self._joiner.join(parts) if self._joiner else parts
