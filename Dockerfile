@@ -8,7 +8,7 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY clients/python clients/python
 COPY hub hub
 # Not an editable installation, so that the image does not need the source.
-RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --extra grpc --extra otel --no-editable --compile-bytecode --python /usr/local/bin/python3
+RUN UV_PROJECT_ENVIRONMENT=/opt/hub uv sync --locked --no-dev --extra grpc --extra otel --extra outbox --no-editable --compile-bytecode --python /usr/local/bin/python3
 
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home hub

@@ -14,6 +14,7 @@
     - NodeBusy: this node drains, or holds as many streams as it may (HTTP 503)
     - GenerationStillRunning: the response ends before its generation does (HTTP 503)
     - GuardFailed: the application's guard did not check an answer
+    - DatabaseUnavailable: the PostgreSQL of the outbox does not answer; no client is told
     - UpstreamError: an LLM endpoint failed; it carries the code of `generation.failed`
       - ProducerLost: the process of the application's own function was lost
   - OperatorError: the settings or the environment are wrong and the operator must act (exit code 2)
@@ -239,6 +240,12 @@ class GenerationStillRunning(DependencyError):
     """
 
     code = error_codes.GENERATION_STILL_RUNNING.name
+
+
+class DatabaseUnavailable(DependencyError):
+    """The PostgreSQL of the outbox cannot be reached, or did not answer in time."""
+
+    code = error_codes.INTERNAL_ERROR.name
 
 
 class GuardFailed(DependencyError):

@@ -82,6 +82,8 @@ def _group_of(item: pytest.Item) -> str | None:
         return "sdks"
     asyncio_mark = item.get_closest_marker("asyncio")
     shares_loop = asyncio_mark is not None and asyncio_mark.kwargs.get("loop_scope") == "module"
+    if "postgres" in fixtures:
+        return "postgres"  # they share a server
     return file if shares_loop or "dev" in fixtures else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bench.cases.fanout import fanout, growth
 from bench.cases.guards import guards
+from bench.cases.outbox import outbox
 from bench.cases.producers import producers
 from bench.cases.publish import publish
 from bench.cases.relay import relay
@@ -24,5 +25,6 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "relay": relay,
     "producers": producers,
     "guards": guards,
+    "outbox": outbox,
     "start": start,
 }

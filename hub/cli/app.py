@@ -17,6 +17,7 @@ from hub.cli import (
     healthcheck,
     inspect_commands,
     key_commands,
+    outbox_commands,
     process_commands,
     user_tokens,
 )
@@ -56,6 +57,7 @@ client_commands.add_commands(app)
 user_tokens.add_commands(app)
 inspect_commands.add_commands(app)
 key_commands.add_commands(app)
+outbox_commands.add_commands(app)
 healthcheck.add_commands(app)
 
 

@@ -120,7 +120,7 @@ def serve(
     from hub.wiring.node import Sockets, run_node
 
     sockets = Sockets(public_fd, internal_fd, share_ports, faults_path)
-    _run(lambda shutdown: run_node(settings, shutdown, sockets))
+    run_until_signal(lambda shutdown: run_node(settings, shutdown, sockets))
 
 
 def worker(
@@ -159,7 +159,7 @@ def worker(
     settings = _load_production_settings(config, flags, "worker")
     if app is not None:
         check_declared(settings, app)
-    _run(lambda shutdown: run_worker(settings, shutdown))
+    run_until_signal(lambda shutdown: run_worker(settings, shutdown))
 
 
 def upstream(
@@ -206,7 +206,7 @@ def upstream(
         if fd is None:
             print(f"simulated LLM at {url}", flush=True)
 
-    _run(lambda shutdown: run_simulated(simulation, shutdown, port, fd, print_url))
+    run_until_signal(lambda shutdown: run_simulated(simulation, shutdown, port, fd, print_url))
 
 
 def ignored_auth(loaded: Loaded) -> str:
@@ -235,7 +235,7 @@ def _load_production_settings(config: Path | None, flags: dict[str, Any], proces
     return settings
 
 
-def _run(main: Any) -> None:
+def run_until_signal(main: Any) -> None:
     """Run `main(shutdown)` on uvloop, or on the loop of asyncio where there is no uvloop.
 
     SIGINT and SIGTERM request the shutdown; a second one forces it.
@@ -253,9 +253,9 @@ def _run(main: Any) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
-    async def run_until_signal() -> None:
+    async def run_main() -> None:
         shutdown = Shutdown()
         on_termination(shutdown.signal)
         await main(shutdown)
 
-    run(run_until_signal())
+    run(run_main())

@@ -8,6 +8,7 @@ from hub.core.metrics import Counter, Gauge, MetricFamily
 from hub.engine.delivery_metrics import DeliveryMetrics
 from hub.engine.generation_metrics import GenerationMetrics
 from hub.engine.guard_metrics import GuardMetrics
+from hub.engine.outbox_metrics import OutboxMetrics
 from hub.engine.push_metrics import PushMetrics
 from hub.engine.redis_metrics import redis_counters
 from hub.ports.backend import BackendStatistics
@@ -34,15 +35,17 @@ class WorkerMetrics(GenerationMetrics):
         self.guards = GuardMetrics()
         self.deliveries = DeliveryMetrics()
         self.push = PushMetrics()
+        self.outbox = OutboxMetrics()
         self.redis_calls, self.redis_disconnects, self.redis_refusals = redis_counters(statistics)
 
     def families(self) -> Sequence[MetricFamily]:
-        """Return a snapshot of each metric, those of guards, deliveries and pushes last."""
+        """Return a snapshot of each metric, those of its parts last."""
         return [
             *super().families(),
             *self.guards.families(),
             *self.deliveries.families(),
             *self.push.families(),
+            *self.outbox.families(),
         ]
 
     def record_odd_fields(self, upstream: str, count: int) -> None:

@@ -274,6 +274,27 @@ class Worker(Section):
     port: Port | None = None
 
 
+class Outbox(Section):
+    """The table of a PostgreSQL database from which workers publish: docs/guides/outbox.md.
+
+    It needs `ssehub[outbox]`, and is off without `dsn`.
+    """
+
+    dsn: str | None = Field(None, pattern=patterns.POSTGRES_URL)
+    password_file: str | None = None
+    table_schema: str = Field("public", pattern=patterns.SQL_NAME)
+    table: str = Field("hub_outbox", pattern=patterns.SQL_NAME)
+    partitions: int = Field(8, ge=1, le=64)
+    batch_size: int = Field(512, ge=1, le=10_000)
+    poll_seconds: PositiveFloat = 2.0
+    dedupe_seconds: PositiveFloat = 86400.0
+
+    @property
+    def shown_dsn(self) -> str:
+        """The URL without login and query values; only a mask if it cannot be parsed."""
+        return mask_url(self.dsn or "")
+
+
 class Producers(Section):
     """The processes of a worker that run the application's functions."""
 
@@ -598,6 +619,7 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     producers: Producers = Producers()
     push: Push = Push()
+    outbox: Outbox = Outbox()
     node: Node = Field(default_factory=Node)
     upstreams: dict[str, Upstream] = {}
     default_upstream: str | None = None

@@ -8,6 +8,8 @@ from typing import Final
 ORIGIN: Final = r"^[a-z][a-z0-9+.-]*://[^/\s]+$"
 HTTP_URL: Final = r"^https?://"
 BROKER_URL: Final = r"^((redis|valkey)s?(\+sentinel|\+cluster)?|unix)://"
+POSTGRES_URL: Final = r"^postgres(ql)?://"
+SQL_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,47}$"
 KEY_PREFIX: Final = r"^[A-Za-z0-9._:/@-]{0,64}$"
 TOPIC: Final = r"^([^\s,*]{1,255}\*?|\*)$"
 QUEUE: Final = r"^[a-z0-9_-]{1,32}$"
@@ -24,6 +26,9 @@ REQUIREMENTS: Final = {
     HTTP_URL: "the URL must begin with http:// or https://",
     BROKER_URL: "the URL must begin with redis://, rediss://, redis+sentinel://, redis+cluster:// "
     "or unix://; valkey means the same as redis",
+    POSTGRES_URL: "the URL must begin with postgresql:// or postgres://",
+    SQL_NAME: "the name has 1 to 48 letters, digits and underscores, and does not begin with a "
+    "digit",
     KEY_PREFIX: "the prefix has at most 64 characters: letters, digits and . _ : / @ -",
     TOPIC: "a topic has 1 to 255 characters without white space, commas and *; a * at its end "
     "matches any rest",

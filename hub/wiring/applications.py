@@ -189,11 +189,15 @@ def build_publish_requests(
     settings: Settings, node: NodeParts, api_keys: ApiKeys
 ) -> PublishRequests:
     """Build what the HTTP and gRPC listeners share for publishing."""
-    limits = PublishLimits(
+    return PublishRequests(node.publisher, api_keys, publish_limits(settings), node.rate_limits)
+
+
+def publish_limits(settings: Settings) -> PublishLimits:
+    """Return the limits of one publish."""
+    return PublishLimits(
         max_body_bytes=settings.publish.max_body_bytes,
         max_recipients=settings.publish.max_recipients,
     )
-    return PublishRequests(node.publisher, api_keys, limits, node.rate_limits)
 
 
 def stream_limits(settings: Settings) -> StreamLimits:

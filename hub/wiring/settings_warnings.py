@@ -31,8 +31,8 @@ def warn_of_node(settings: Settings) -> None:
 
 
 def warn_of_worker(settings: Settings, upstreams: Collection[str]) -> None:
-    """Log that the worker can answer nothing. upstreams: those whose queues it reads."""
-    if not upstreams:
+    """Log that the worker has nothing to do. upstreams: those whose queues it reads."""
+    if not upstreams and settings.outbox.dsn is None:
         _log.warning(
             "worker.no_upstreams",
             queues=settings.worker.queues,

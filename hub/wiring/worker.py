@@ -35,6 +35,7 @@ from hub.wiring.backend import (
 from hub.wiring.deliveries import open_delivery_loops
 from hub.wiring.functions import open_functions, reload_on_signal
 from hub.wiring.guards import open_guards
+from hub.wiring.outbox import build_outbox
 from hub.wiring.push import open_push_worker
 from hub.wiring.settings_warnings import warn_of_worker
 from hub.wiring.shutdown import Shutdown
@@ -167,7 +168,10 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("notices", worker.run_notices)
             tasks.start("steering", feeds.steering.run)
             tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
-            async with Supervisor(clock) as intake:
+            async with (
+                build_outbox(settings, backend.events, metrics.outbox).running(clock),
+                Supervisor(clock) as intake,
+            ):
                 loops.start(tasks, intake)
                 intake.start("fetch", worker.run_fetch)
                 push.start(tasks, intake)

@@ -28,7 +28,7 @@ from tests.docs import stand_ins
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN = frozenset({"sh", "python", "js", "toml", "json", "nginx"})
-SHOWN = frozenset({"text", "ini", "ts", "java", "go", "rust", "xml", "html", "css"})
+SHOWN = frozenset({"text", "ini", "ts", "java", "go", "rust", "sql", "xml", "html", "css"})
 NEVER_RUN = frozenset(
     {"java", "go", "rust", "xml", "html", "css"}
 )  # each block has a reason, or a test

@@ -35,6 +35,11 @@ RUN_BY = {
     "serve": "tests/e2e/test_multiprocess.py",
     "worker": "tests/e2e/test_relay.py",
     "doctor": "tests/e2e/test_doctor_proxy.py",
+    "outbox": "tests/outbox/test_commands.py",
+    "outbox status": "tests/outbox/test_commands.py",
+    "outbox refused": "tests/outbox/test_commands.py",
+    "outbox retry": "tests/outbox/test_commands.py",
+    "outbox discard": "tests/outbox/test_commands.py",
 }
 
 
@@ -132,8 +137,7 @@ def _is_table(field: FieldInfo) -> bool:
 
 def cli_page() -> str:
     page = ""
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands(typer.main.get_command(app)):
         context = typer.Context(command, info_name=f"hub {name}")
         description, _, example = (command.help or "").partition("Example: ")
         shown = [each for each in command.params if not getattr(each, "hidden", False)]
@@ -144,6 +148,14 @@ def cli_page() -> str:
             page += f"```sh\n{example.strip()}\n```\n"
         page += _options(shown, context)
     return page
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the commands of a group with their names, each group before its commands."""
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def _options(params: list[Any], context: typer.Context) -> str:

@@ -278,7 +278,7 @@ def test_packages_of_python_programs_are_installed(machine: Machine) -> None:
 def test_missing_programs_are_installed_by_root(machine: Machine) -> None:
     """Only the missing programs are installed, with fonts for Chromium, after apt-get update."""
     machine.stub("redis-server", "")
-    for program in ("node", "npm", "javac"):
+    for program in ("node", "npm", "javac", "pgbouncer"):
         machine.stub(program, "")
     machine.stub("apt-get", 'echo "apt $*" >>"$CALLS"; ln -sf redis-server "${0%/*}/chromium"')
     completed = machine.run("test", CI="true")

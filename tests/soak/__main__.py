@@ -1,7 +1,8 @@
 """Run publishers, clients and faults for some minutes, then print the totals.
 
 `scripts/soak chaos` does so with answers instead of events (chaos.py), and `scripts/soak takeovers`
-kills workers whose LLM can continue (takeovers.py).
+kills workers whose LLM can continue (takeovers.py). `scripts/soak outbox` kills PostgreSQL and the
+consumers of the outbox (outbox.py).
 
 Exit with 1 if an event was lost, duplicated or out of order, or if a reset had no cause.
 """
@@ -23,7 +24,7 @@ import aiohttp
 from tests.conftest import short_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
-from tests.soak import chaos, suspended, takeovers
+from tests.soak import chaos, outbox, suspended, takeovers
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
@@ -43,6 +44,8 @@ def main() -> int:
     """Parse the command line and run the soak test; return the exit code."""
     if sys.argv[1:2] == ["chaos"]:
         return chaos.main(sys.argv[2:])
+    if sys.argv[1:2] == ["outbox"]:
+        return outbox.main(sys.argv[2:])
     if sys.argv[1:2] == ["takeovers"]:
         return takeovers.main(sys.argv[2:])
     if sys.argv[1:2] == ["suspended"]:

@@ -8,6 +8,7 @@ endpoints   what responds on the hub's two ports
 workers     does a worker serve the queue of each upstream
 upstreams   do the upstreams respond, accept their keys and have the models
 guards      do the endpoints that check answers respond with a verdict
+outbox      PostgreSQL: version, tables, privileges, pooler, and what waits there
 
 With --url, check_proxy looks at the way from a client through the proxy to a node:
 proxy_connection   TLS, the status and the headers of the response
@@ -29,6 +30,7 @@ from hub.cli.doctor.endpoints import check_listeners
 from hub.cli.doctor.guards import check_guards
 from hub.cli.doctor.keys import check_keys
 from hub.cli.doctor.machine import check_machine
+from hub.cli.doctor.outbox import check_outbox
 from hub.cli.doctor.probe import CheckResult, ProbeTarget
 from hub.cli.doctor.proxy_connection import CONNECT_TIMEOUT_SECONDS, check_connection
 from hub.cli.doctor.proxy_stream import check_stream
@@ -48,12 +50,14 @@ async def run_checks(settings: Settings) -> list[CheckResult]:
     results += check_machine(settings.stream.max_connections)
     timeout = aiohttp.ClientTimeout(total=_RESPONSE_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        listeners, upstreams, guards = await asyncio.gather(
+        listeners, upstreams, guards, outbox = await asyncio.gather(
             check_listeners(session, settings),
             check_upstreams(session, settings.upstreams),
             check_guards(session, settings.upstreams),
+            check_outbox(settings),
         )
-    return [*results, *listeners, *upstreams, *guards, *await check_workers(settings)]
+    results += [*listeners, *upstreams, *guards, *outbox]
+    return [*results, *await check_workers(settings)]
 
 
 async def check_proxy(target: ProbeTarget, *, ca_file: str | None = None) -> list[CheckResult]:
