@@ -18,13 +18,12 @@ import msgspec
 
 from hub.core.channel import Channel, topics_among, user_channel, user_of_channel
 from hub.core.cursor import Position
-from hub.core.deliveries import Delivery, delivery_id, new_delivery_id
+from hub.core.deliveries import PUSH_QUEUE, Delivery, delivery_id, new_delivery_id
 from hub.core.generation import Generation, Status
 from hub.core.inputs import InputRequest
 from hub.core.push_message import MAX_PAYLOAD_BYTES, PushMessage
 from hub.core.push_subscription import PushSubscription
 
-PUSH_QUEUE: Final = "push"
 ANSWER_READY: Final = "Your answer is ready"
 ANSWER_FAILED: Final = "Your answer could not be completed"
 INPUT_NEEDED: Final = "Your answer needs an input"

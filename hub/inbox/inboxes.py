@@ -6,7 +6,7 @@ has done with it is a short text beside the user's own items (core/shared_items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -62,11 +62,23 @@ class ListedItems(msgspec.Struct, frozen=True):
 
 
 class Inboxes:
-    """Lists and changes the items of users. changes: counts the changes that users request."""
+    """Lists and changes the items of users.
 
-    def __init__(self, store: InboxStore, *, max_topics: int, changes: Counter) -> None:
+    changes: counts the changes that users request. on_read: called with the user and the ids of the
+    items that the user has read, after the change is stored.
+    """
+
+    def __init__(
+        self,
+        store: InboxStore,
+        *,
+        max_topics: int,
+        changes: Counter,
+        on_read: Callable[[str, Sequence[str]], Awaitable[None]] | None = None,
+    ) -> None:
         self.max_topics = max_topics
         self._store = store
+        self._on_read = on_read
         self._changes = changes
 
     async def list(self, user: str, which: ItemFilter, allows: AllowsTopic) -> ListedItems:
@@ -98,6 +110,8 @@ class Inboxes:
             states, request = shared.apply(change, target)
             changed = await self._store.change(user, change, target, request)
             if changed is not None:
+                if change is ItemChange.READ and changed.items and self._on_read is not None:
+                    await self._on_read(user, changed.items)
                 return _all_counts(changed.counts, states, shared)
         raise BrokerUnavailable("other requests are changing the same inbox")
 

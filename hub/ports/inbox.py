@@ -67,13 +67,6 @@ class SharedChange(msgspec.Struct, frozen=True):
 NO_SHARED_CHANGE: Final = SharedChange()
 
 
-class Subscribers(msgspec.Struct, frozen=True):
-    """Users who have a topic in their inboxes. next: where to go on, None at the end."""
-
-    users: Sequence[str]
-    next: str | None
-
-
 class ChangedItems(msgspec.Struct, frozen=True):
     """The outcome of a change. items: the ids of the items that are different now."""
 
@@ -136,9 +129,20 @@ class InboxStore(Protocol):
         """Replace the muted categories of a user. Raise BrokerUnavailable."""
         ...
 
-    async def subscribers(self, topic: str, *, after: str | None, limit: int) -> Subscribers:
-        """Return users whose inboxes show a topic. A user who subscribes meanwhile may be returned
-        twice. after: `next` of the page before. Raise BrokerUnavailable.
+    async def subscribers(self, topic: str, *, after: str, limit: int) -> Sequence[str]:
+        """Return at most `limit` users whose inboxes show a topic, in a fixed order.
+
+        after: the last user of the page before, "" for the first page. Raise BrokerUnavailable.
+        """
+        ...
+
+    async def find_item(
+        self, channel: Channel, position: Position
+    ) -> tuple[ItemId, ItemFlags] | None:
+        """Return the item of an event with a push, and what the user of the channel has done with
+        it (nothing for the channel of a topic). None if the item is not there any more.
+
+        position: that of the event. Raise BrokerUnavailable.
         """
         ...
 

@@ -28,10 +28,12 @@ from hub.ports.events import (
 ApplyUpdate = Callable[
     [GenerationUpdate, bytes], tuple[Outcome | None, str | None, InputAnswer | None]
 ]
-AddItem = Callable[[Publication], tuple[str | None, list[tuple[str, bytes]]]]
+AddItem = Callable[[Publication, Position | None], tuple[str | None, list[tuple[str, bytes]]]]
 
 
-def _add_nothing(publication: Publication) -> tuple[None, list[tuple[str, bytes]]]:
+def _add_nothing(
+    publication: Publication, position: Position | None
+) -> tuple[None, list[tuple[str, bytes]]]:
     return None, []
 
 
@@ -252,7 +254,7 @@ class MemoryEventLog:
         more = [] if answer is None else [(answer.event, answer.data)]
         item = None
         if publication.inbox is not None:
-            item, events = self._add_item(publication)
+            item, events = self._add_item(publication, position)
             more += events if publication.channel.startswith("user:") else []
         for name, data in more:
             log.offset += 1

@@ -34,7 +34,6 @@ from hub.ports.inbox import (
     InboxPage,
     ItemFilter,
     SharedChange,
-    Subscribers,
 )
 
 HubEvent = tuple[str, bytes]
@@ -55,6 +54,7 @@ class _StoredItem(msgspec.Struct, kw_only=True):
     data: bytes
     required: bool = False
     pushes: Sequence[str] = ()
+    position: Position | None = None
     flags: ItemFlags = NEW
 
     def item(self) -> InboxItem:
@@ -211,16 +211,27 @@ class MemoryInboxStore:
         before = self._settings.get(user, _NO_SETTINGS)
         self._settings[user] = msgspec.structs.replace(before, muted=muted)
 
-    async def subscribers(self, topic: str, *, after: str | None, limit: int) -> Subscribers:
+    async def subscribers(self, topic: str, *, after: str, limit: int) -> list[str]:
         self._check_available()
-        users = [user for user, each in self._settings.items() if topic in each.topics]
-        first = int(after or 0)
-        page = users[first : first + limit]
-        return Subscribers(page, None if len(page) < limit else str(first + limit))
+        users = sorted(user for user, each in self._settings.items() if topic in each.topics)
+        return [user for user in users if user > after][:limit]
 
-    def add(self, publication: Publication) -> tuple[str | None, list[HubEvent]]:
-        """Keep an event that is being published. Return the id of its item, and the events that
-        follow it in the channel of a user.
+    async def find_item(
+        self, channel: Channel, position: Position
+    ) -> tuple[ItemId, ItemFlags] | None:
+        self._check_available()
+        for item in self._unexpired(channel):
+            if item.position == position:
+                item_id = msgspec.structs.replace(item.id, source=item_source(channel))
+                return item_id, item.flags
+        return None
+
+    def add(
+        self, publication: Publication, position: Position | None
+    ) -> tuple[str | None, list[HubEvent]]:
+        """Keep an event that is being published at a position.
+
+        Return the id of its item, and the events that follow it in the channel of a user.
         """
         options = publication.inbox
         assert options is not None
@@ -255,6 +266,7 @@ class MemoryInboxStore:
             data=publication.data,
             required=options.required,
             pushes=[each.id for each in publication.deliveries if each.queue == PUSH_QUEUE],
+            position=position,
         )
         inbox.items.append(item)
         inbox.last = item_id

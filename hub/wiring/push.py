@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from hub.core.push_job import PUSH_QUEUE
+from hub.core.deliveries import PUSH_QUEUE
 from hub.core.push_subscription import WEB_PUSH
 from hub.engine.delivery_loop import DeliveryLoop
 from hub.engine.taken_query import TakenQuery
@@ -15,6 +15,7 @@ from hub.engine.tasks import Supervisor
 from hub.engine.worker_metrics import WorkerMetrics
 from hub.errors import OperatorError
 from hub.http.outgoing import open_public_client
+from hub.inbox.push_inbox import StoredPushInbox
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.ports.push import PushChannel
@@ -95,6 +96,7 @@ async def open_push_worker(
         backend.push_subscriptions,
         backend.deliveries,
         taken.is_taken,
+        inbox=StoredPushInbox(backend.inboxes),
         ttl_seconds=push.ttl_seconds,
         max_topic_users=push.max_topic_users,
         metrics=metrics.push,

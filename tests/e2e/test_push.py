@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from hub.backends.redis.client import open_client
-from hub.core.push_job import PUSH_QUEUE
+from hub.core.deliveries import PUSH_QUEUE
 from hub.core.push_subscription import encode_base64url, web_push_subscription
 from hub.core.sse_decoder import SseDecoder
 from hub.push.vapid import generate_vapid_keys

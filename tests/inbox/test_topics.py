@@ -119,9 +119,9 @@ async def test_broadcast_is_written_once() -> None:
         written: Counter[str] = Counter()
         add = backend.inboxes.add
 
-        def count(publication: Any) -> Any:
+        def count(publication: Any, position: Any) -> Any:
             written[publication.channel] += 1
-            return add(publication)
+            return add(publication, position)
 
         backend.events._add_item = count
         await hub.publish(to={"topic": "news"}, inbox=True)

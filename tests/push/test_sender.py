@@ -9,8 +9,8 @@ import msgspec
 
 from hub.core.channel import Channel, topic_channel, user_channel
 from hub.core.cursor import Position
-from hub.core.deliveries import Dead, Done, Failed, RetryPolicy
-from hub.core.push_job import PUSH_QUEUE, first_delivery
+from hub.core.deliveries import PUSH_QUEUE, Dead, Done, Failed, RetryPolicy
+from hub.core.push_job import first_delivery
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import PushSubscription, subscription_id
 from hub.engine.delivery_loop import DeliveryLoop

@@ -23,7 +23,7 @@ from hub.core.inbox import (
 )
 from hub.core.inbox_settings import InboxSettings, MutedCategories
 from hub.core.shared_items import SharedEntry
-from hub.ports.inbox import InboxCounts, SharedChange, Subscribers
+from hub.ports.inbox import InboxCounts, SharedChange
 
 _LETTERS: Final = {"seen": b"s", "read": b"r", "archived": b"a"}
 
@@ -99,16 +99,12 @@ def parse_settings(reply: Sequence[bytes]) -> InboxSettings:
     )
 
 
-def parse_subscribers(reply: Sequence[bytes], after: str | None, limit: int) -> Subscribers:
-    """Parse users with their scores. after: `next` of the page before."""
-    users, scores = [user.decode() for user in reply[::2]], [one.decode() for one in reply[1::2]]
-    if len(users) < limit:
-        return Subscribers(users, None)
-    last, skipped = scores[-1], scores.count(scores[-1])
-    score, _, before = (after or "").partition(" ")
-    if last == score:
-        skipped += int(before)
-    return Subscribers(users, f"{last} {skipped}")
+def parse_found_item(reply: Sequence[bytes], source: str) -> tuple[ItemId, ItemFlags] | None:
+    """Parse the id of an item and what the user has done with it; None without an item."""
+    if not reply:
+        return None
+    item = parse_item_id(reply[0].decode() + source, path="id")
+    return item, _parse_flags(reply[1])
 
 
 def _item(item_id: str, fields: bytes, data: bytes, flags: ItemFlags) -> InboxItem:

@@ -16,14 +16,14 @@ from hub.backends.redis.inbox_replies import (
     encode_target,
     parse_counts,
     parse_entries,
+    parse_found_item,
     parse_items,
     parse_settings,
     parse_shared_item,
-    parse_subscribers,
 )
 from hub.backends.redis.keys import deliveries_key
 from hub.core.channel import Channel, topic_channel, user_channel
-from hub.core.cursor import new_epoch
+from hub.core.cursor import Position, new_epoch
 from hub.core.deliveries import PUSH_QUEUE
 from hub.core.inbox import (
     ChangeTarget,
@@ -42,7 +42,6 @@ from hub.ports.inbox import (
     InboxPage,
     ItemFilter,
     SharedChange,
-    Subscribers,
 )
 
 _PACKAGE: Final = "hub.backends.redis"
@@ -58,9 +57,7 @@ _PUT_SETTINGS: Final = Script(_PACKAGE, "put_inbox_settings", is_repeatable=True
 _UPDATE_SUBSCRIBERS: Final = Script(
     _PACKAGE, "channel_head", "update_subscribers", is_repeatable=True
 )
-_LIST_SUBSCRIBERS: Final = Script(
-    _PACKAGE, "channel_head", "list_subscribers", needs_memory=False, is_repeatable=True
-)
+_FIND_ITEM: Final = Script(_PACKAGE, *_PARTS, "find_item", needs_memory=False, is_repeatable=True)
 
 
 class RedisInboxStore:
@@ -152,13 +149,23 @@ class RedisInboxStore:
     async def mute(self, user: str, muted: MutedCategories) -> None:
         await self._put_settings(user, "p", msgspec.json.encode(muted), muted.inbox)
 
-    async def subscribers(self, topic: str, *, after: str | None, limit: int) -> Subscribers:
-        score, _, skipped = (after or " 0").partition(" ")
+    async def subscribers(self, topic: str, *, after: str, limit: int) -> list[str]:
         keys = inbox_keys(topic_channel(topic))
-        arguments = (score, skipped, limit)
-        call = ScriptCall(_LIST_SUBSCRIBERS, keys.partition, (keys.subscribers,), arguments)
+        first = f"({after}" if after else "-"
+        reply = await self._client.call_key(
+            keys.partition,
+            *("ZRANGE", keys.subscriber_names, first, "+", "BYLEX", "LIMIT", 0, limit),
+        )
+        return [user.decode() for user in reply]
+
+    async def find_item(
+        self, channel: Channel, position: Position
+    ) -> tuple[ItemId, ItemFlags] | None:
+        keys = inbox_keys(channel)
+        arguments = (f"{position.epoch} {position.offset}",)
+        call = ScriptCall(_FIND_ITEM, keys.partition, (keys.state, keys.items), arguments)
         (reply,) = await self._client.run([call])
-        return parse_subscribers(reply, after, limit)
+        return parse_found_item(reply, item_source(channel))
 
     async def _put_settings(
         self, user: str, field: str, value: bytes, kept: Sequence[str]
@@ -173,7 +180,8 @@ class RedisInboxStore:
     def _update_subscribers(self, topic: str, user: str, *, is_added: bool) -> ScriptCall:
         keys = inbox_keys(topic_channel(topic))
         arguments = (user, self._settings_ms if is_added else "")
-        return ScriptCall(_UPDATE_SUBSCRIBERS, keys.partition, (keys.subscribers,), arguments)
+        names = (keys.subscribers, keys.subscriber_names)
+        return ScriptCall(_UPDATE_SUBSCRIBERS, keys.partition, names, arguments)
 
     async def erase(self, user: str) -> None:
         await self.subscribe(user, [])  # nobody finds the user by a topic any more

@@ -138,7 +138,8 @@ class GenerationKeys(NamedTuple):
 class InboxKeys(NamedTuple):
     """The keys of the inbox of a channel: its state (hash) and its items (stream).
 
-    settings: what a user has chosen (hash). subscribers: the users of a topic (sorted set).
+    settings: what a user has chosen (hash). subscribers, subscriber_names: the users of a topic, by
+    the end of their settings and by their names (sorted sets).
     """
 
     partition: int
@@ -146,6 +147,7 @@ class InboxKeys(NamedTuple):
     items: str
     settings: str
     subscribers: str
+    subscriber_names: str
 
 
 def inbox_keys(channel: Channel) -> InboxKeys:
@@ -158,6 +160,7 @@ def inbox_keys(channel: Channel) -> InboxKeys:
         f"{tag}:inbox_items:{channel}",
         f"{tag}:inbox_settings:{channel}",
         f"{tag}:inbox_subscribers:{channel}",
+        f"{tag}:inbox_subscriber_names:{channel}",
     )
 
 

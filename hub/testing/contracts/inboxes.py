@@ -310,14 +310,11 @@ class InboxesContract:
         for user in users:
             await store.subscribe(user, ["a", "b"])
         await store.subscribe("u1", ["b"])
-        listed: list[str] = []
-        page = await store.subscribers("a", after=None, limit=2)
-        listed += page.users
-        while page.next is not None:
-            page = await store.subscribers("a", after=page.next, limit=2)
-            listed += page.users
-        assert sorted(listed) == ["u0", "u2", "u3", "u4"]
-        assert (await store.subscribers("c", after=None, limit=2)).users == []
+        assert await store.subscribers("a", after="", limit=3) == ["u0", "u2", "u3"]
+        assert await store.subscribers("a", after="u1", limit=3) == ["u2", "u3", "u4"]
+        assert await store.subscribers("a", after="u4", limit=3) == []
+        await store.erase("u2")
+        assert await store.subscribers("a", after="u0", limit=1) == ["u3"]
 
     async def test_shared_items(self, node: Node) -> None:
         """They are listed without their data, and read with it."""
@@ -365,7 +362,8 @@ class InboxesContract:
             return Delivery(queue=queue, channel=ALICE, lane=queue, id=each, body=b"x")
 
         sent = [delivery(PUSH_QUEUE), delivery("webhook")]
-        await node.publish(inbox=KEPT, deliveries=sent)
+        _, position = await node.publish(inbox=KEPT, deliveries=sent)
+        assert position is not None
         await deliveries.add([delivery(PUSH_QUEUE, push_delivery_id(ALICE, topic_item))])
         target = ChangeTarget(items=[parse_id(await _newest(node), path="id")])
         shared = SharedChange({}, [str(topic_item)])
@@ -373,6 +371,13 @@ class InboxesContract:
         waiting = (await deliveries.counts(PUSH_QUEUE)).waiting
         assert waiting == (2 if change is ItemChange.SEEN else 0)
         assert (await deliveries.counts("webhook")).waiting == 1
+        item = await node.backend.inboxes.find_item(ALICE, position)
+        if change is ItemChange.DELETE:
+            assert item is None
+        else:
+            read = change is ItemChange.READ
+            assert target.items is not None
+            assert item == (target.items[0], ItemFlags(seen=True, read=read))
 
     @pytest.mark.parametrize("seed", range(3))
     async def test_devices_agree(self, node: Node, seed: int) -> None:

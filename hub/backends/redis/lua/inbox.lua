@@ -2,7 +2,8 @@
 -- Two keys: a stream of items, and a hash of their state. An entry of the stream has the id of the item
 -- and five fields: x (when it expires, ms), k (its key or ''), c (its category or ''), m (its fields
 -- that the publisher set, as a part of a JSON object) and d (its data); and then r (1) if it is required,
--- and p (ids of deliveries to cancel when it is read) if there are any. Fields of the hash:
+-- and, if the event is pushed, p (ids of deliveries to cancel when it is read) and o (position of the event:
+-- epoch and offset). Fields of the hash:
 --   c  '<number of items> <unread ones> <unseen ones> <id of the newest item that was ever there>
 --      <lower bound of the time at which the next item expires (ms), 0 if there is none>
 --      <when the ttl of both keys must next be refreshed (ms)>'
@@ -27,7 +28,7 @@ local function open_inbox(state_key, items_key, limits)
   }
 end
 
--- Returns one of the last two fields of an item, '' if it has none.
+-- Returns one of the last fields of an item, '' if it has none.
 local function extra_field(entry, name)
   for n = 11, #entry[2], 2 do
     if entry[2][n] == name then
@@ -137,7 +138,7 @@ local function make_room(inbox, key, now)
   return removed[1] and change_event(inbox, removed, 'expire'), before
 end
 
--- Adds an item {key, category, ttl_ms or '', fields, required, pushes}. Returns its id, the event of the item, and the
+-- Adds an item {key, category, ttl_ms or '', fields, required, pushes, position}. Returns its id, the event of the item, and the
 -- event of items that were removed for it, or nil.
 local function add_item(inbox, item, data, now)
   local removal, before = make_room(inbox, item.key, now)
@@ -156,6 +157,8 @@ local function add_item(inbox, item, data, now)
   if item.pushes ~= '' then
     extra[#extra + 1] = 'p'
     extra[#extra + 1] = item.pushes
+    extra[#extra + 1] = 'o'
+    extra[#extra + 1] = item.position
   end
   redis.call('XADD', inbox.items_key, id, 'x', string.format('%d', expires_ms), 'k', item.key,
     'c', item.category, 'm', item.fields, 'd', data, unpack(extra))

@@ -162,6 +162,7 @@ local function publish()
   if item and not is_muted(item) then
     local now = log.now or now_ms() -- an ephemeral event has not read the clock
     local inbox = open_inbox(item.state_key, item.items_key, ARGV[11])
+    item.position = epoch .. ' ' .. offset
     local id, added, removed = add_item(inbox, item, data, now)
     if string.sub(flags, 1, 1) == 'u' then
       if removed then
