@@ -15,10 +15,12 @@ from hub import __version__
 from hub.cli import (
     client_commands,
     healthcheck,
+    inbox_commands,
     inspect_commands,
     key_commands,
     outbox_commands,
     process_commands,
+    user_data_commands,
     user_tokens,
 )
 from hub.cli.options import CommandFailed
@@ -54,6 +56,8 @@ def _options(
 
 process_commands.add_commands(app)
 client_commands.add_commands(app)
+inbox_commands.add_commands(app)
+user_data_commands.add_commands(app)
 user_tokens.add_commands(app)
 inspect_commands.add_commands(app)
 key_commands.add_commands(app)

@@ -65,6 +65,14 @@ def publish(
     ttl: Annotated[
         float | None, typer.Option(help="How many seconds the event may be replayed.")
     ] = None,
+    inbox: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the event in the inbox of each recipient: true, or JSON such as "
+            '{"category": "exports", "key": "export-7"}.',
+            metavar="JSON",
+        ),
+    ] = None,
     internal_url: InternalUrlOption = None,
     key: KeyOption = None,
     config: ConfigOption = None,
@@ -76,7 +84,10 @@ def publish(
     """
     to = _recipient(user, topic, to_all)
     value = _parse_json(sys.stdin.read() if data == "-" else data)
-    settings = _load_settings(config, {"client.internal_url": internal_url, "client.key": key})
+    kept = _parse_inbox(inbox)
+    settings = load_client_settings(
+        config, {"client.internal_url": internal_url, "client.key": key}
+    )
 
     async def run(hub: HubClient) -> None:
         from msgspec.structs import asdict
@@ -88,6 +99,7 @@ def publish(
             idempotency_key=idempotency_key,
             ephemeral=ephemeral,
             ttl_seconds=ttl,
+            inbox=kept,
         )
         for result in results:
             if as_json:
@@ -96,7 +108,7 @@ def publish(
                 suffix = "  (duplicate)" if result.duplicate else ""
                 print(f"{result.channel}  {result.cursor or 'ephemeral'}{suffix}")
 
-    _run_with_client(settings, run)
+    run_with_client(settings, run)
 
 
 def tail(
@@ -121,7 +133,7 @@ def tail(
     """
     from hub.cli.interruptions import report_interruptions
 
-    settings = _load_settings(config, {"client.url": url, "client.token": token})
+    settings = load_client_settings(config, {"client.url": url, "client.token": token})
 
     async def run(hub: HubClient) -> None:
         report_interruptions()
@@ -129,7 +141,7 @@ def tail(
         async for event in events:
             print(_format_event(event, as_json=as_json), flush=True)
 
-    _run_with_client(settings, run, user)
+    run_with_client(settings, run, user)
 
 
 def ask(
@@ -176,7 +188,7 @@ def ask(
     from hub.cli.answer_printer import print_answer
 
     given = _parse_inputs(inputs or [])
-    settings = _load_settings(config, {"client.url": url, "client.token": token})
+    settings = load_client_settings(config, {"client.url": url, "client.token": token})
 
     async def run(hub: HubClient) -> None:
         answer = await hub.ask(
@@ -186,7 +198,7 @@ def ask(
         if failure is not None:
             raise CommandFailed(failure)
 
-    _run_with_client(settings, run, user)
+    run_with_client(settings, run, user)
 
 
 def _recipient(user: str | None, topic: str | None, to_all: bool) -> To:
@@ -216,6 +228,18 @@ def _parse_inputs(entries: list[str]) -> dict[str, str]:
     return given
 
 
+def _parse_inbox(text: str | None) -> bool | dict[str, Any]:
+    try:
+        value = False if text is None else json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, bool | dict):
+        raise CommandFailed(
+            f"""--inbox {text}: write true, or JSON such as '{{"category": "exports"}}'"""
+        )
+    return value
+
+
 def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
@@ -233,7 +257,7 @@ def _format_event(event: StreamEvent, *, as_json: bool) -> str:
     return f"{event.id}\t{event.name}\t{event.data}"
 
 
-def _load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+def load_client_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """Load the settings, with the URLs of hub/cli/client_urls.py where they set none."""
     from hub.cli.client_urls import find_urls
 
@@ -242,7 +266,7 @@ def _load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     return load(config, {**find_urls(loaded), **given}).settings
 
 
-def _run_with_client(
+def run_with_client(
     settings: Settings,
     command: Callable[[HubClient], Coroutine[Any, Any, None]],
     user: str | None = None,

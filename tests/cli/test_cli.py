@@ -20,8 +20,8 @@ from tests.topologies import free_ports
 SECRET = "s3cret-" * 6
 KEYS = '[{"key":"k3y-of-a-backend","scopes":["publish"]}]'
 COMMANDS = [
-    "dev", "serve", "worker", "upstream", "publish", "tail", "ask", "token", "config", "doctor",
-        "openapi",
+    "dev", "serve", "worker", "upstream", "publish", "tail", "ask", "inbox", "token", "config",
+    "doctor", "openapi",
 ]  # fmt: skip
 
 

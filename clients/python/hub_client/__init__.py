@@ -66,6 +66,13 @@ if TYPE_CHECKING:
         Steered,
         Stopped,
     )
+    from hub_client.inbox import (
+        Inbox,
+        InboxCounts,
+        InboxItem,
+        InboxPage,
+        SyncInbox,
+    )
     from hub_client.job_requests import (
         JobRequest,
     )
@@ -150,6 +157,13 @@ _NAMES_BY_MODULE = {
         "Steered",
         "Stopped",
     ),
+    "inbox": (
+        "Inbox",
+        "InboxCounts",
+        "InboxItem",
+        "InboxPage",
+        "SyncInbox",
+    ),
     "job_requests": ("JobRequest",),
     "jobs": ("Job", "Worker"),
     "producer": ("ProducedAnswer",),
@@ -195,6 +209,10 @@ __all__ = [
     "HubClientError",
     "HubUnavailable",
     "HubUnreachable",
+    "Inbox",
+    "InboxCounts",
+    "InboxItem",
+    "InboxPage",
     "InputExpired",
     "InputReceived",
     "InputRequested",
@@ -226,6 +244,7 @@ __all__ = [
     "StreamEvent",
     "StreamReset",
     "SyncHubClient",
+    "SyncInbox",
     "SyncJob",
     "SyncProducedAnswer",
     "To",

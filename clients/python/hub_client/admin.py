@@ -117,6 +117,17 @@ def disconnect_request(user: str, block_seconds: float) -> Request[float | None]
     )
 
 
+def erase_data_request(user: str) -> Request[None]:
+    """Build `DELETE /users/{id}/data`."""
+    return Request(method="DELETE", path=build_path("users", user, "data"), read=lambda _: None)
+
+
+def export_data_request(user: str) -> Request[dict[str, Any]]:
+    """Build `GET /users/{id}/data`."""
+    path = build_path("users", user, "data")
+    return Request(method="GET", path=path, read=response_reader(dict[str, Any]))
+
+
 def revoke_request(jti: str, expires_at: float) -> Request[None]:
     """Build `POST /revocations`."""
     body = msgspec.json.encode({"jti": jti, "expires_at": expires_at})

@@ -14,6 +14,8 @@ from hub_client.admin import (
     Presence,
     StoredEvents,
     disconnect_request,
+    erase_data_request,
+    export_data_request,
     nodes_request,
     presence_request,
     revoke_request,
@@ -32,6 +34,7 @@ from hub_client.generations import (
     stop_request,
 )
 from hub_client.http import HttpClient, Token, TokenSource
+from hub_client.inbox import Inbox, InboxRequests
 from hub_client.jobs import Job, Worker, claim_jobs
 from hub_client.producer import ProducedAnswer
 from hub_client.producing import ProduceOptions
@@ -252,6 +255,15 @@ class HubClient:
             lambda: self.jobs(queue, lease_seconds=lease_seconds), function, max_running=max_running
         )
 
+    @property
+    def inbox(self) -> Inbox:
+        """The user's own inbox."""
+        return Inbox(self._public_client, InboxRequests("inbox", user=self._user_parameter))
+
+    def inbox_of(self, user: str) -> Inbox:
+        """Return the inbox of a user, on the internal listener."""
+        return Inbox(self._internal_client, InboxRequests("users", user, "inbox"))
+
     async def publish(
         self,
         to: To,
@@ -261,13 +273,14 @@ class HubClient:
         idempotency_key: str | None = None,
         ephemeral: bool = False,
         ttl_seconds: float | None = None,
+        inbox: bool | Mapping[str, Any] = False,
     ) -> list[Published]:
         """Publish one event and return one result for each channel.
 
         to: `{"user": …}`, `{"users": […]}`, `{"topic": …}` or `{"all": True}`.
         Publication describes the other parameters.
         """
-        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds)
+        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds, inbox)
         return await self._internal_client().send(publish_request(item))
 
     async def publish_many(self, items: Iterable[Publication]) -> list[PublishResult]:
@@ -305,6 +318,14 @@ class HubClient:
         jti, expires_at: the claims `jti` and `exp` of the token.
         """
         await self._internal_client().send(revoke_request(jti, expires_at))
+
+    async def export_data(self, user: str) -> dict[str, Any]:
+        """Return everything that the hub keeps about a user, as docs/guides/user-data.md says."""
+        return await self._internal_client().send(export_data_request(user))
+
+    async def erase_data(self, user: str) -> None:
+        """Stop the answers of a user, and erase everything that the hub keeps about the user."""
+        await self._internal_client().send(erase_data_request(user))
 
     def _public_client(self) -> HttpClient:
         if self._public is None:

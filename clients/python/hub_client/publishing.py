@@ -14,7 +14,7 @@ Invariants of `publish_many`:
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -56,6 +56,8 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     id: the idempotency key; the client creates one when it is None.
     ephemeral: deliver the event to live connections only, and never replay it.
     ttl_seconds: how long the event may be replayed; None means as long as the log holds it.
+    inbox: keep the event in the inbox of each recipient: True, or what is said about it, such as
+    `{"category": "exports", "key": "export-7", "expires_seconds": 3600}`.
     """
 
     to: To
@@ -64,6 +66,7 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | None = None
     ephemeral: bool = False
     ttl_seconds: float | None = None
+    inbox: bool | Mapping[str, Any] = False
 
     def with_id(self) -> Publication:
         """Return the same publication with an idempotency key."""

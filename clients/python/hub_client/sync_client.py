@@ -12,6 +12,8 @@ from hub_client.admin import (
     Presence,
     StoredEvents,
     disconnect_request,
+    erase_data_request,
+    export_data_request,
     nodes_request,
     presence_request,
     revoke_request,
@@ -25,6 +27,7 @@ from hub_client.generations import (
     steer_request,
     stop_request,
 )
+from hub_client.inbox import InboxRequests, SyncInbox
 from hub_client.producing import ProduceOptions
 from hub_client.publishing import (
     Publication,
@@ -141,6 +144,15 @@ class SyncHubClient:
         key = uuid.uuid4().hex
         return self._send_public(steer_request(generation, message, key, self._user_parameter))
 
+    @property
+    def inbox(self) -> SyncInbox:
+        """See HubClient.inbox."""
+        return SyncInbox(self._public_http, InboxRequests("inbox", user=self._user_parameter))
+
+    def inbox_of(self, user: str) -> SyncInbox:
+        """See HubClient.inbox_of."""
+        return SyncInbox(self._http, InboxRequests("users", user, "inbox"))
+
     def publish(
         self,
         to: To,
@@ -150,9 +162,10 @@ class SyncHubClient:
         idempotency_key: str | None = None,
         ephemeral: bool = False,
         ttl_seconds: float | None = None,
+        inbox: bool | Mapping[str, Any] = False,
     ) -> list[Published]:
         """See HubClient.publish."""
-        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds)
+        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds, inbox)
         return self._send(publish_request(item))
 
     def publish_many(self, items: Iterable[Publication]) -> list[PublishResult]:
@@ -181,6 +194,14 @@ class SyncHubClient:
         """See HubClient.revoke."""
         self._send(revoke_request(jti, expires_at))
 
+    def export_data(self, user: str) -> dict[str, Any]:
+        """See HubClient.export_data."""
+        return self._send(export_data_request(user))
+
+    def erase_data(self, user: str) -> None:
+        """See HubClient.erase_data."""
+        self._send(erase_data_request(user))
+
     @property
     def _http(self) -> SyncHttpClient:
         if self._internal is None:
@@ -192,9 +213,13 @@ class SyncHubClient:
     def _send(self, request: Request[T]) -> T:
         return run_blocking(self._http.send(request))
 
-    def _send_public(self, request: Request[T]) -> T:
+    @property
+    def _public_http(self) -> SyncHttpClient:
         if self._public is None:
             raise HubClientError(
                 "this method needs the public listener: SyncHubClient(url=…, token=…)"
             )
-        return run_blocking(self._public.send(request))
+        return self._public
+
+    def _send_public(self, request: Request[T]) -> T:
+        return run_blocking(self._public_http.send(request))
