@@ -25,6 +25,7 @@ from tests.conftest import short_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
 from tests.soak import chaos, outbox, suspended, takeovers
+from tests.soak import chaos, inbox, suspended, takeovers
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
@@ -48,6 +49,8 @@ def main() -> int:
         return outbox.main(sys.argv[2:])
     if sys.argv[1:2] == ["takeovers"]:
         return takeovers.main(sys.argv[2:])
+    if sys.argv[1:2] == ["inbox"]:
+        return inbox.main(sys.argv[2:])
     if sys.argv[1:2] == ["suspended"]:
         return suspended.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
