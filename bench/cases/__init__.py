@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bench.cases.fanout import fanout, growth
 from bench.cases.guards import guards
 from bench.cases.outbox import outbox
+from bench.cases.inbox import inbox
 from bench.cases.producers import producers
 from bench.cases.publish import publish
 from bench.cases.relay import relay
@@ -22,6 +23,7 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "reconnect": reconnect,
     "slow": slow,
     "publish": publish,
+    "inbox": inbox,
     "relay": relay,
     "producers": producers,
     "guards": guards,
