@@ -164,6 +164,26 @@ class UserInbox:
             before = parse_item_id(page.items[-1].id, path="id")
 
 
+class UserInboxSettings:
+    """The topics and muted categories of the user's inbox, and what the user did with shared items.
+
+    UserInbox erases them.
+    """
+
+    name: Final = "inbox_settings"
+
+    def __init__(self, store: InboxStore) -> None:
+        self._store = store
+
+    async def erase(self, user: str) -> None:
+        """Do nothing: the store erases them with the items."""
+
+    async def export(self, user: str) -> AsyncIterator[bytes]:
+        settings = await self._store.settings(user)
+        if settings.topics or settings.shared or settings.muted.inbox or settings.muted.push:
+            yield _encode(settings)
+
+
 class UserPushSubscriptions:
     """The browsers and devices that receive pushes for the user."""
 

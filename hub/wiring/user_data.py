@@ -13,6 +13,7 @@ from hub.engine.user_data_kinds import (
     UserEvents,
     UserGenerations,
     UserInbox,
+    UserInboxSettings,
     UserPushSubscriptions,
     UserTickets,
     UserUsage,
@@ -39,6 +40,7 @@ def build_user_data(
         UserUsage(backend.usage, seconds=settings.generations.usage_seconds),
         UserBudget(backend.budgets),
         UserInbox(backend.inboxes),
+        UserInboxSettings(backend.inboxes),
         UserEvents(backend.events),
         UserDeliveries(backend.deliveries, DELIVERY_QUEUES),
     ]

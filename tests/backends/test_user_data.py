@@ -125,6 +125,7 @@ async def test_nothing_that_names_the_user_is_left(opened: OpenedRedis, backend:
     node = Node(backend, listens=False)
     await node.publish('"for alice"', idempotency_key="alice 1")
     await node.publish('"alice"', inbox=InboxOptions(key="alice 1"))
+    await backend.inboxes.subscribe("alice", ["room:1"])
     kit = InputKit(node)
     await kit.start()
     await kit.ask(request_of("refund", approvers=["alice"]), suspends=True)
