@@ -68,10 +68,11 @@ if TYPE_CHECKING:
     )
     from hub_client.inbox import (
         Inbox,
+    )
+    from hub_client.inbox_requests import (
         InboxCounts,
         InboxItem,
         InboxPage,
-        SyncInbox,
     )
     from hub_client.job_requests import (
         JobRequest,
@@ -97,6 +98,9 @@ if TYPE_CHECKING:
     )
     from hub_client.sync_client import (
         SyncHubClient,
+    )
+    from hub_client.sync_inbox import (
+        SyncInbox,
     )
     from hub_client.sync_jobs import (
         SyncJob,
@@ -157,12 +161,11 @@ _NAMES_BY_MODULE = {
         "Steered",
         "Stopped",
     ),
-    "inbox": (
-        "Inbox",
+    "inbox": ("Inbox",),
+    "inbox_requests": (
         "InboxCounts",
         "InboxItem",
         "InboxPage",
-        "SyncInbox",
     ),
     "job_requests": ("JobRequest",),
     "jobs": ("Job", "Worker"),
@@ -176,6 +179,7 @@ _NAMES_BY_MODULE = {
     "retry_policy": ("RetryPolicy",),
     "steering": ("SteeringMessage",),
     "sync_client": ("SyncHubClient",),
+    "sync_inbox": ("SyncInbox",),
     "sync_jobs": ("SyncJob",),
     "sync_producer": ("SyncProducedAnswer",),
 }

@@ -34,7 +34,8 @@ from hub_client.generations import (
     stop_request,
 )
 from hub_client.http import HttpClient, Token, TokenSource
-from hub_client.inbox import Inbox, InboxRequests
+from hub_client.inbox import Inbox
+from hub_client.inbox_requests import InboxRequests
 from hub_client.jobs import Job, Worker, claim_jobs
 from hub_client.producer import ProducedAnswer
 from hub_client.producing import ProduceOptions

@@ -27,7 +27,7 @@ from hub_client.generations import (
     steer_request,
     stop_request,
 )
-from hub_client.inbox import InboxRequests, SyncInbox
+from hub_client.inbox_requests import InboxRequests
 from hub_client.producing import ProduceOptions
 from hub_client.publishing import (
     Publication,
@@ -40,6 +40,7 @@ from hub_client.publishing import (
 from hub_client.request import Request
 from hub_client.retry_policy import RetryPolicy
 from hub_client.sync_http import SyncHttpClient, run_blocking
+from hub_client.sync_inbox import SyncInbox
 from hub_client.sync_jobs import SyncJob, claim_jobs
 from hub_client.sync_producer import SyncProducedAnswer
 
