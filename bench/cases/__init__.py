@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from bench.cases.fanout import fanout, growth
 from bench.cases.guards import guards
-from bench.cases.outbox import outbox
 from bench.cases.inbox import inbox
+from bench.cases.outbox import outbox
 from bench.cases.producers import producers
 from bench.cases.publish import publish
 from bench.cases.relay import relay

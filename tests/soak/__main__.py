@@ -24,8 +24,7 @@ import aiohttp
 from tests.conftest import short_folder
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
-from tests.soak import chaos, outbox, suspended, takeovers
-from tests.soak import chaos, inbox, suspended, takeovers
+from tests.soak import chaos, inbox, outbox, suspended, takeovers
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.schedule import Faults
 from tests.soak.traffic import KEY, SECRET, Client, Traffic, publish
