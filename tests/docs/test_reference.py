@@ -156,12 +156,6 @@ def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield f"{prefix}{name}", command
         if hasattr(command, "commands"):
             yield from _commands(command, f"{prefix}{name} ")
-    """Yield the commands with their names, those of a group as `group command`."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{prefix}{name} ")
-        else:
-            yield prefix + name, command
 
 
 def _options(params: list[Any], context: typer.Context) -> str:
