@@ -72,9 +72,14 @@ async def test_console_shows_and_changes_the_running_state(
             for kind in ("step", "tool_call", "source", "data", "text", "file"):
                 await expect(parts.get_by_role("cell", name=kind, exact=True).first).to_be_visible()
 
+            kept = {"to": {"user": "oskar"}, "inbox": {"category": "exports"}, "data": {"n": 7}}
+            async with session.post(f"{dev.internal_url}/publish", json=kept) as published:
+                assert published.status == 200
             await page.get_by_label("User id").fill("oskar")
             await page.keyboard.press("Enter")
             await expect(page.locator("#user-connections")).to_contain_text("news")
+            await expect(page.locator("#user-inbox tbody tr")).to_contain_text("exports")
+            await expect(page.locator("#inbox-counts")).to_have_text("1 unread, 1 unseen")
             await page.get_by_label("Test notification").fill("Hello from the <b>console</b>")
             await page.get_by_role("button", name="Send").click()
             newest = page.locator("#user-events tbody tr", has_text="<b>console</b>")

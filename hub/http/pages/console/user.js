@@ -1,4 +1,4 @@
-// The section about one user: connections, stored events, a test notification, disconnect.
+// The section about one user: connections, inbox, stored events, a test notification, disconnect.
 
 import { get, send } from "./api.js";
 import { cell, fillTable, formatAge, formatNumber } from "./tables.js";
@@ -38,7 +38,11 @@ export function initUserSection(showMessage) {
 
 async function refresh() {
   const path = `/users/${encodeURIComponent(user)}`;
-  const [page, events] = await Promise.all([get(path), getLatestEvents(path)]);
+  const [page, inbox, events] = await Promise.all([
+    get(path),
+    get(`${path}/inbox?limit=${MAX_EVENTS}`),
+    getLatestEvents(path),
+  ]);
   $("user-details").hidden = false;
   $("user-name").textContent = user;
   $("blocked").textContent = page.blocked_until
@@ -55,6 +59,19 @@ async function refresh() {
       cell(formatNumber(each.waiting), "number"),
     ]),
     "not connected",
+  );
+  $("inbox-counts").textContent = `${formatNumber(inbox.unread)} unread, ${formatNumber(inbox.unseen)} unseen`;
+  fillTable(
+    "user-inbox",
+    inbox.items.map((each) => [
+      formatAge(each.created_at),
+      describeState(each),
+      each.category ?? "",
+      each.topic ?? "",
+      each.event,
+      cell(shorten(each.data), "mono"),
+    ]),
+    "no items",
   );
   fillTable(
     "user-events",
@@ -74,6 +91,12 @@ async function getLatestEvents(path) {
     after = page.next;
   }
   return events;
+}
+
+function describeState(item) {
+  if (item.archived) return "archived";
+  if (item.read) return "read";
+  return item.seen ? "seen" : "new";
 }
 
 function shorten(data) {
