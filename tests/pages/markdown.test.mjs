@@ -72,7 +72,7 @@ test("tables, nested lists and task lists are rendered, and pictures become link
   assert.match(html("- a\n  1. b"), /<ul>\s*<li>a<ol>\s*<li>b/);
   assert.match(html("- [x] done"), /☑ done/);
   assert.equal(html("![p](https://a.example/p.png)").includes("<img"), false);
-  assert.match(html("# One"), /<h4>One<\/h4>/);
+  assert.deepEqual(html("### a\n# b\n### c\n###### d\n# e").match(/<h\d/g), ["<h4", "<h4", "<h5", "<h6", "<h4"]);
 });
 
 test("mathematics is found, and prices are not", () => {

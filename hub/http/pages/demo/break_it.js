@@ -11,7 +11,8 @@ const FAULTS = {
 
 export class BreakIt {
   #ledger = new Ledger();
-  #wasLive = true;
+  #wasLive = false;
+  #isFirst = true;
 
   constructor(hub, api) {
     this.api = api;
@@ -34,8 +35,9 @@ export class BreakIt {
   }
 
   #onState(isLive, open) {
-    if (isLive && !this.#wasLive) this.#report(`Connected again${open?.replayed ? `: ${open.replayed} missed events were replayed` : ""}.`);
+    if (isLive && !this.#wasLive && !this.#isFirst) this.#report(`Connected again${open?.replayed ? `: ${open.replayed} missed events were replayed` : ""}.`);
     this.#wasLive = isLive;
+    if (isLive) this.#isFirst = false;
   }
 
   async #make(fault) {

@@ -7,7 +7,7 @@
 import { Lexer, Marked } from "../vendor/marked.js";
 import { mathExtensions } from "./math_syntax.js";
 
-const HEADING_OFFSET = 3; // the page itself has the levels 1 to 3
+const PAGE_LEVELS = 3; // the headings of the page itself
 
 const escapeHtml = (text) => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 
@@ -17,9 +17,9 @@ const marked = new Marked({
   // A line of dashes below a text is a rule, not the mark of a heading: LLMs write "#" for headings.
   tokenizer: { lheading: () => undefined },
   renderer: {
-    heading({ tokens, depth }) {
-      const level = Math.min(6, depth + HEADING_OFFSET);
-      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;
+    heading({ tokens, level }) {
+      const text = this.parser.parseInline(tokens);
+      return level ? `<h${level}>${text}</h${level}>\n` : `<p><strong>${text}</strong></p>\n`; // in a list or quote
     },
     // A picture would send a request to an address that the model chose.
     image({ href, text }) {
@@ -49,7 +49,9 @@ export class MarkdownBlocks {
     this.#text = lines;
     const open = this.#parse(lines.slice(this.#end));
     const hasNewTargets = this.#final.length > 0 && Object.keys(this.#targets).length > targetCount;
-    return { blocks: [...this.#final, ...open], finalCount: this.#final.length, hasNewTargets };
+    const blocks = [...this.#final, ...open];
+    setLevels(blocks.filter(({ type }) => type === "heading"));
+    return { blocks, finalCount: this.#final.length, hasNewTargets };
   }
 
   #reset() {
@@ -72,6 +74,16 @@ export class MarkdownBlocks {
     const tokens = lexer.lex(text);
     this.#targets = { ...lexer.tokens.links };
     return [...tokens];
+  }
+}
+
+// No level is left out, whatever the model begins with: a reader may go from heading to heading.
+function setLevels(headings) {
+  const depths = [];
+  for (const heading of headings) {
+    while (depths.at(-1) >= heading.depth) depths.pop();
+    depths.push(heading.depth);
+    heading.level = Math.min(6, PAGE_LEVELS + depths.length);
   }
 }
 
