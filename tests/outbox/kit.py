@@ -39,7 +39,9 @@ class Outbox:
         """Return the address of the database."""
         return DatabaseAddress(dsn=self.url, shown="the test database", application=name)
 
-    def consumer(self, *, backend: Any = None, **options: Any) -> OutboxConsumer:
+    def consumer(
+        self, *, backend: Any = None, publisher: Any = None, **options: Any
+    ) -> OutboxConsumer:
         """Return a consumer that does not run yet."""
         defaults = {
             "partitions": 4, "batch_size": 100, "poll_seconds": 30.0, "dedupe_seconds": DAY,
@@ -47,7 +49,7 @@ class Outbox:
         return OutboxConsumer(
             self.address(f"consumer {self.started}"),
             self.names,
-            Publisher((backend or self.backend).events, max_data_bytes=1000),
+            publisher or Publisher((backend or self.backend).events, max_data_bytes=1000),
             limits=LIMITS,
             options=OutboxOptions(**{**defaults, **options}),
             metrics=OutboxMetrics(),

@@ -10,10 +10,11 @@ import structlog
 
 from hub.core.channel import Channel
 from hub.core.json_depth import MAX_DEPTH
+from hub.engine.publisher import Publisher
 from hub.outbox.session import PageLimits, open_session
 from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend
-from tests.outbox.kit import Outbox, until
+from tests.outbox.kit import DAY, Outbox, until
 
 
 async def test_committed_rows_are_published_and_deleted(outbox: Outbox) -> None:
@@ -69,6 +70,23 @@ async def test_options_and_data_are_those_of_a_publish(outbox: Outbox) -> None:
         *[("notification", data) for data in (b"null", b"null", b"[]")],
     ]
     assert [each.position is None for each in seen] == [False, True, False, False]
+
+
+async def test_options_for_users_who_are_away(outbox: Outbox) -> None:
+    """`inbox` and `push` work as in POST /publish, as does every later field."""
+    seen: list[Publication] = []
+    gate: Any = Gate(outbox.backend, seen)
+    gate.open.set()
+    publisher = Publisher(gate, max_data_bytes=1000, push_after_seconds=10.0)
+    options = {"inbox": {"category": "orders", "key": "o1"}, "push": {"title": "Shipped"}}
+    await outbox.insert("user:alice", 1, options=options)
+    outbox.start(outbox.consumer(publisher=publisher))
+    await outbox.drained()
+    assert await outbox.refused() == []
+    (publication,) = seen
+    assert publication.inbox is not None
+    assert len(publication.deliveries) == 1
+    assert publication.idempotency_seconds == DAY
 
 
 BAD_ROWS = [
@@ -282,8 +300,9 @@ async def insert_text(outbox: Outbox, recipient: str, **columns: str | None) -> 
 class Gate:
     """A backend whose publishes happen, but are acknowledged only when the gate is open."""
 
-    def __init__(self, backend: MemoryBackend) -> None:
+    def __init__(self, backend: MemoryBackend, seen: list[Publication] | None = None) -> None:
         self.events = self
+        self.seen = [] if seen is None else seen
         self.published = asyncio.Event()
         self.open = asyncio.Event()
         self.calls = 0
@@ -291,6 +310,7 @@ class Gate:
 
     async def try_publish(self, publications: Sequence[Publication]) -> Any:
         self.calls += 1
+        self.seen += publications
         results = await self._backend.events.try_publish(publications)
         self.published.set()
         await self.open.wait()

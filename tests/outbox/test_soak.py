@@ -10,6 +10,7 @@ from tests.conftest import temporary_folder
 from tests.soak.outbox import OutboxSoak
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("postgres")
 async def test_soak_of_the_outbox() -> None:
     """While PostgreSQL, its sessions, the consumers and the broker are killed, every committed row
