@@ -1,5 +1,6 @@
 -- Shared by several scripts: appends events to the log of a channel, and notifies its subscribers.
--- A log is a table: {run_id = run id, new_epoch = new epoch, head_ttl_ms = ttl of a head in ms}.
+-- A log is a table: {run_id = run id, new_epoch = new epoch, head_ttl_ms = ttl of a head in ms}. It keeps
+-- the head of the last event, because often the next event of a call is one of the same channel.
 -- Invariants
 -- 1. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
 -- 2. A log lives at least its ttl after its newest event, and a head after its last use. Both ttls
@@ -38,7 +39,9 @@ local function append(log, head_key, log_key, name, data, retention, event_ttl_m
     log.now = now_ms()
     log.now_text = string.format('%013d', log.now)
   end
-  local head = read_head(head_key, log_key, log.run_id, log.new_epoch, log.head_ttl_ms, true)
+  local head = log.head_key == head_key and log.head
+    or read_head(head_key, log_key, log.run_id, log.new_epoch, log.head_ttl_ms, true)
+  log.head_key, log.head = head_key, head
   local before = head.bytes
   head.offset = head.offset + 1
   head.bytes = before + #name + #data
@@ -53,6 +56,7 @@ local function append(log, head_key, log_key, name, data, retention, event_ttl_m
   redis.call('HSET', head_key, 'o', offset .. string.format(' %d', head.bytes))
   if log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes) then
     maintain(log, head_key, log_key, head, tonumber(before), retention)
+    log.head_key = nil
   end
   return head.epoch, offset
 end
