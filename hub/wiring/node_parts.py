@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 
 from hub.api.publish_requests import PublishRateLimits
-from hub.core.channel import Channel
+from hub.core.channel import Channel, user_channel
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.attempt import GenerationResult
 from hub.engine.connection_query import ConnectionQuery
@@ -98,6 +99,12 @@ def build_node_parts(
         metrics.record(result)
         await usage.record(result)
 
+    async def on_inbox_read(user: str, items: Sequence[str]) -> None:
+        channel = user_channel(user)
+        deliveries = webhooks.deliveries.build("inbox.read", channel, {"items": items})
+        if deliveries:
+            await backend.deliveries.add(deliveries)
+
     heartbeat_wheel = HeartbeatWheel(clock, stream.heartbeat_seconds, metrics)
     topic_presence = TopicPresence(
         backend.topic_presence, backend.events, clock, settings.presence.topics, node=node
@@ -145,7 +152,10 @@ def build_node_parts(
         publisher=build_publisher(settings, tracing.events(backend.events), metrics),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
         inboxes=Inboxes(
-            backend.inboxes, max_topics=settings.inbox.max_topics, changes=metrics.inbox_changes
+            backend.inboxes,
+            max_topics=settings.inbox.max_topics,
+            changes=metrics.inbox_changes,
+            on_read=on_inbox_read,
         ),
         generations=generations,
         inputs=Inputs(backend.events, store, backend.queue, jobs),
