@@ -496,3 +496,46 @@ async def test_only_one_category(shop: Shop) -> None:
     await bell.expect_titles("export")
     await bell.panel.get_by_role("button", name="Mark all as read").click()
     await bell.expect_number(1)
+
+
+async def test_topics(shop: Shop) -> None:
+    """Items of a topic and the user's own are one list. Two devices agree on their number, and a
+    topic that the user removes has no items in the list.
+    """
+    topic = f"news-{shop.user}"
+    path = f"/inbox/subscriptions?user={shop.user}"
+    shop.dev.call("PUT", path, {"topics": [topic]})
+    shop.publish("from before", topic=topic)
+    tab = await shop.open(attributes=f'topics="{topic}"')
+    phone = await shop.open(attributes=f'topics="{topic}"', viewport=PHONE)
+    devices = [tab, phone]
+    for device in devices:
+        await device.expect_number(1)
+    await phone.button.click()
+    shop.publish("own")
+    shop.publish("headline", topic=topic)
+    for device in devices:
+        await device.expect_number(3)
+    await phone.expect_titles("headline", "own", "from before")
+    await phone.items.nth(0).locator("[part=item-main]").click()
+    for device in devices:
+        await device.expect_number(2)
+    await tab.button.click()
+    await tab.items.nth(2).locator("[part~=action-archive]").click()
+    for device in devices:
+        await device.expect_titles("headline", "own")
+        await device.expect_number(1)
+    unsubscribe = """async (element) => {
+        await element.hub.inbox.setSubscriptions([]);
+        return await element.hub.inbox.subscriptions();
+    }"""
+    assert await tab.element.evaluate(unsubscribe) == []
+    await tab.expect_titles("own")
+    mute = """async (element) => {
+        await element.hub.inbox.setPreferences({ muted: { inbox: ["ads"], push: [] } });
+        return await element.hub.inbox.preferences();
+    }"""
+    assert await tab.element.evaluate(mute) == {"muted": {"inbox": ["ads"], "push": []}}
+    shop.publish("an ad", inbox={"category": "ads"})
+    shop.publish("important", inbox={"category": "ads", "required": True})
+    await tab.expect_titles("important", "own")

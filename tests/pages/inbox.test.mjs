@@ -223,6 +223,20 @@ test("many events of topics cause one request, after a random delay; later ones 
   }
 });
 
+test("a change of items of topics in another tab causes a request at once; one of the user's own items does not", async () => {
+  const { fake, seen } = await watchCounts(counts(5, 3, { topic_unread: 2 }));
+  await fake.send("inbox.changed", { items: ["1-0"], change: "read", unread: 2, unseen: 2 }, cursor(6));
+  await tick(10_000);
+  assert.equal(fake.requests.length, 0);
+  for (const [offset, id] of [[7, "2-0~abcdef"], [8, "3-0*"]]) {
+    await fake.send("inbox.changed", { items: ["1-0", id], change: "read", unread: 2, unseen: 2 }, cursor(offset));
+    await tick(0);
+    (await fake.next()).respond(counts(offset, 2, { topic_unread: 9 - offset }));
+    await runCallbacks();
+  }
+  assert.deepEqual(seen, [[3, 2], [2, 2], [2, 1]]);
+});
+
 test("events of the user, of generations and of the hub cause no request", async () => {
   const { fake } = await watchCounts(counts(5, 3));
   await fake.send("notification", {}, cursor(6));
@@ -417,4 +431,120 @@ test("a closed list follows nothing, and a closed hub sends no request", async (
   hub.close();
   await tick(10_000);
   assert.equal(fake.requests.length, 0);
+});
+
+// A hub that keeps items, and forgets nothing. It handles each request at once; responses and events arrive later.
+class Model {
+  offset = 5;
+  items = []; // the newest first
+  events = []; // [name, data, cursor], in the order of the log
+  #ids = 0;
+
+  counts() {
+    const count = (flag) => this.items.filter((each) => !each[flag] && !each.archived).length;
+    return counts(this.offset, count("read"), { unseen: count("seen") });
+  }
+
+  publish(key) {
+    this.#ids += 1;
+    const added = item(`${1000 + this.#ids}-0`, { key, created_at: this.#ids });
+    const others = this.items.filter((each) => !key || each.key !== key);
+    const replaced = others.length < this.items.length;
+    this.items = [added, ...others];
+    this.#log("inbox.item", { item: { ...added }, replaced });
+  }
+
+  change(change, { items, up_to: upTo }) {
+    const flags = { read: { read: true, seen: true }, unread: { read: false }, seen: { seen: true }, archive: { archived: true }, delete: {} }[change];
+    const changed = this.items.filter(({ id, ...now }) => (
+      (items ? items.includes(id) : id <= upTo) && (change === "delete" || Object.entries(flags).some(([name, flag]) => now[name] !== flag))
+    ));
+    this.items = this.items.map((each) => (changed.includes(each) ? { ...each, ...flags } : each));
+    if (change === "delete") this.items = this.items.filter(({ id }) => !changed.some((each) => each.id === id));
+    if (changed.length) this.#log("inbox.changed", { items: changed.map(({ id }) => id), change });
+    return this.counts();
+  }
+
+  page({ before = "9", limit }) {
+    const shown = this.shown().filter(({ id }) => id < before);
+    const end = shown.length > limit ? shown[limit - 1].id : null;
+    return { ...this.counts(), items: shown.slice(0, limit), next: end };
+  }
+
+  shown() {
+    return this.items.filter(({ archived }) => !archived);
+  }
+
+  #log(name, data) {
+    this.offset += 1;
+    const { unread, unseen } = this.counts();
+    // Offsets are base 62 in ASCII order.
+    this.events.push([name, { ...data, unread, unseen }, cursor(inBase62(this.offset))]);
+  }
+}
+
+function inBase62(number) {
+  const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  return number < 62 ? digits[number] : inBase62(Math.floor(number / 62)) + digits[number % 62];
+}
+
+// A generator of pseudo-random numbers (mulberry32).
+function generator(seed) {
+  let state = seed;
+  return (count) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % count;
+  };
+}
+
+test("in every order of events and responses, counts and list are those of the hub at the end", async () => {
+  for (let seed = 1; seed <= 30; seed += 1) {
+    const random = generator(seed);
+    const model = new Model();
+    for (let count = random(6); count > 0; count -= 1) model.publish(null);
+    const { fake, hub } = await openHub();
+    const responses = [];
+    const lists = [];
+    const handle = (request) => {
+      const { query, body } = request;
+      const [method, path] = request.request.split(" ");
+      const limit = Number(query.limit);
+      const response = method === "GET" ? model.page({ ...query, limit }) : model.change(path.split("/")[2], body);
+      response.cursor = `AAAAA-${inBase62(model.offset)}.`;
+      responses.push(() => request.respond(response));
+    };
+    const steps = [
+      () => model.publish(random(2) ? `job ${random(2)}` : null),
+      () => model.items.length && model.change(["read", "unread", "archive", "delete", "seen"][random(5)], { items: [model.items[random(model.items.length)].id] }),
+      () => model.events.length && fake.send(...model.events.shift()),
+      () => fake.requests.length && handle(fake.requests.shift()),
+      () => responses.length && responses.splice(random(responses.length), 1)[0](),
+      () => {
+        const [shown] = lists.flatMap(({ state }) => state.items).slice(random(3));
+        if (shown) hub.inbox[["read", "archive", "unread", "delete", "seen"][random(5)]](random(2) ? shown.id : { up_to: shown.id });
+      },
+      () => lists[0]?.[["loadMore", "reload"][random(2)]](),
+    ];
+    hub.inbox.open({ limit: 3 }).then((list) => lists.push(list));
+    for (let step = 0; step < 60; step += 1) {
+      steps[random(steps.length)]();
+      if (random(2)) await runCallbacks();
+    }
+    do {
+      await runCallbacks();
+      while (fake.requests.length) handle(fake.requests.shift());
+      if (responses.length) responses.shift()();
+      else if (model.events.length) await fake.send(...model.events.shift());
+      await runCallbacks();
+    } while (fake.requests.length || responses.length || model.events.length);
+    const { items, hasMore, isLoading, error } = lists[0].state;
+    const expected = model.shown().map(({ id, read, seen }) => [id, read, seen]);
+    const { cursor: _, ...expectedCounts } = model.counts();
+    assert.deepEqual([error, isLoading], [null, false], `seed ${seed}`);
+    assert.deepEqual(items.map(({ id, read, seen }) => [id, read, seen]), hasMore ? expected.slice(0, items.length) : expected, `seed ${seed}`);
+    assert.deepEqual(hub.inbox.counts, expectedCounts, `seed ${seed}`);
+    hub.close();
+  }
 });

@@ -46,6 +46,7 @@ const UNENDED_STATUSES = new Set(["stopping", "waiting", "suspended"]); // of a 
 const PART_KINDS = new Set(["delta", "part", "replaced", "input_requested", "input_received", "input_expired"]);
 const RETRYABLE_STATUSES = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 const TAB_MESSAGE_KINDS = new Set(["hello", "reconnect", "state", "event"]);
+const SHARED_ITEM = /[~*]/; // the id of an inbox item that a topic or `all` keeps
 const SYSTEM_EVENT = /^(hub|generation|presence)\./;
 const noop = () => {};
 
@@ -1547,8 +1548,10 @@ export class Inbox {
     return this.#api.getInboxSetting("preferences");
   }
 
-  setPreferences(preferences) {
-    return this.#api.putInboxSetting("preferences", preferences);
+  async setPreferences(preferences) {
+    const response = await this.#api.putInboxSetting("preferences", preferences);
+    this.#markStale();
+    return response;
   }
 
   // -- what Hub reports
@@ -1560,7 +1563,11 @@ export class Inbox {
     } else if (name === "inbox.item" || name === "inbox.changed") {
       this.#apply(data, cursor);
       this.#listeners.dispatch(name === "inbox.item" ? "item" : "change", { ...data, replayed, cursor: ownCursor(cursor) });
-    } else if (isOfTopic && !SYSTEM_EVENT.test(name)) this.#schedule(this.#refreshMs * (0.5 + Math.random() / 2));
+      if (data.items?.some((id) => SHARED_ITEM.test(id))) this.#markStale();
+    } else if (isOfTopic && !SYSTEM_EVENT.test(name) && this.#timer === null) {
+      this.#schedule(this.#refreshMs * (0.5 + Math.random() / 2));
+      this.#refreshMs = Math.min(MAX_TOPIC_REFRESH_MS, this.#refreshMs * 2);
+    }
   }
 
   #onVisible() {
@@ -1618,7 +1625,6 @@ export class Inbox {
     this.#timer = null;
     this.#isPaused = Boolean(globalThis.document?.hidden && this.counts);
     if (this.#isPaused) return;
-    this.#refreshMs = Math.min(MAX_TOPIC_REFRESH_MS, this.#refreshMs * 2);
     if (this.#listeners.has("stale")) {
       this.#listeners.dispatch("stale", {});
       return;

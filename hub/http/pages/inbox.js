@@ -9,7 +9,7 @@
 // 1. `state` is a new object after each change, and so is each item that has changed. A list for React and the like.
 // 2. While a page is requested, changes are kept, and applied to the response.
 // 3. A page that is loaded again replaces the items that it covers. Older items stay.
-// 4. Changes that the newest items contain already are ignored: a stream may begin before the list.
+// 4. Changes that the newest page contains already do not change its items: a stream may begin before the list.
 // 5. At most MAX_ITEMS items are in the list. If more arrive, the oldest ones are dropped, and `loadMore` gets them back.
 
 import { Positions, retryDelayMs } from "./hub.js";
@@ -23,7 +23,9 @@ export class InboxList {
   #options;
   #listeners = new Set();
   #removers;
-  #position = new Positions(); // of the newest items
+  #position = new Positions(); // of the page with the newest items
+  #newest = new Set(); // the ids of its items
+  #isLoaded = false;
   #kept = []; // changes that arrived while a page was requested
   #requests = 0; // the number of the newest request
   #next = null; // where the next page begins
@@ -107,8 +109,10 @@ export class InboxList {
       const older = end < 0 ? [] : withoutItems(present.slice(end + 1), items);
       if (!older.length) this.#next = page.next ?? null;
       this.#position = new Positions(page.cursor);
+      this.#newest = new Set(page.items.map(({ id }) => id));
       items = [...items, ...older];
     }
+    this.#isLoaded = true;
     for (const change of this.#kept.splice(0)) items = this.#changed(items, change);
     this.#setState({ items, isLoading: false, error: null });
   }
@@ -116,6 +120,7 @@ export class InboxList {
   #onChange(change) {
     if (this.#state.isLoading) this.#kept = [...this.#kept, change].slice(-MAX_ITEMS);
     if (change.change === (this.#options.archived ? "archive" : "unarchive")) this.reload(); // it does not have the items
+    if (!this.#isLoaded) return; // nothing is known of the items between a new one and older ones
     const items = this.#changed(this.#state.items, change);
     if (items !== this.#state.items) this.#setState({ items });
   }
@@ -130,13 +135,19 @@ export class InboxList {
 
   // Returns the items after a change.
   #changed(items, { item, change, cursor, ...selection }) {
-    if (cursor && this.#position.covers(cursor)) return items;
+    // The items of the newest page contain the changes up to its position; older items may not.
+    const isKnown = Boolean(cursor) && this.#position.covers(cursor);
+    const isDone = ({ id }) => isKnown && this.#newest.has(id);
     if (item) {
-      const others = items.filter(({ id, key, topic }) => id !== item.id && !(key && key === item.key && topic === item.topic));
+      const isOlder = ({ created_at: time }) => (isKnown ? time < item.created_at : time <= item.created_at);
+      const hasKeyOf = ({ key, topic }) => key && key === item.key && topic === item.topic;
+      const isReplaced = (each) => (each.id === item.id ? !isKnown : hasKeyOf(each) && isOlder(each));
+      const others = items.filter((each) => isDone(each) || !isReplaced(each));
       const { category, archived } = this.#options;
-      return archived || (category && item.category !== category) ? others : [item, ...others];
+      return isKnown || archived || (category && item.category !== category) ? others : [item, ...others];
     }
-    const isSelected = selector(items, selection);
+    const isInSelection = selector(items, selection);
+    const isSelected = (each) => isInSelection(each) && !isDone(each);
     if (this.#isRemoving(change)) return items.filter((each) => !isSelected(each));
     const flags = FLAGS[change];
     return flags ? items.map((each) => (isSelected(each) ? { ...each, ...flags } : each)) : items;
