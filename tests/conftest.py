@@ -141,14 +141,31 @@ class OpenedRedis:
 OpenRedis = Callable[[str], Awaitable[OpenedRedis]]
 
 
+async def _open_fakeredis(opened: AsyncExitStack) -> OpenedRedis:
+    import fakeredis  # here, because few tests need it and each process would import it
+
+    from tests.fake_connection import connect_to
+
+    fake = fakeredis.FakeServer()
+    client: Any = fakeredis.FakeAsyncRedis(server=fake, protocol=2)
+    opened.push_async_callback(client.aclose)
+    hub_client = await opened.enter_async_context(
+        # fakeredis may be slow.
+        open_client("redis://fake", timeout_seconds=20.0, connect=connect_to(fake))
+    )
+    return OpenedRedis(hub_client, client)
+
+
 @pytest.fixture
 async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]:
-    """Opens an empty server by its name: `valkey`, `redis`, or `restricted`, which is Valkey with a
-    login that has only the permissions that a hub needs.
+    """Opens an empty server by its name: `fakeredis`, `valkey`, `redis`, or `restricted`, which is
+    Valkey with a login that has only the permissions that a hub needs.
     """
     async with AsyncExitStack() as opened:
 
         async def open_by_name(name: str) -> OpenedRedis:
+            if name == "fakeredis":
+                return await _open_fakeredis(opened)
             server = request.getfixturevalue("redis_server" if name == "redis" else "valkey")
             client = server.client()
             opened.push_async_callback(client.aclose)

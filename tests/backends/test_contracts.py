@@ -1,4 +1,4 @@
-"""The contract suites over the backend in memory, Valkey and Redis.
+"""The contract suites over the backend in memory, Valkey and Redis, and one over fakeredis.
 
 They run on uvloop. The suites that subscribe or wait run on the loop of asyncio as well, with one
 of the servers: what a server answers does not depend on the loop.
@@ -39,6 +39,7 @@ from tests.redis_backend import redis_backend
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 everywhere = pytest.mark.parametrize("kind", ["memory", "valkey", "redis"])
 on_asyncio = pytest.mark.asyncio(loop_factories=["asyncio"])
+on_fakeredis = pytest.mark.parametrize("kind", ["fakeredis"])
 on_valkey = pytest.mark.parametrize("kind", ["valkey"])
 
 
@@ -158,6 +159,11 @@ class TestDeliveries(DeliveriesContract):
 @everywhere
 class TestUserData(UserDataContract):
     """Every kind."""
+
+
+@on_fakeredis
+class TestEventsOnFakeredis(EventsContract):
+    """fakeredis, for whoever has no server at hand."""
 
 
 @on_asyncio
