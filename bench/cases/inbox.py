@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ _PER_ROUND: Final = 3200
 _PER_CALL: Final = 64
 _DATA: Final = b'{"title":"Your export is ready","body":"981 rows","url":"/exports/981","n":%d}'
 _KEPT: Final = InboxOptions(category="exports")
+
+_LARGE: Final = topic_channel("large")
+_LARGE_USERS: Final = 100_000
 
 _Kind = Callable[[int], Publication]
 
@@ -50,6 +54,7 @@ _KINDS: Final[dict[str, _Kind]] = {
     "to a user, a full inbox": lambda n: _event(_user("f", n, 10), n, _KEPT),
     "to a topic": lambda n: _event(topic_channel(f"p{n % 10}"), n),
     "to a topic, a new item": lambda n: _event(topic_channel(f"i{n % 10}"), n, _KEPT),
+    "to a topic of 100,000 users, a new item": lambda n: _event(_LARGE, n, _KEPT),
 }
 
 
@@ -57,15 +62,17 @@ async def _measure(url: str) -> list[Row]:
     settings = Settings.model_validate({"redis": {"url": url}})
     async with open_backend(settings, ["default"]) as backend:
         client: RedisClient = backend.events._client  # type: ignore[attr-defined]
-        numbers = dict.fromkeys(_KINDS, 0)
+        await _subscribe(client)
+        numbers, appended = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0)
         seconds = dict.fromkeys(_KINDS, 0.0)
         for kind in _KINDS:  # inboxes with as many items as they may have, and warm scripts
             await _publish(backend, kind, numbers, _PER_ROUND)
         for _ in range(_ROUNDS):
             for kind in _KINDS:
-                before = await _cpu_seconds(client)
+                before, entries = await _cpu_seconds(client), await _entries(client)
                 await _publish(backend, kind, numbers, _PER_ROUND)
                 seconds[kind] += await _cpu_seconds(client) - before
+                appended[kind] += await _entries(client) - entries
         rows = []
         for kind in _KINDS:
             base = "to a topic" if kind.startswith("to a topic") else "to a user"
@@ -74,6 +81,7 @@ async def _measure(url: str) -> list[Row]:
                     "publishing": kind,
                     "broker µs per event": seconds[kind] / (_ROUNDS * _PER_ROUND) * 1e6,
                     "× without inbox": seconds[kind] / seconds[base],
+                    "entries per event": appended[kind] / (_ROUNDS * _PER_ROUND),
                     "bytes per item": await _bytes_per_item(client, _KINDS[kind], numbers[kind]),
                 }
             )
@@ -85,6 +93,22 @@ async def _publish(backend: Backend, kind: str, numbers: dict[str, int], count: 
     for n in range(first, first + count, _PER_CALL):
         batch = [_KINDS[kind](each) for each in range(n, n + _PER_CALL)]
         await backend.events.publish(batch)
+
+
+async def _subscribe(client: RedisClient) -> None:
+    """Store that many users have a topic in their inboxes, as their subscriptions do."""
+    keys = inbox_keys(_LARGE)
+    name = client.name(keys.subscribers)
+    for first in range(0, _LARGE_USERS, 1000):
+        members = [part for n in range(first, first + 1000) for part in (10**14, f"user-{n}")]
+        await client.call(keys.partition, "ZADD", name, *members)
+
+
+async def _entries(client: RedisClient) -> int:
+    """Return how many entries of streams the broker has written: events and items."""
+    stats = (await client.call(0, "INFO", "commandstats")).decode()
+    match = re.search(r"cmdstat_xadd:calls=(\d+)", stats)
+    return int(match[1]) if match else 0
 
 
 async def _cpu_seconds(client: RedisClient) -> float:
