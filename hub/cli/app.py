@@ -22,6 +22,7 @@ from hub.cli import (
     process_commands,
     user_data_commands,
     user_tokens,
+    webhook_commands,
 )
 from hub.cli.options import CommandFailed
 from hub.errors import BrokerUnavailable, HubError
@@ -62,6 +63,7 @@ user_tokens.add_commands(app)
 inspect_commands.add_commands(app)
 key_commands.add_commands(app)
 outbox_commands.add_commands(app)
+webhook_commands.add_commands(app)
 healthcheck.add_commands(app)
 
 

@@ -258,7 +258,10 @@ def _format_event(event: StreamEvent, *, as_json: bool) -> str:
 
 
 def load_client_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    """Load the settings, with the URLs of hub/cli/client_urls.py where they set none."""
+    """Load the settings, with the URLs of hub/cli/client_urls.py where they set none.
+
+    flags: settings by name; None is absent.
+    """
     from hub.cli.client_urls import find_urls
 
     given = given_flags(flags)

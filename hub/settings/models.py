@@ -233,6 +233,7 @@ class Deliveries(Section):
     min_retry_seconds: PositiveFloat = 2.0
     max_retry_seconds: PositiveFloat = 900.0
     poll_seconds: PositiveFloat = 1.0
+    timeout_seconds: PositiveFloat = 15.0
     concurrency: PositiveInt = 64
 
 

@@ -27,8 +27,6 @@ from hub.ports.deliveries import TakenDelivery
 from hub.ports.webhooks import PausePolicy, WebhookStore
 from hub.webhooks.endpoints import Endpoints
 
-TIMEOUT_SECONDS: Final = 15.0
-LEASE_SECONDS: Final = 45.0
 _BUSY_SECONDS: Final = 0.5
 _MAX_PAUSE_STEP_SECONDS: Final = 60.0
 PAUSES: Final = PausePolicy(failures=10, failing_seconds=60.0, min_seconds=30.0, max_seconds=900.0)

@@ -15,7 +15,7 @@ from hub.ports.events import EventLog
 from hub.settings import Settings
 from hub.webhooks.endpoints import Endpoints
 from hub.webhooks.events import WebhookDeliveries, WebhookEventLog
-from hub.webhooks.sender import LEASE_SECONDS, TIMEOUT_SECONDS, WebhookSender
+from hub.webhooks.sender import WebhookSender
 
 
 class Webhooks(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ async def open_webhook_sender(
         await opened.enter_async_context(
             open_public_client(
                 allow_private=allow_private,
-                timeout_seconds=TIMEOUT_SECONDS,
+                timeout_seconds=settings.deliveries.timeout_seconds,
                 max_connections=concurrency,
             )
         )
@@ -89,4 +89,4 @@ async def open_webhook_sender(
         private,
         max_per_endpoint=max(1, concurrency * 3 // 4),
     )
-    return sender, LEASE_SECONDS
+    return sender, 3 * settings.deliveries.timeout_seconds

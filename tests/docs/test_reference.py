@@ -40,6 +40,10 @@ RUN_BY = {
     "outbox refused": "tests/outbox/test_commands.py",
     "outbox retry": "tests/outbox/test_commands.py",
     "outbox discard": "tests/outbox/test_commands.py",
+    **{
+        f"webhooks {name}": "tests/cli/test_webhook_commands.py"
+        for name in ("list", "dead", "waiting", "show", "replay")
+    },
 }
 
 

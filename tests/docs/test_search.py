@@ -32,7 +32,7 @@ SEARCHES = {
     "python client": "clients/python",
     "react": "clients/javascript clients/ai-sdk",
     "EventSource headers": "clients/javascript guides/troubleshooting",
-    "webhook": "guides/backends",
+    "webhook": "guides/webhooks",
     "presence": "reference/events",
     "who is online": "guides/notifications",
     "publish to everyone": "guides/notifications",
