@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
 
+from hub.core.channel import user_channel
 from hub.core.deliveries import PUSH_QUEUE
+from hub.core.push_message import PushMessage
 from hub.core.push_subscription import WEB_PUSH
 from hub.engine.delivery_loop import DeliveryLoop
 from hub.engine.taken_query import TakenQuery
@@ -19,6 +21,7 @@ from hub.inbox.push_inbox import StoredPushInbox
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.ports.push import PushChannel
+from hub.ports.webhooks import EventDeliveries
 from hub.push.sender import PushSender
 from hub.push.vapid import VapidKeys, load_vapid_keys
 from hub.settings import Push, Settings
@@ -58,10 +61,20 @@ def read_push_public_key(push: Push) -> str | None:
     return None if keys is None else keys.public_key
 
 
-class PushWorker:
-    """The parts of a worker that send notifications; none of both without keys."""
+PUSH_FAILED: Final = "push.failed"
+"""The event of webhooks for a notification that is given up."""
 
-    def __init__(self, taken: TakenQuery | None = None, loop: DeliveryLoop | None = None) -> None:
+
+class PushWorker:
+    """The parts of a worker that send notifications; all of them are None without keys."""
+
+    def __init__(
+        self,
+        sender: PushSender | None = None,
+        taken: TakenQuery | None = None,
+        loop: DeliveryLoop | None = None,
+    ) -> None:
+        self.sender = sender
         self._taken = taken
         self._loop = loop
 
@@ -84,8 +97,20 @@ async def open_push_worker(
     clock: Clock,
     metrics: WorkerMetrics,
     opened: AsyncExitStack,
+    *,
+    webhooks: EventDeliveries,
 ) -> PushWorker:
-    """Build what sends notifications; it closes with `opened`. Raise OperatorError."""
+    """Build what sends notifications; it closes with `opened`.
+
+    webhooks: makes the deliveries of the event `push.failed`. Raise OperatorError.
+    """
+
+    async def on_failed(user: str, push_id: str, message: PushMessage, reason: str) -> None:
+        data = {"user": user, "push": push_id, "title": message.title, "reason": reason}
+        failed = webhooks.build(PUSH_FAILED, user_channel(user), data)
+        if failed:
+            await backend.deliveries.add(failed)
+
     push, deliveries = settings.push, settings.deliveries
     channels = await open_push_channels(push, opened)
     if not channels:
@@ -100,6 +125,7 @@ async def open_push_worker(
         ttl_seconds=push.ttl_seconds,
         max_topic_users=push.max_topic_users,
         metrics=metrics.push,
+        on_failed=on_failed,
     )
     loop = DeliveryLoop(
         backend.deliveries,
@@ -112,7 +138,7 @@ async def open_push_worker(
         poll_seconds=deliveries.poll_seconds,
         metrics=metrics.deliveries,
     )
-    return PushWorker(taken, loop)
+    return PushWorker(sender, taken, loop)
 
 
 def _lease_seconds(push: Push) -> float:

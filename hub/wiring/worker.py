@@ -159,7 +159,9 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             name=f"worker {settings.node.name}",
             collect=metrics.families,
         )
-        push = await open_push_worker(settings, backend, clock, metrics, opened)
+        push = await open_push_worker(
+            settings, backend, clock, metrics, opened, webhooks=webhooks.deliveries
+        )
         async with Supervisor(clock) as tasks:
             tasks.start("commands", backend.commands.run)
             tasks.start("live metrics", live_metrics.run)
