@@ -195,9 +195,11 @@ def item_source(channel: Channel) -> str:
 def stored_bound(item: ItemId, *, is_exclusive: bool = False) -> str:
     """Return where the user's own items up to an item of any source end, as a range of a stream.
 
-    An own item comes before an item of a topic with the same time.
+    An own item comes before an item of a topic with the same time. No item has the id 0-0, and a
+    stream has nothing before it.
     """
-    return f"({item.stored}" if is_exclusive and not item.source else item.stored
+    is_open = is_exclusive and not item.source and (item.ms, item.n) != (0, 0)
+    return f"({item.stored}" if is_open else item.stored
 
 
 class ChangeTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -53,17 +53,24 @@ class SharedState(msgspec.Struct, frozen=True):
         return None if state.is_deleted else state.flags
 
     def apply(
-        self, change: ItemChange, target: ChangeTarget, entries: Sequence[SharedEntry]
+        self,
+        change: ItemChange,
+        target: ChangeTarget,
+        entries: Sequence[SharedEntry],
+        *,
+        shows: Callable[[SharedEntry], bool] = lambda _: True,
     ) -> tuple[SharedState, list[ItemId]]:
         """Return the state after a change, and the items that are different now.
 
-        entries: all items of the source that exist and that the user can see, in any order.
+        entries: all items of the source that exist, in any order. shows: whether the user can see
+        an item. One that the user cannot see now stays what it is for the time when the user can.
         """
         changed: list[ItemId] = []
         states: dict[_Rank, _ItemState] = {}
         for entry in sorted(entries, key=lambda each: each.id):
             before = after = self._state(_rank(entry.id))
-            if not before.is_deleted and target.has(entry.id, entry.category):
+            is_visible = shows(entry) and not before.is_deleted
+            if is_visible and target.has(entry.id, entry.category):
                 if change.removes:
                     after = _ItemState(before.flags, is_deleted=True)
                 else:

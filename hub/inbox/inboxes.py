@@ -135,19 +135,15 @@ class Inboxes:
 
     async def _read_shared(self, settings: InboxSettings, allows: AllowsTopic) -> _SharedItems:
         channels = [ALL, *(topic_channel(topic) for topic in settings.topics if allows(topic))]
-        entries = await self._store.read_shared(channels)
-        shown = {
-            channel: [entry for entry in entries[channel] if settings.shows(entry)]
-            for channel in channels
-        }
-        return _SharedItems(shown, settings)
+        return _SharedItems(await self._store.read_shared(channels), settings)
 
 
 class _SharedItems:
-    """The items of topics and `all` that a user can see, and the user's states."""
+    """The items of topics and `all` in a user's inbox, and the user's states."""
 
     def __init__(self, entries: _Entries, settings: InboxSettings) -> None:
-        self.entries = entries
+        self._entries = entries
+        self._shows = settings.shows
         self._texts = {
             channel: settings.shared.get(item_source(channel), "") for channel in entries
         }
@@ -156,10 +152,10 @@ class _SharedItems:
     def visible(
         self, states: Mapping[Channel, SharedState] | None = None
     ) -> Iterable[tuple[Channel, SharedEntry, ItemFlags]]:
-        """Yield the items that the user has not deleted, and what the user has done with them."""
-        for channel, entries in self.entries.items():
+        """Yield the items that the user can see, and what the user has done with them."""
+        for channel, entries in self._entries.items():
             state = (states or self.states)[channel]
-            for entry in entries:
+            for entry in filter(self._shows, entries):
                 if (flags := state.flags(entry.id)) is not None:
                     yield channel, entry, flags
 
@@ -168,8 +164,9 @@ class _SharedItems:
     ) -> tuple[Mapping[Channel, SharedState], SharedChange]:
         """Return the states after a change, and what the store must write."""
         states, texts, changed = dict(self.states), {}, list[ItemId]()
-        for channel, entries in self.entries.items():
-            after, items = self.states[channel].apply(change, target, entries)
+        for channel, entries in self._entries.items():
+            before = self.states[channel]
+            after, items = before.apply(change, target, entries, shows=self._shows)
             if items:
                 states[channel] = after
                 text = encode_shared_state(after)

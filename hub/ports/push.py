@@ -71,11 +71,14 @@ class SendResult(msgspec.Struct, frozen=True):
 class PushInbox(Protocol):
     """What push notifications ask the inbox. Every method raises BrokerUnavailable."""
 
-    async def is_read(self, user: str, channel: Channel, position: Position) -> bool:
+    async def is_read(
+        self, user: str, channel: Channel, position: Position, *, category: str = ""
+    ) -> bool:
         """Return whether the user has read the item of the event at a position of a channel.
 
         An item that the user has archived or deleted, or that another one has replaced, counts as
-        read.
+        read. category: by which the user can mute the item, "" for none. An inbox that has muted it
+        keeps no item, so nobody has read it.
         """
         ...
 

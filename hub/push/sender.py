@@ -50,7 +50,9 @@ _log = structlog.get_logger(__name__)
 class NoInbox:
     """Implements ports.push.PushInbox where there is no inbox."""
 
-    async def is_read(self, user: str, channel: Channel, position: Position) -> bool:
+    async def is_read(
+        self, user: str, channel: Channel, position: Position, *, category: str = ""
+    ) -> bool:
         return False
 
     async def is_muted(self, user: str, category: str) -> bool:
@@ -172,14 +174,17 @@ class PushSender:
 
     async def _find_reason_against(self, user: str, origin: PushOrigin) -> str | None:
         """Return why a notification is not needed, as a label of metrics; None if it is."""
-        may_mute = bool(origin.category) and not origin.required
-        if may_mute and await self._inbox.is_muted(user, origin.category):
+        channel, position = origin.channel, origin.position
+        category = "" if origin.required else origin.category
+        if category and await self._inbox.is_muted(user, category):
             return "muted"
-        if origin.position is None:
+        if position is None:
             return None
-        if origin.in_inbox and await self._inbox.is_read(user, origin.channel, origin.position):
+        if origin.in_inbox and await self._inbox.is_read(
+            user, channel, position, category=category
+        ):
             return "read"
-        if await self._is_taken(user, origin.channel, origin.position):
+        if await self._is_taken(user, channel, position):
             return "taken"
         return None
 

@@ -50,6 +50,20 @@ async def test_item_that_nobody_needs(channel: Channel, change: ItemChange) -> N
         assert not await push_inbox.is_read("bob", channel, second)
 
 
+async def test_category_that_only_the_inbox_has_muted() -> None:
+    """Nothing is kept of it, which does not mean that it is read: push has a list of its own."""
+    backend, channel = MemoryBackend(), user_channel("alice")
+    push_inbox = StoredPushInbox(backend.inboxes)
+    await backend.inboxes.mute("alice", MutedCategories(inbox=["c"]))
+    position = await _publish(backend, channel)
+    assert not await push_inbox.is_read("alice", channel, position, category="c")
+    assert await push_inbox.is_read("alice", channel, position)  # a required one is always kept
+    topic = topic_channel("news")
+    await _publish(backend, topic)
+    replaced = Position("x", 1)
+    assert await push_inbox.is_read("alice", topic, replaced, category="c")
+
+
 async def test_settings() -> None:
     """Muted categories, and the users of a topic."""
     backend = MemoryBackend()

@@ -149,6 +149,32 @@ async def test_muted_categories() -> None:
         assert _counts(await _read(hub, "alice")) == (1, 1, 2, 2)
 
 
+async def test_muting_for_a_while_changes_no_state() -> None:
+    """What the user did with items of a category stays, and what the user has not read is unread,
+    though the user did something with other items meanwhile.
+    """
+    async with running_hub() as hub:
+
+        async def mute(*categories: str) -> None:
+            body = {"muted": {"inbox": categories}}
+            assert (await hub.call("PUT", "/inbox/preferences?user=alice", json=body))[0] == 200
+
+        for data in ("unread", "deleted", "read", "archived"):
+            await hub.publish(to={"all": True}, data=data, inbox={"category": "ads"})
+        await hub.publish(to={"all": True}, data="other", inbox=True)
+        ids = {item["data"]: item["id"] for item in (await _read(hub, "alice"))["items"]}
+        for change, name in (("delete", "deleted"), ("read", "read"), ("archive", "archived")):
+            await _change(hub, "alice", change, items=[ids[name]])
+        before = (await _read(hub, "alice"))["items"]
+        await mute("ads")
+        assert _counts(await _change(hub, "alice", "read", up_to=ids["other"]))[2] == 0
+        await mute()
+        after = (await _read(hub, "alice"))["items"]
+        assert before.pop(0)["data"] == "other"
+        assert after.pop(0)["read"]
+        assert after == before
+
+
 @pytest.mark.parametrize(
     ("name", "body", "path"),
     [

@@ -33,7 +33,9 @@ class FakeInbox:
         self.muted: set[tuple[str, str]] = set()
         self.users: list[str] = []
 
-    async def is_read(self, user: str, channel: Channel, position: Position) -> bool:
+    async def is_read(
+        self, user: str, channel: Channel, position: Position, *, category: str = ""
+    ) -> bool:
         return user in self.read
 
     async def is_muted(self, user: str, category: str) -> bool:

@@ -240,6 +240,18 @@ class InboxesContract:
         second = await _read(node, limit=2, before=last)
         assert [bytes(item.data) for item in second.items] == [b"2", b"1"]
 
+    async def test_bounds_of_ids(self, node: Node) -> None:
+        """Any id ends a page or a change, also the first and the last one that can be written."""
+        await node.publish("1", inbox=KEPT)
+        for source in ("", "*"):
+            first, last = (f"{at}{source}" for at in ("0-0", f"{'9' * 15}-{'9' * 9}"))
+            for text, expected in ((first, 0), (last, 1)):
+                item = parse_id(text, path="id")
+                assert len((await _read(node, limit=2, before=item)).items) == expected
+                changed = await _change(node, ItemChange.ARCHIVE, up_to=text)
+                assert len(changed.items) == expected
+            await _change(node, ItemChange.UNARCHIVE, await _newest(node))
+
     async def test_full_inbox_removes_the_oldest(self, node: Node) -> None:
         """An event says so before that of the new item; an item that is replaced makes room too."""
         for n in range(6):
