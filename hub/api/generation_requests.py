@@ -156,7 +156,8 @@ class GenerationRequests:
         if body.chat is not None:
             chat = check_chat_id(body.chat, path="chat")
         on_busy = body.decide_on_busy()
-        request = self.build_request(body, chat, topic)
+        notify_seconds = self.notify_seconds(user, body)
+        request = self.build_request(body, chat, topic, notify_seconds=notify_seconds)
         if on_busy is OnBusy.STEER:
             path = "prompt" if body.messages is None else f"messages[{len(body.messages) - 1}]"
             check_user_message(request.messages[-1], path=path)
@@ -203,9 +204,17 @@ class GenerationRequests:
                 yield name, model
 
     def build_request(
-        self, body: GenerateBody, chat: str | None, topic: str | None
+        self,
+        body: GenerateBody,
+        chat: str | None,
+        topic: str | None,
+        *,
+        notify_seconds: float | None = None,
     ) -> GenerationRequest:
-        """Return what a worker needs to answer. chat, topic: checked already. Raise CallerError."""
+        """Return what a worker needs to answer. Raise CallerError.
+
+        chat, topic, notify_seconds: checked already.
+        """
         messages = body.conversation()
         if sum(len(msgspec.json.encode(message)) for message in messages) > self.max_prompt_bytes:
             raise prompt_too_large(self.max_prompt_bytes)
@@ -232,12 +241,18 @@ class GenerationRequests:
             metadata=body.metadata,
             chat=chat,
             topic=topic,
-            notify_seconds=self._notify_seconds(body),
+            notify_seconds=notify_seconds,
         )
 
-    def _notify_seconds(self, body: GenerateBody) -> float | None:
+    def notify_seconds(self, user: str, body: GenerateBody) -> float | None:
+        """Return after how many seconds the user is notified, None for not at all.
+
+        user: empty for a topic's answer for which no user asked. Raise BadRequest.
+        """
         if not body.notify:
             return None
+        if not user:
+            raise BadRequest("notify needs a user: to.user", path="notify")
         if self._push_after_seconds is None:
             raise BadRequest("this hub sends no push notifications", path="notify")
         return self._push_after_seconds

@@ -100,7 +100,7 @@ class ProducerRequests:
             )
         return await self.producers.start(
             user,
-            self._external_request(body),
+            self._external_request(user, body),
             idempotency_key,
             lease_seconds=check_lease_seconds(body.lease_seconds),
             on_busy=on_busy,
@@ -122,7 +122,7 @@ class ProducerRequests:
             on_attach=lambda connection: self._lease_watch.watch(connection, record),
         )
 
-    def _external_request(self, body: ProduceBody) -> GenerationRequest:
+    def _external_request(self, user: str, body: ProduceBody) -> GenerationRequest:
         if body.upstream is not None:
             raise BadRequest(
                 "an external producer answers itself: leave out upstream", path="upstream"
@@ -142,6 +142,7 @@ class ProducerRequests:
             chat=None if body.chat is None else check_chat_id(body.chat, path="chat"),
             topic=body.to.topic,
             producer=EXTERNAL,
+            notify_seconds=self._requests.notify_seconds(user, body),
         )
 
 

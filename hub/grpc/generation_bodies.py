@@ -25,6 +25,7 @@ def generate_body(request: pb.GenerateRequest) -> GenerateBody:
         chat=request.chat or None,
         on_busy=_on_busy(request.on_busy),
         to=AnswerRecipient(topic=request.topic) if request.topic else None,
+        notify=request.notify,
     )
 
 
@@ -44,6 +45,7 @@ def produce_body(request: pb.StartExternalRequest) -> ProduceBody:
         metadata=_json_object(request.metadata, "metadata"),
         chat=request.chat or None,
         on_busy=_on_busy(request.on_busy),
+        notify=request.notify,
     )
 
 

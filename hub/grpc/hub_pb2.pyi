@@ -19,6 +19,13 @@ class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ON_DISCONNECT_CONTINUE: _ClassVar[OnDisconnect]
     ON_DISCONNECT_STOP: _ClassVar[OnDisconnect]
+
+class Urgency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    URGENCY_NORMAL: _ClassVar[Urgency]
+    URGENCY_VERY_LOW: _ClassVar[Urgency]
+    URGENCY_LOW: _ClassVar[Urgency]
+    URGENCY_HIGH: _ClassVar[Urgency]
 ON_BUSY_ALLOW: OnBusy
 ON_BUSY_REJECT: OnBusy
 ON_BUSY_ENQUEUE: OnBusy
@@ -26,6 +33,10 @@ ON_BUSY_INTERRUPT: OnBusy
 ON_BUSY_STEER: OnBusy
 ON_DISCONNECT_CONTINUE: OnDisconnect
 ON_DISCONNECT_STOP: OnDisconnect
+URGENCY_NORMAL: Urgency
+URGENCY_VERY_LOW: Urgency
+URGENCY_LOW: Urgency
+URGENCY_HIGH: Urgency
 
 class ConnectRequest(_message.Message):
     __slots__ = ("user", "topics", "cursor")
@@ -64,7 +75,7 @@ class Event(_message.Message):
     def __init__(self, id: _Optional[str] = ..., event: _Optional[str] = ..., channel: _Optional[str] = ..., data: _Optional[str] = ..., retry_ms: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("user", "prompt", "messages", "model", "upstream", "params", "metadata", "id", "on_disconnect", "chat", "on_busy", "topic")
+    __slots__ = ("user", "prompt", "messages", "model", "upstream", "params", "metadata", "id", "on_disconnect", "chat", "on_busy", "topic", "notify")
     USER_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +88,7 @@ class GenerateRequest(_message.Message):
     CHAT_FIELD_NUMBER: _ClassVar[int]
     ON_BUSY_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
+    NOTIFY_FIELD_NUMBER: _ClassVar[int]
     user: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -89,7 +101,8 @@ class GenerateRequest(_message.Message):
     chat: str
     on_busy: OnBusy
     topic: str
-    def __init__(self, user: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., id: _Optional[str] = ..., on_disconnect: _Optional[_Union[OnDisconnect, str]] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., topic: _Optional[str] = ...) -> None: ...
+    notify: bool
+    def __init__(self, user: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., params: _Optional[str] = ..., metadata: _Optional[str] = ..., id: _Optional[str] = ..., on_disconnect: _Optional[_Union[OnDisconnect, str]] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., topic: _Optional[str] = ..., notify: _Optional[bool] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "content", "content_json", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning_details")
@@ -128,7 +141,7 @@ class StopResponse(_message.Message):
     def __init__(self, generation: _Optional[str] = ..., status: _Optional[str] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
-    __slots__ = ("user", "users", "topic", "all", "event", "data", "id", "ephemeral", "ttl_seconds")
+    __slots__ = ("user", "users", "topic", "all", "event", "data", "id", "ephemeral", "ttl_seconds", "inbox", "push")
     USER_FIELD_NUMBER: _ClassVar[int]
     USERS_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +151,8 @@ class PublishRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INBOX_FIELD_NUMBER: _ClassVar[int]
+    PUSH_FIELD_NUMBER: _ClassVar[int]
     user: str
     users: Users
     topic: str
@@ -147,7 +162,39 @@ class PublishRequest(_message.Message):
     id: str
     ephemeral: bool
     ttl_seconds: float
-    def __init__(self, user: _Optional[str] = ..., users: _Optional[_Union[Users, _Mapping]] = ..., topic: _Optional[str] = ..., all: _Optional[bool] = ..., event: _Optional[str] = ..., data: _Optional[str] = ..., id: _Optional[str] = ..., ephemeral: _Optional[bool] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
+    inbox: InboxOptions
+    push: PushMessage
+    def __init__(self, user: _Optional[str] = ..., users: _Optional[_Union[Users, _Mapping]] = ..., topic: _Optional[str] = ..., all: _Optional[bool] = ..., event: _Optional[str] = ..., data: _Optional[str] = ..., id: _Optional[str] = ..., ephemeral: _Optional[bool] = ..., ttl_seconds: _Optional[float] = ..., inbox: _Optional[_Union[InboxOptions, _Mapping]] = ..., push: _Optional[_Union[PushMessage, _Mapping]] = ...) -> None: ...
+
+class InboxOptions(_message.Message):
+    __slots__ = ("category", "key", "expires_seconds", "required")
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    category: str
+    key: str
+    expires_seconds: float
+    required: bool
+    def __init__(self, category: _Optional[str] = ..., key: _Optional[str] = ..., expires_seconds: _Optional[float] = ..., required: _Optional[bool] = ...) -> None: ...
+
+class PushMessage(_message.Message):
+    __slots__ = ("title", "body", "url", "tag", "icon", "urgency", "ttl_seconds")
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    ICON_FIELD_NUMBER: _ClassVar[int]
+    URGENCY_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    title: str
+    body: str
+    url: str
+    tag: str
+    icon: str
+    urgency: Urgency
+    ttl_seconds: float
+    def __init__(self, title: _Optional[str] = ..., body: _Optional[str] = ..., url: _Optional[str] = ..., tag: _Optional[str] = ..., icon: _Optional[str] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
 
 class Users(_message.Message):
     __slots__ = ("ids",)
@@ -162,19 +209,21 @@ class PublishResponse(_message.Message):
     def __init__(self, published: _Optional[_Iterable[_Union[Published, _Mapping]]] = ...) -> None: ...
 
 class Published(_message.Message):
-    __slots__ = ("channel", "cursor", "duplicate", "replicas")
+    __slots__ = ("channel", "cursor", "duplicate", "replicas", "item")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
     channel: str
     cursor: str
     duplicate: bool
     replicas: int
-    def __init__(self, channel: _Optional[str] = ..., cursor: _Optional[str] = ..., duplicate: _Optional[bool] = ..., replicas: _Optional[int] = ...) -> None: ...
+    item: str
+    def __init__(self, channel: _Optional[str] = ..., cursor: _Optional[str] = ..., duplicate: _Optional[bool] = ..., replicas: _Optional[int] = ..., item: _Optional[str] = ...) -> None: ...
 
 class StartExternalRequest(_message.Message):
-    __slots__ = ("user", "topic", "model", "metadata", "chat", "on_busy", "id", "lease_seconds", "prompt", "messages", "params")
+    __slots__ = ("user", "topic", "model", "metadata", "chat", "on_busy", "id", "lease_seconds", "prompt", "messages", "params", "notify")
     USER_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +235,7 @@ class StartExternalRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    NOTIFY_FIELD_NUMBER: _ClassVar[int]
     user: str
     topic: str
     model: str
@@ -197,7 +247,8 @@ class StartExternalRequest(_message.Message):
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     params: str
-    def __init__(self, user: _Optional[str] = ..., topic: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[str] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., id: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., params: _Optional[str] = ...) -> None: ...
+    notify: bool
+    def __init__(self, user: _Optional[str] = ..., topic: _Optional[str] = ..., model: _Optional[str] = ..., metadata: _Optional[str] = ..., chat: _Optional[str] = ..., on_busy: _Optional[_Union[OnBusy, str]] = ..., id: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., params: _Optional[str] = ..., notify: _Optional[bool] = ...) -> None: ...
 
 class StartExternalResponse(_message.Message):
     __slots__ = ("generation", "attempt", "lease", "lease_seconds", "cursor", "previous", "checkpoint", "inputs", "steering", "steering_taken")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ KEYS = ApiKeys(
     [
         ApiKey("shop", hash_key("shop-key"), frozenset({"publish"})),
         ApiKey("looker", hash_key("read-key"), frozenset({"read"})),
+        ApiKey("maker", hash_key("produce-key"), frozenset({"produce"})),
     ]
 )
 
@@ -102,10 +103,12 @@ def details_of(error: AioRpcError) -> Status:
 
 
 @asynccontextmanager
-async def grpc_kit(tracing: Tracing | None = None) -> AsyncIterator[Kit]:
-    """Run a hub and connect a client to each listener."""
+async def grpc_kit(
+    tracing: Tracing | None = None, tables: Mapping[str, Any] | None = None
+) -> AsyncIterator[Kit]:
+    """Run a hub and connect a client to each listener. tables: as for `running_hub`."""
     async with (
-        running_hub(jwt_authenticator(), KEYS, tracing=tracing) as hub,
+        running_hub(jwt_authenticator(), KEYS, tracing=tracing, tables=tables) as hub,
         hub.serving_grpc(),
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_port}") as public,
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.grpc_internal_port}") as internal,

@@ -18,6 +18,8 @@ from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.streamed_posts import StreamedPost, StreamedPostLimits
 from hub.engine.tasks import SystemClock
 from hub.http.posted_lines import LineSource
+from hub.push.vapid import generate_vapid_keys
+from hub.settings import Push
 from tests.http.kit import Hub, running_hub
 
 KEYS = ApiKeys(
@@ -337,3 +339,24 @@ async def test_answers_of_producers_are_listed(hub: Hub) -> None:
     await producer.post([end(0)])
     _, listed = await hub.call("GET", "/generations", internal=True, headers=headers)
     assert [each["generation"] for each in listed["generations"]] == [job["generation"]]
+
+
+async def test_notify_of_an_external_producer() -> None:
+    """`notify` is stored with the answer; without push keys, and without a user, it is a 400."""
+    keys = generate_vapid_keys().private_key
+    push = Push.model_validate({"private_key": keys, "subject": "mailto:a@b.example"})
+    body = {"to": {"user": "alice"}, "producer": "external", "notify": True}
+
+    async def start(hub: Hub, **fields: Any) -> tuple[int, Any]:
+        return await hub.call("POST", "/generations", internal=True, json={**body, **fields})
+
+    async with running_hub() as hub:
+        status, problem = await start(hub)
+        assert (status, problem["path"]) == (400, "notify")
+    async with running_hub(tables={"push": push}) as hub:
+        status, problem = await start(hub, to={"topic": "t"})
+        assert (status, problem["path"]) == (400, "notify")
+        status, started = await start(hub)
+        record = await hub.backend.generations.find(started["generation"])
+        assert record is not None
+        assert (status, record.request.notify_seconds) == (201, push.after_seconds)
