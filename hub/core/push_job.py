@@ -35,7 +35,8 @@ class PushOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     push_id: names it; the id of its first job. channel: that of the event. position: that of the
     event. in_inbox: whether the event is in the inbox. category: by which users mute notifications.
-    required: whether a user who has muted the category gets it all the same.
+    required: whether a user who has muted the category gets it all the same. delay_seconds: from the
+    event until it is due; its time to live begins then.
     """
 
     push_id: str
@@ -44,6 +45,7 @@ class PushOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     in_inbox: bool = False
     category: str = ""
     required: bool = False
+    delay_seconds: float = 0.0
 
 
 class UserPush(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="user"):
@@ -104,6 +106,7 @@ def first_delivery(
         in_inbox=in_inbox,
         category=category,
         required=required,
+        delay_seconds=delay_seconds,
     )
     job: PushJob
     user = user_of_channel(channel)
@@ -146,7 +149,7 @@ def _answer_deliveries(
     job = UserPush(
         user=user,
         message=PushMessage(title=title, body=body[:MAX_PAYLOAD_BYTES], tag=record.id),
-        origin=PushOrigin(push_id=push_id, channel=channel),
+        origin=PushOrigin(push_id=push_id, channel=channel, delay_seconds=delay_seconds),
     )
     return (_delivery(channel, push_id, job, delay_seconds),)
 

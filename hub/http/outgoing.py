@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -76,26 +76,18 @@ class PublicHttpClient:
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> OutgoingResponse:
         """Send a request and return the response, which may be a redirect or an error.
 
-        Raise RequestFailed when there is no response within the timeout.
+        Raise RequestFailed when there is no response within the timeout. A response whose body does
+        not end counts, with the part of the body that was received.
         """
         problem = find_url_problem(url, allow_private=self._allow_private)
         if problem is not None:
             raise RequestFailed(f"the URL {problem}", is_final=True)
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
-            async with (
-                asyncio.timeout(self._timeout_seconds),
-                self._session.post(
+            async with asyncio.timeout_at(deadline):
+                response = await self._session.post(
                     url, data=body, headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                start = b""
-                while len(start) < _MAX_RESPONSE_BYTES:
-                    chunk = await response.content.read(_MAX_RESPONSE_BYTES - len(start))
-                    if not chunk:
-                        break
-                    start += chunk
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return OutgoingResponse(response.status, names, start)
+                )
         except TimeoutError as error:
             raise RequestFailed(f"no response within {self._timeout_seconds:g} seconds") from error
         except aiohttp.ClientConnectorError as error:
@@ -106,6 +98,22 @@ class PublicHttpClient:
             raise RequestFailed("the URL is not valid", is_final=True) from error
         except (aiohttp.ClientError, OSError) as error:
             raise RequestFailed(f"the request failed ({type(error).__name__})") from error
+        async with response:
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return OutgoingResponse(response.status, names, await _read_start(response, deadline))
+
+
+async def _read_start(response: aiohttp.ClientResponse, deadline: float) -> bytes:
+    """Return the first bytes of a body, or fewer. deadline: a time of the event loop."""
+    start = b""
+    with suppress(aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        async with asyncio.timeout_at(deadline):
+            while len(start) < _MAX_RESPONSE_BYTES:
+                chunk = await response.content.read(_MAX_RESPONSE_BYTES - len(start))
+                if not chunk:
+                    break
+                start += chunk
+    return start
 
 
 @asynccontextmanager

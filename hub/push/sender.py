@@ -68,6 +68,7 @@ class PushSender:
     channels: by the names that subscriptions have. is_taken: returns whether an open connection of
     a user was sent the event at a position of a channel. ttl_seconds: how long a notification may
     be sent that does not say it. max_topic_users: how many users of a topic get a notification.
+    max_retry_seconds: the longest time that a push service can ask for.
     on_failed: called for a notification that reached a device of the user not at all.
     """
 
@@ -81,6 +82,7 @@ class PushSender:
         inbox: PushInbox | None = None,
         ttl_seconds: float,
         max_topic_users: int,
+        max_retry_seconds: float = 900.0,
         metrics: PushMetrics | None = None,
         on_failed: Callable[[str, str, PushMessage, str], Awaitable[None]] | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class PushSender:
         self._inbox = inbox or NoInbox()
         self._ttl_seconds = ttl_seconds
         self._max_topic_users = max_topic_users
+        self._max_retry_seconds = max_retry_seconds
         self._metrics = metrics or PushMetrics()
         self._on_failed = on_failed
 
@@ -115,7 +118,7 @@ class PushSender:
         if not devices:
             self._metrics.notifications["no_device"] += 1
             return Done()
-        ttl_seconds = self._seconds_left(job.message, age_seconds)
+        ttl_seconds = self._seconds_left(job, age_seconds)
         if ttl_seconds is None:
             return await self._fail(job.user, job.origin, job.message, _EXPIRED)
         self._metrics.notifications["pushed"] += 1
@@ -134,7 +137,7 @@ class PushSender:
             await self._deliveries.add(
                 [
                     msgspec.structs.replace(
-                        delivery, delay_seconds=later[device.id].retry_after_seconds or 1.0
+                        delivery, delay_seconds=self._delay_seconds(later[device.id])
                     )
                     for device, delivery in repeated
                 ]
@@ -151,7 +154,7 @@ class PushSender:
         reason = await self._find_reason_against(job.user, job.origin)
         if device is None or reason is not None:
             return Done()
-        ttl_seconds = self._seconds_left(job.message, age_seconds)
+        ttl_seconds = self._seconds_left(job, age_seconds)
         if ttl_seconds is None:
             return await self._fail(job.user, job.origin, job.message, _EXPIRED)
         result = await self._send(job.user, device, job.message, job.origin, ttl_seconds)
@@ -188,16 +191,20 @@ class PushSender:
             return "taken"
         return None
 
-    def _seconds_left(self, message: PushMessage, age_seconds: float) -> float | None:
+    def _delay_seconds(self, result: SendResult) -> float:
+        return min(result.retry_after_seconds or 1.0, self._max_retry_seconds)
+
+    def _seconds_left(self, job: UserPush | DevicePush, age_seconds: float) -> float | None:
         """Return how long the push service may keep a notification; None if its time is over.
 
-        A time of 0 means that the service only tries at once.
+        The time begins when the notification is due. A time of 0 means that the service only tries
+        at once, so the notification is sent once.
         """
-        given = message.ttl_seconds
+        given = job.message.ttl_seconds
         ttl_seconds = self._ttl_seconds if given is None else given
         if ttl_seconds == 0:
-            return 0.0
-        left = ttl_seconds - age_seconds
+            return None if isinstance(job, DevicePush) else 0.0
+        left = ttl_seconds - max(0.0, age_seconds - job.origin.delay_seconds)
         return left if left > 0 else None
 
     async def _send(

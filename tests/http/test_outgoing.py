@@ -129,3 +129,31 @@ async def test_no_response() -> None:
         with pytest.raises(RequestFailed, match="cannot be reached") as raised:
             await client.post(url, b"", {})
     assert not raised.value.is_final
+
+
+@pytest.mark.parametrize("ends", ["never", "cut"])
+async def test_body_that_does_not_end(ends: str) -> None:
+    """The status counts, because the server has said what became of the request: a push that was
+    accepted is not sent again.
+    """
+    done = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(status=201, headers={"X-A": "b", "Content-Length": "9"})
+        await response.prepare(request)
+        await response.write(b"start")
+        if ends == "never":
+            await done.wait()
+        elif request.transport is not None:
+            request.transport.close()
+        return response
+
+    async with (
+        open_server(handle) as server,
+        open_public_client(allow_private=True, timeout_seconds=1) as client,
+    ):
+        response = await client.post(str(server.make_url("/")), b"", {})
+        done.set()
+    assert (response.status, response.headers["x-a"]) == (201, "b")
+    assert response.body in (b"", b"start")

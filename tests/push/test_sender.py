@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from hub.core.channel import Channel, topic_channel, user_channel
 from hub.core.cursor import Position
@@ -116,7 +117,7 @@ async def test_sent_to_every_device() -> None:
     assert await bench.run(9.0) == []
     assert await bench.run(1.0) == [Done()]
     assert sorted(bench.endpoints) == sorted(devices)
-    assert {each.ttl_seconds for each in bench.channel.sent} == {590.0}
+    assert {each.ttl_seconds for each in bench.channel.sent} == {600.0}
     assert len({each.push_id for each in bench.channel.sent}) == 1
     assert await bench.run(1000.0) == []
 
@@ -170,8 +171,18 @@ async def test_later() -> None:
     del bench.channel.results[busy]
     assert await bench.run(1.0) == [Done()]
     assert sorted(bench.endpoints) == sorted([busy, busy, busy, other])
-    assert bench.channel.sent[-1].ttl_seconds == 530.0
+    assert bench.channel.sent[-1].ttl_seconds == 540.0
     assert {each.push_id for each in bench.channel.sent} == {bench.channel.sent[0].push_id}
+
+
+async def test_later_than_allowed() -> None:
+    """A service that asks for years gets the message after the longest delay of the settings."""
+    bench = Bench(max_retry_seconds=60.0)
+    busy = await bench.add_device("alice", "busy")
+    bench.channel.results[busy] = SendResult(SendOutcome.LATER, "busy", 10.0**9)
+    await bench.publish(user_channel("alice"))
+    await bench.run()
+    assert await bench.run(60.0) == [Failed("busy", 10.0**9)]
 
 
 async def test_later_but_not_needed() -> None:
@@ -219,14 +230,26 @@ async def test_one_device_refused() -> None:
 
 
 async def test_expired() -> None:
-    """A notification whose time to live is over is not sent; a time of 0 is sent when due."""
+    """The time to live begins when the notification is due, so that a short one is sent too."""
     bench = Bench()
     await bench.add_device("a", "a")
+    for ttl_seconds in (0.0, 5.0):
+        await bench.publish(user_channel("a"), PushMessage(title="t", ttl_seconds=ttl_seconds))
+        assert await bench.run() == [Done()]
+    assert [each.ttl_seconds for each in bench.channel.sent] == [0.0, 5.0]
     await bench.publish(user_channel("a"), PushMessage(title="t", ttl_seconds=5.0))
-    assert isinstance((await bench.run())[0], Dead)
-    await bench.publish(user_channel("a"), PushMessage(title="t", ttl_seconds=0.0))
-    await bench.run()
-    assert [each.ttl_seconds for each in bench.channel.sent] == [0.0]
+    assert isinstance((await bench.run(15.0))[0], Dead)
+
+
+@pytest.mark.parametrize("ttl_seconds", [0.0, 5.0])
+async def test_expired_before_the_service_has_time(ttl_seconds: float) -> None:
+    """A busy service does not get a notification after its time to live; 0 means only once."""
+    bench = Bench()
+    bench.channel.results[await bench.add_device("a", "a")] = SendResult(SendOutcome.LATER, "busy")
+    await bench.publish(user_channel("a"), PushMessage(title="t", ttl_seconds=ttl_seconds))
+    assert await bench.run() == [Done()]
+    assert isinstance((await bench.run(5.0))[0], Dead)
+    assert len(bench.channel.sent) == 1
 
 
 async def test_topic() -> None:
