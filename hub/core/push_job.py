@@ -35,8 +35,8 @@ class PushOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     push_id: names it; the id of its first job. channel: that of the event. position: that of the
     event. in_inbox: whether the event is in the inbox. category: by which users mute notifications.
-    required: whether a user who has muted the category gets it all the same. delay_seconds: from the
-    event until it is due; its time to live begins then.
+    required: whether a user who has muted the category gets it all the same. delay_seconds: the
+    time from the event until it is due; its time to live begins then.
     """
 
     push_id: str

@@ -94,7 +94,10 @@ class PublicHttpClient:
             if isinstance(error.os_error, AddressNotPublic):
                 raise RequestFailed(_NOT_PUBLIC, is_final=True) from error
             raise RequestFailed("the host cannot be reached") from error
-        except aiohttp.InvalidURL as error:
+        except (
+            aiohttp.InvalidURL,
+            UnicodeError,
+        ) as error:  # UnicodeError: a name that DNS cannot have
             raise RequestFailed("the URL is not valid", is_final=True) from error
         except (aiohttp.ClientError, OSError) as error:
             raise RequestFailed(f"the request failed ({type(error).__name__})") from error

@@ -94,6 +94,15 @@ async def test_no_redirect() -> None:
     assert paths == ["/first", "/first"]
 
 
+@pytest.mark.parametrize("host", ["x..y", "...", f"{'a' * 64}.example"])
+async def test_name_that_dns_cannot_have(host: str) -> None:
+    """The request fails each time."""
+    async with open_public_client(timeout_seconds=20) as client:
+        with pytest.raises(RequestFailed, match="not valid") as raised:
+            await client.post(f"https://{host}/", b"", {})
+    assert raised.value.is_final
+
+
 async def test_large_response() -> None:
     """Only the start of a response is read."""
 
