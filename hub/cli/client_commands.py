@@ -73,6 +73,14 @@ def publish(
             metavar="JSON",
         ),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            help="Notify the devices of users who do not take the event: a title, or JSON such as "
+            '{"title": "Ready", "url": "/exports/7"}.',
+            metavar="TITLE|JSON",
+        ),
+    ] = None,
     internal_url: InternalUrlOption = None,
     key: KeyOption = None,
     config: ConfigOption = None,
@@ -84,7 +92,7 @@ def publish(
     """
     to = _recipient(user, topic, to_all)
     value = _parse_json(sys.stdin.read() if data == "-" else data)
-    kept = _parse_inbox(inbox)
+    kept, notification = _parse_inbox(inbox), _parse_push(push)
     settings = load_client_settings(
         config, {"client.internal_url": internal_url, "client.key": key}
     )
@@ -100,6 +108,7 @@ def publish(
             ephemeral=ephemeral,
             ttl_seconds=ttl,
             inbox=kept,
+            push=notification,
         )
         for result in results:
             if as_json:
@@ -162,6 +171,9 @@ def ask(
     topic: Annotated[
         str | None, typer.Option(help="The topic whose followers get the answer.")
     ] = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Notify the devices of the user of the end.")
+    ] = False,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -192,7 +204,13 @@ def ask(
 
     async def run(hub: HubClient) -> None:
         answer = await hub.ask(
-            prompt, model=model, upstream=upstream, chat=chat, on_busy=on_busy, topic=topic
+            prompt,
+            model=model,
+            upstream=upstream,
+            chat=chat,
+            on_busy=on_busy,
+            topic=topic,
+            notify=notify or None,
         )
         failure = await print_answer(answer, as_json=as_json, inputs=given)
         if failure is not None:
@@ -237,6 +255,18 @@ def _parse_inbox(text: str | None) -> bool | dict[str, Any]:
         raise CommandFailed(
             f"""--inbox {text}: write true, or JSON such as '{{"category": "exports"}}'"""
         )
+    return value
+
+
+def _parse_push(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    if not text.lstrip().startswith("{"):
+        return {"title": text}
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise CommandFailed(f"--push is neither a title nor a JSON object: {error}") from error
     return value
 
 

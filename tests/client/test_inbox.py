@@ -11,17 +11,28 @@ from typing import Any
 
 import pytest
 
+from hub.core.push_job import decode_job
+from hub.core.push_message import PushMessage
+from hub.push.vapid import generate_vapid_keys
+from hub.settings import Push
 from hub_client import BadRequest, HubClient, HubClientError, SyncHubClient
 from tests.forked_hub import hub_program
 from tests.http.kit import Hub, running_hub
 
 Call = Callable[..., Awaitable[Any]]
+PUSH = Push.model_validate(
+    {
+        "private_key": generate_vapid_keys().private_key,
+        "subject": "mailto:a@b.example",
+        "after_seconds": 0.0,
+    }
+)
 
 
 @pytest.fixture
 async def node() -> AsyncIterator[Hub]:
-    """A node without tokens and keys."""
-    async with running_hub() as hub:
+    """A node without tokens and API keys, which sends push notifications at once."""
+    async with running_hub(tables={"push": PUSH}) as hub:
         yield hub
 
 
@@ -92,6 +103,60 @@ async def test_errors(call: Call) -> None:
         SyncHubClient("http://127.0.0.1:1").inbox.list()
 
 
+async def test_topics_and_preferences(call: Call) -> None:
+    """The topics of the inbox and the muted categories are read and replaced."""
+    assert await call("inbox.subscriptions") == []
+    assert await call("inbox.set_subscriptions", ["news", "jobs"]) == ["news", "jobs"]
+    assert sorted(await call("subscriptions", of_user="alice")) == ["jobs", "news"]
+    assert await call("set_subscriptions", [], of_user="alice") == []
+    muted = {"inbox": ["ads"], "push": ["exports"]}
+    kept = await call("inbox.set_preferences", muted=muted)
+    assert (kept.muted.inbox, kept.muted.push) == (["ads"], ["exports"])
+    assert await call("preferences", of_user="alice") == kept
+    cleared = await call("set_preferences", muted={"inbox": ["ads"]}, of_user="alice")
+    assert await call("inbox.preferences") == cleared
+    assert (cleared.muted.inbox, cleared.muted.push) == (["ads"], [])
+
+
+async def test_push(node: Hub, call: Call) -> None:
+    """The client sends `push`, and returns the id of the item in the inbox."""
+    (published,) = await call("publish", {"user": "alice"}, inbox=True)
+    (item,) = (await call("inbox.list")).items
+    assert published.item == item.id
+    await call("publish", {"user": "alice"}, push={"title": "T", "tag": "t", "ttl_seconds": 60})
+    (taken,) = await node.backend.deliveries.take("push", 10, lease_seconds=60)
+    assert decode_job(taken.body).message == PushMessage(title="T", tag="t", ttl_seconds=60)
+
+
+async def test_notify(node: Hub, tmp_path: Path) -> None:
+    """Answers that are asked for, and those that a program writes, are stored with `notify`."""
+    url, internal_url = (f"http://127.0.0.1:{port}" for port in (node.port, node.internal_port))
+    find = node.backend.generations.find
+    async with HubClient(url, internal_url=internal_url, user="alice") as hub:
+        answer = await hub.ask("x", upstream="support", notify=True)
+        async with hub.generation(user="alice", notify=True) as produced:
+            pass
+        silent = await hub.ask("x", upstream="support")
+    ids = [answer.id, produced.generation, silent.id]
+    records = [await find(each or "") for each in ids]
+    assert [each and each.request.notify_seconds for each in records] == [0.0, 0.0, None]
+    with SyncHubClient(internal_url) as blocking:
+
+        def produce() -> str:
+            with blocking.generation(user="alice", notify=True) as written:
+                return written.generation or ""
+
+        record = await find(await asyncio.to_thread(produce))
+    assert record is not None
+    assert record.request.notify_seconds == 0.0
+    async with running_hub() as other:  # it has no keys, and says so
+        public_url = f"http://127.0.0.1:{other.port}"
+        printed = await run(
+            other, tmp_path, "ask", "a", "x", "--notify", "--url", public_url, code=1
+        )
+    assert "sends no push notifications" in printed
+
+
 async def test_data_of_a_user(call: Call) -> None:
     """It is exported and erased."""
     await call("publish", {"user": "alice"}, "done", {"n": 1}, inbox=True)
@@ -139,6 +204,14 @@ async def test_commands(node: Hub, tmp_path: Path) -> None:
     assert [item["data"] for item in page["items"]] == [{"title": "Ready"}]
     assert "0 unread" in await hub("inbox", "alice", "delete", page["items"][0]["id"])
     assert "--category" in await hub("inbox", "alice", "read", code=1)
+    taken = await node.backend.deliveries.take("push", 10, lease_seconds=60)
+    assert taken == []
+    await hub("publish", "alice", "--push", "Ready")
+    await hub("publish", "alice", "--push", '{"title": "Ready", "url": "/e"}')
+    taken = await node.backend.deliveries.take("push", 10, lease_seconds=60)
+    pushed = [decode_job(each.body).message for each in taken]
+    assert pushed == [PushMessage(title="Ready"), PushMessage(title="Ready", url="/e")]
+    assert "neither a title" in await hub("publish", "alice", "--push", '{"title"', code=1)
     assert "write true" in await hub("publish", "alice", "--inbox", "yes", code=1)
     assert json.loads(await hub("data", "export", "alice"))["complete"] is True
     assert "--yes" in await hub("data", "erase", "alice", code=1)

@@ -73,6 +73,8 @@ if TYPE_CHECKING:
         InboxCounts,
         InboxItem,
         InboxPage,
+        InboxPreferences,
+        MutedCategories,
     )
     from hub_client.job_requests import (
         JobRequest,
@@ -166,6 +168,8 @@ _NAMES_BY_MODULE = {
         "InboxCounts",
         "InboxItem",
         "InboxPage",
+        "InboxPreferences",
+        "MutedCategories",
     ),
     "job_requests": ("JobRequest",),
     "jobs": ("Job", "Worker"),
@@ -217,6 +221,7 @@ __all__ = [
     "InboxCounts",
     "InboxItem",
     "InboxPage",
+    "InboxPreferences",
     "InputExpired",
     "InputReceived",
     "InputRequested",
@@ -225,6 +230,7 @@ __all__ = [
     "Job",
     "JobRequest",
     "LeaseLost",
+    "MutedCategories",
     "Node",
     "NotAHub",
     "NotFound",

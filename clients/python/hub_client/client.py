@@ -137,6 +137,7 @@ class HubClient:
         chat: str | None = None,
         on_busy: str | None = None,
         topic: str | None = None,
+        notify: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Answer:
         """Start a generation and return its answer.
@@ -149,6 +150,8 @@ class HubClient:
         returns it.
         topic: the topic whose followers get the answer, in place of the user; the token needs the
         claim `ask_topics`.
+        notify: push a notification to the user's devices when the answer is ready, failed, or needs
+        an input, if no connection of the user takes that event.
         idempotency_key: the same key again returns the same answer. The client creates one when it
         is None, so that its own retries start nothing twice.
         """
@@ -160,6 +163,7 @@ class HubClient:
             chat=chat,
             on_busy=on_busy,
             topic=topic,
+            notify=notify,
         )
         key = idempotency_key or uuid.uuid4().hex
         client = self._public_client()
@@ -215,6 +219,7 @@ class HubClient:
         metadata: Mapping[str, Any] | None = None,
         chat: str | None = None,
         on_busy: str | None = None,
+        notify: bool | None = None,
         lease_seconds: float | None = None,
     ) -> ProducedAnswer:
         """Return an answer that this program writes: `async with backend.generation(…) as answer`.
@@ -222,7 +227,8 @@ class HubClient:
         It needs the internal listener and an API key with the scope `produce`. user, topic: who
         gets it. id: the idempotency key: the same one again begins a new attempt at the answer.
         model: what readers see. messages: what was asked, for the record. chat, on_busy: as in
-        `ask`; `allow` or `reject`. lease_seconds: how long the answer lives without this program.
+        `ask`; `allow` or `reject`. notify: as in `ask`. lease_seconds: how long the answer lives
+        without this program.
         """
         options = ProduceOptions(
             user=user,
@@ -233,6 +239,7 @@ class HubClient:
             metadata=metadata,
             chat=chat,
             on_busy=on_busy,
+            notify=notify,
             lease_seconds=lease_seconds,
         )
         return ProducedAnswer(self._internal_client(), options)
@@ -275,13 +282,14 @@ class HubClient:
         ephemeral: bool = False,
         ttl_seconds: float | None = None,
         inbox: bool | Mapping[str, Any] = False,
+        push: Mapping[str, Any] | None = None,
     ) -> list[Published]:
         """Publish one event and return one result for each channel.
 
         to: `{"user": …}`, `{"users": […]}`, `{"topic": …}` or `{"all": True}`.
         Publication describes the other parameters.
         """
-        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds, inbox)
+        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds, inbox, push)
         return await self._internal_client().send(publish_request(item))
 
     async def publish_many(self, items: Iterable[Publication]) -> list[PublishResult]:

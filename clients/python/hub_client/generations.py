@@ -24,7 +24,7 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
     params: model parameters, such as `temperature`, which the hub passes on to the upstream. chat:
     the id of the conversation. on_busy: what happens while an answer of the chat has not ended:
     `allow`, `reject`, `enqueue`, `interrupt` or `steer`. topic: the topic whose followers get the
-    answer.
+    answer. notify: push a notification to the user's devices.
     """
 
     model: str | None = None
@@ -34,6 +34,7 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
     chat: str | None = None
     on_busy: str | None = None
     topic: str | None = None
+    notify: bool | None = None
 
 
 class GenerationStarted(msgspec.Struct, frozen=True):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from hub_client.http import HttpClient
-from hub_client.inbox_requests import InboxCounts, InboxPage, InboxRequests, ItemChange
+from hub_client.inbox_requests import (
+    InboxCounts,
+    InboxPage,
+    InboxPreferences,
+    InboxRequests,
+    ItemChange,
+)
 
 
 class Inbox:
@@ -91,3 +97,26 @@ class Inbox:
     ) -> InboxCounts:
         """Delete items; see `change`."""
         return await self.change("delete", *items, up_to=up_to, category=category)
+
+    async def subscriptions(self) -> Sequence[str]:
+        """Return the topics whose items the inbox shows."""
+        return await self._connected().send(self._requests.subscriptions())
+
+    async def set_subscriptions(self, topics: Sequence[str]) -> Sequence[str]:
+        """Replace the topics whose items the inbox shows, and return them.
+
+        The token must allow each of them.
+        """
+        return await self._connected().send(self._requests.subscriptions(topics))
+
+    async def preferences(self) -> InboxPreferences:
+        """Return the muted categories."""
+        return await self._connected().send(self._requests.preferences())
+
+    async def set_preferences(self, *, muted: Mapping[str, Sequence[str]]) -> InboxPreferences:
+        """Replace the muted categories, and return them.
+
+        muted: `{"inbox": […], "push": […]}`, the categories of which nothing is kept, and those of
+        which nothing is pushed.
+        """
+        return await self._connected().send(self._requests.preferences(muted))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -61,8 +61,27 @@ class InboxPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class MutedCategories(msgspec.Struct, frozen=True, kw_only=True):
+    """Categories of which a user wants no items in the inbox, or no push notifications."""
+
+    inbox: Sequence[str] = ()
+    push: Sequence[str] = ()
+
+
+class InboxPreferences(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user wants."""
+
+    muted: MutedCategories
+
+
+class _Subscriptions(msgspec.Struct, frozen=True):
+    topics: Sequence[str]
+
+
 _read_page: Final = response_reader(InboxPage)
 _read_counts: Final = response_reader(InboxCounts)
+_read_preferences: Final = response_reader(InboxPreferences)
+_read_subscriptions: Final = response_reader(_Subscriptions)
 
 
 class InboxRequests:
@@ -92,4 +111,24 @@ class InboxRequests:
             path=build_path(*self._path, change, user=self._user),
             body=msgspec.json.encode(target),
             read=_read_counts,
+        )
+
+    def subscriptions(self, topics: Sequence[str] | None = None) -> Request[Sequence[str]]:
+        """Build `GET /inbox/subscriptions`, or `PUT` with the new topics."""
+        return Request(
+            method="GET" if topics is None else "PUT",
+            path=build_path(*self._path, "subscriptions", user=self._user),
+            body=None if topics is None else msgspec.json.encode({"topics": [*topics]}),
+            read=lambda body: _read_subscriptions(body).topics,
+        )
+
+    def preferences(
+        self, muted: Mapping[str, Sequence[str]] | None = None
+    ) -> Request[InboxPreferences]:
+        """Build `GET /inbox/preferences`, or `PUT` with the muted categories."""
+        return Request(
+            method="GET" if muted is None else "PUT",
+            path=build_path(*self._path, "preferences", user=self._user),
+            body=None if muted is None else msgspec.json.encode({"muted": muted}),
+            read=_read_preferences,
         )

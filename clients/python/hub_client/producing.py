@@ -48,7 +48,8 @@ class ProduceOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     user, topic: who gets the answer; with both, the user asked in the topic. model: what readers
     see. messages: what was asked, for the record. id: the idempotency key: the same one again
-    begins a new attempt. lease_seconds: how long the answer lives without a sign of the producer.
+    begins a new attempt. notify: push a notification to the user's devices. lease_seconds: how long
+    the answer lives without a sign of the producer.
     """
 
     user: str | None = None
@@ -59,6 +60,7 @@ class ProduceOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] | None = None
     chat: str | None = None
     on_busy: str | None = None
+    notify: bool | None = None
     lease_seconds: float | None = None
 
 

@@ -58,6 +58,8 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     ttl_seconds: how long the event may be replayed; None means as long as the log holds it.
     inbox: keep the event in the inbox of each recipient: True, or what is said about it, such as
     `{"category": "exports", "key": "export-7", "expires_seconds": 3600}`.
+    push: notify the devices of users who do not take the event: `{"title": …}`, and perhaps `body`,
+    `url`, `tag`, `icon`, `urgency` and `ttl_seconds`.
     """
 
     to: To
@@ -67,6 +69,7 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     ephemeral: bool = False
     ttl_seconds: float | None = None
     inbox: bool | Mapping[str, Any] = False
+    push: Mapping[str, Any] | None = None
 
     def with_id(self) -> Publication:
         """Return the same publication with an idempotency key."""
@@ -83,12 +86,14 @@ class Published(msgspec.Struct, frozen=True):
     when the client sent the request again because its first response was lost.
     replicas: the number of replicas of Redis that are known to have the event; None unless the hub
     waits for them (its setting redis.wait_replicas).
+    item: the id of the item in the inbox, or None when none was kept.
     """
 
     channel: str
     cursor: str | None
     duplicate: bool
     replicas: int | None = None
+    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

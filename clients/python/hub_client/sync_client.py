@@ -107,6 +107,7 @@ class SyncHubClient:
         metadata: Mapping[str, Any] | None = None,
         chat: str | None = None,
         on_busy: str | None = None,
+        notify: bool | None = None,
         lease_seconds: float | None = None,
     ) -> SyncProducedAnswer:
         """See HubClient.generation: `with backend.generation(…) as answer`."""
@@ -119,6 +120,7 @@ class SyncHubClient:
             metadata=metadata,
             chat=chat,
             on_busy=on_busy,
+            notify=notify,
             lease_seconds=lease_seconds,
         )
         return SyncProducedAnswer(self._http, options)
@@ -164,9 +166,10 @@ class SyncHubClient:
         ephemeral: bool = False,
         ttl_seconds: float | None = None,
         inbox: bool | Mapping[str, Any] = False,
+        push: Mapping[str, Any] | None = None,
     ) -> list[Published]:
         """See HubClient.publish."""
-        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds, inbox)
+        item = Publication(to, event, data, idempotency_key, ephemeral, ttl_seconds, inbox, push)
         return self._send(publish_request(item))
 
     def publish_many(self, items: Iterable[Publication]) -> list[PublishResult]:

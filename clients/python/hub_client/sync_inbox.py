@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from hub_client.inbox_requests import InboxCounts, InboxPage, InboxRequests, ItemChange
+from collections.abc import Mapping, Sequence
+
+from hub_client.inbox_requests import (
+    InboxCounts,
+    InboxPage,
+    InboxPreferences,
+    InboxRequests,
+    ItemChange,
+)
 from hub_client.sync_http import SyncHttpClient, run_blocking
 
 
@@ -78,3 +86,19 @@ class SyncInbox:
     ) -> InboxCounts:
         """See Inbox.delete."""
         return self.change("delete", *items, up_to=up_to, category=category)
+
+    def subscriptions(self) -> Sequence[str]:
+        """See Inbox.subscriptions."""
+        return run_blocking(self._client.send(self._requests.subscriptions()))
+
+    def set_subscriptions(self, topics: Sequence[str]) -> Sequence[str]:
+        """See Inbox.set_subscriptions."""
+        return run_blocking(self._client.send(self._requests.subscriptions(topics)))
+
+    def preferences(self) -> InboxPreferences:
+        """See Inbox.preferences."""
+        return run_blocking(self._client.send(self._requests.preferences()))
+
+    def set_preferences(self, *, muted: Mapping[str, Sequence[str]]) -> InboxPreferences:
+        """See Inbox.set_preferences."""
+        return run_blocking(self._client.send(self._requests.preferences(muted)))
