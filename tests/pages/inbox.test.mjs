@@ -421,6 +421,14 @@ test("an item that is taken back from the archive is loaded", async () => {
   assert.deepEqual(ids(), ["n2", "n1"]);
 });
 
+test("a list of unread items loads one that is unread again", async () => {
+  const { fake, ids } = await openList({ unread: true }, page(5, [item("n1")]));
+  await fake.send("inbox.changed", { items: ["n2"], change: "unread", unread: 2, unseen: 2 }, cursor(6));
+  (await fake.next()).respond(page(6, [item("n2"), item("n1")]));
+  await runCallbacks();
+  assert.deepEqual(ids(), ["n2", "n1"]);
+});
+
 test("a closed list follows nothing, and a closed hub sends no request", async () => {
   const { fake, hub, list, ids } = await openList({}, page(5, [item("n1")]));
   list.close();

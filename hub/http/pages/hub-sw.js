@@ -17,8 +17,9 @@
 
   const textOf = (value) => (typeof value === "string" && value ? value : undefined);
 
-  // The absolute URL of a text, which is relative to this origin; null unless it is http or https.
+  // The absolute URL of a text, which is relative to this origin; null without one, or unless it is http or https.
   function resolveUrl(text) {
+    if (!text) return null; // new URL(undefined, origin) is origin + "/undefined"
     try {
       const url = new URL(text, self.location.origin);
       return url.protocol === "http:" || url.protocol === "https:" ? url : null;

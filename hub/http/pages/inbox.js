@@ -119,7 +119,7 @@ export class InboxList {
 
   #onChange(change) {
     if (this.#state.isLoading) this.#kept = [...this.#kept, change].slice(-MAX_ITEMS);
-    if (change.change === (this.#options.archived ? "archive" : "unarchive")) this.reload(); // it does not have the items
+    if (this.#isAdding(change.change)) this.reload(); // the list does not have the items
     if (!this.#isLoaded) return; // nothing is known of the items between a new one and older ones
     const items = this.#changed(this.#state.items, change);
     if (items !== this.#state.items) this.#setState({ items });
@@ -151,6 +151,11 @@ export class InboxList {
     if (this.#isRemoving(change)) return items.filter((each) => !isSelected(each));
     const flags = FLAGS[change];
     return flags ? items.map((each) => (isSelected(each) ? { ...each, ...flags } : each)) : items;
+  }
+
+  #isAdding(change) {
+    const { archived, unread } = this.#options;
+    return change === (archived ? "archive" : "unarchive") || (change === "unread" && Boolean(unread));
   }
 
   #isRemoving(change) {
