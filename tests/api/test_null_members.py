@@ -72,6 +72,8 @@ def plain_values(type_: inspect.Type) -> st.SearchStrategy[Any]:
     match type_:
         case inspect.StrType():
             return st.text("ab", min_size=1, max_size=3)
+        case inspect.LiteralType():
+            return st.sampled_from(type_.values)
         case inspect.BoolType():
             return st.booleans()
         case inspect.IntType():

@@ -151,7 +151,8 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     """Two tabs, a small window and the demo page follow one answer over one connection. When the
     leader closes, no event is lost or delivered twice, and one connection remains.
     """
-    recorders = [await record(context, dev.url, "lea") for _ in range(3)]
+    # Tabs share a connection if they follow the same topics; the demo page follows this one.
+    recorders = [await record(context, dev.url, "lea", topics=["lobby"]) for _ in range(3)]
     leader = await leader_of(recorders)
     tab, phone = (each for each in recorders if each is not leader)
     await phone.page.set_viewport_size({"width": 360, "height": 740})
@@ -161,7 +162,7 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
 
     generation = await tab.ask("count to 120")
     await phone.until("received.length > 20")
-    late = await record(context, dev.url, "lea", joins=generation)
+    late = await record(context, dev.url, "lea", joins=generation, topics=["lobby"])
     await leader.page.close()
     dev.publish("lea", {"n": 1})
 
@@ -371,8 +372,14 @@ async def test_error_has_the_code_of_the_hub(context: BrowserContext, dev: Dev) 
 
 async def from_disk(route: Any) -> None:
     """Serve a file of the demo page from disk, because this node does not serve it."""
-    name = urlsplit(route.request.url).path.rpartition("/")[2] or "demo.html"
-    await route.fulfill(path=PAGES / "demo" / name)
+    path = urlsplit(route.request.url).path.removeprefix("/")
+    if path:
+        await route.fulfill(path=PAGES / path)
+        return
+    page = (PAGES / "demo" / "demo.html").read_text()
+    dev, other = (f'<meta name="hub-dev" content="{value}">' for value in ("true", "false"))
+    assert dev in page
+    await route.fulfill(body=page.replace(dev, other), content_type="text/html")
 
 
 async def test_tokens_are_renewed_before_they_expire(context: BrowserContext) -> None:
@@ -402,7 +409,7 @@ async def test_tokens_are_renewed_before_they_expire(context: BrowserContext) ->
         assert "expiring" in minted
 
         page = await context.new_page()
-        await page.route(re.compile(r":\d+/($|#|demo/)"), from_disk)
+        await page.route(re.compile(r":\d+/($|#|demo/|vendor/)"), from_disk)
         await page.goto(f"{cluster.url}/#token={mint(seconds=60)}")
         await expect(page.get_by_test_id("answer-text")).to_have_text(_COUNTED, timeout=20_000)
         await expect(page.get_by_test_id("user")).to_have_value("tom")

@@ -152,13 +152,13 @@ async def test_restart_supersedes(browser: Browser, dev: Dev) -> None:
 
 async def test_approve_before_a_tool_pays(browser: Browser, dev: Dev) -> None:
     """The sample agent asks before it refunds; reasoning is folded, and the choice is shown."""
-    page = await open_page(browser, dev, "rosa")
+    page = await open_page(browser, dev, "renate")
     await page.get_by_role("button", name="Please refund my order").click()
     answer = page.get_by_test_id("answer")
     group = answer.get_by_role("group", name="Refund order 981 (Teapot)?")
     await group.get_by_role("button", name="Approve").click()
     await expect_status(answer, "done")
-    await expect(group.get_by_text("rosa: Approve")).to_be_visible()
+    await expect(group.get_by_text("renate: Approve")).to_be_visible()
     await expect(text_of(answer)).to_contain_text("is on its way to your card")
     await expect(answer.locator("details.reasoning")).not_to_have_attribute("open", "")
     await expect(answer.locator(".tool").last).to_contain_text("refund_order done")

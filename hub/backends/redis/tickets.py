@@ -19,6 +19,9 @@ _PACKAGE: Final = "hub.backends.redis"
 _CONSUME: Final = Script(_PACKAGE, "consume_ticket", needs_memory=False)
 _PUT: Final = Script(_PACKAGE, "put_ticket")
 _INDEX: Final = Script(_PACKAGE, "index_ticket", is_repeatable=True)
+_INDEX_USED: Final = Script(  # whoever has a ticket connects also when the memory is full
+    _PACKAGE, "index_ticket", needs_memory=False, is_repeatable=True
+)
 
 
 class RedisTicketStore:
@@ -36,12 +39,9 @@ class RedisTicketStore:
     ) -> None:
         partition, key = ticket_key(ticket_id)
         arguments = (msgspec.json.encode(ticket), int(token_seconds * 1000), int(seconds * 1000))
-        await self._client.run(
-            [
-                self._index(ticket_id, ticket.user, seconds),
-                ScriptCall(_PUT, partition, (key,), arguments),
-            ]
-        )
+        # First the set: what a refused call would have stored is not stored elsewhere.
+        await self._client.run([_index(_INDEX, ticket_id, ticket.user, seconds)])
+        await self._client.run([ScriptCall(_PUT, partition, (key,), arguments)])
 
     async def consume(self, ticket_id: str) -> ConsumedTicket | None:
         partition, key = ticket_key(ticket_id)
@@ -51,7 +51,8 @@ class RedisTicketStore:
         ticket = msgspec.json.decode(reply[0], type=Ticket)
         consumed = ConsumedTicket(ticket, bool(reply[1]), reply[2] / 1000)
         if not consumed.used_before:
-            await self._client.run([self._index(ticket_id, ticket.user, consumed.token_seconds)])
+            call = _index(_INDEX_USED, ticket_id, ticket.user, consumed.token_seconds)
+            await self._client.run([call])
         return consumed
 
     async def list_of_user(self, user: str) -> list[Ticket]:
@@ -77,12 +78,12 @@ class RedisTicketStore:
             for digest in await self._client.call_key(partition, "ZRANGE", key, 0, -1)
         ]
 
-    def _index(self, ticket_id: str, user: str, seconds: float) -> ScriptCall:
-        """Return the call that adds a ticket to those of its user, or extends its life there."""
-        partition, key = user_tickets_key(user)
-        digest = hashlib.sha256(ticket_id.encode()).hexdigest()
-        arguments = (digest, max(1, int(seconds * 1000)))
-        return ScriptCall(_INDEX, partition, (key,), arguments)
+
+def _index(script: Script, ticket_id: str, user: str, seconds: float) -> ScriptCall:
+    """Return the call that adds a ticket to those of its user, or extends its life there."""
+    partition, key = user_tickets_key(user)
+    digest = hashlib.sha256(ticket_id.encode()).hexdigest()
+    return ScriptCall(script, partition, (key,), (digest, max(1, int(seconds * 1000))))
 
 
 def _get(digest: str) -> tuple[int, str, str, str]:
