@@ -43,6 +43,7 @@ from hub.ports.push import (
 
 USERS_PER_STEP: Final = 500
 _EXPIRED: Final = "it could not be sent within its time to live"
+_NO_DEVICE_LEFT: Final = "no device of the user is subscribed any more"
 _NO_CHANNEL: Final = SendResult(SendOutcome.REFUSED, "this worker has no such push channel")
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +70,8 @@ class PushSender:
     a user was sent the event at a position of a channel. ttl_seconds: how long a notification may
     be sent that does not say it. max_topic_users: how many users of a topic get a notification.
     max_retry_seconds: the longest time that a push service can ask for.
-    on_failed: called for a notification that reached a device of the user not at all.
+    on_failed: called with the user, the origin, the message and the reason for a notification that
+        is given up: nobody took it, or a device did not get it.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class PushSender:
         max_topic_users: int,
         max_retry_seconds: float = 900.0,
         metrics: PushMetrics | None = None,
-        on_failed: Callable[[str, str, PushMessage, str], Awaitable[None]] | None = None,
+        on_failed: Callable[[str, PushOrigin, PushMessage, str], Awaitable[None]] | None = None,
     ) -> None:
         self._channels = channels
         self._subscriptions = subscriptions
@@ -146,6 +148,8 @@ class PushSender:
         if SendOutcome.REFUSED in outcomes and not outcomes & {SendOutcome.SENT, SendOutcome.LATER}:
             refused = next(r for r in results if r.outcome is SendOutcome.REFUSED)
             return await self._fail(job.user, job.origin, job.message, refused.reason)
+        if outcomes == {SendOutcome.UNSUBSCRIBED}:  # to send it again would change nothing
+            await self._fail(job.user, job.origin, job.message, _NO_DEVICE_LEFT)
         return Done()
 
     async def _send_again(self, job: DevicePush, age_seconds: float) -> DeliveryResult:
@@ -230,5 +234,5 @@ class PushSender:
 
     async def _fail(self, user: str, origin: PushOrigin, message: PushMessage, reason: str) -> Dead:
         if self._on_failed is not None:
-            await self._on_failed(user, origin.push_id, message, reason)
+            await self._on_failed(user, origin, message, reason)
         return Dead(reason)

@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from hub.core.channel import user_channel
+from hub.core.cursor import format_cursor
 from hub.core.deliveries import PUSH_QUEUE
+from hub.core.push_job import PushOrigin
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import WEB_PUSH
 from hub.engine.delivery_loop import DeliveryLoop
@@ -65,6 +67,14 @@ PUSH_FAILED: Final = "push.failed"
 """The event of webhooks for a notification that is given up."""
 
 
+def describe_failure(origin: PushOrigin, message: PushMessage, reason: str) -> dict[str, str]:
+    """Return the fields of the event `push.failed` that follow the user."""
+    data = {"push": origin.push_id, "title": message.title, "reason": reason}
+    if origin.position is not None:
+        data["cursor"] = format_cursor({origin.channel: origin.position})
+    return data
+
+
 class PushWorker:
     """The parts of a worker that send notifications; all of them are None without keys."""
 
@@ -105,8 +115,8 @@ async def open_push_worker(
     webhooks: makes the deliveries of the event `push.failed`. Raise OperatorError.
     """
 
-    async def on_failed(user: str, push_id: str, message: PushMessage, reason: str) -> None:
-        data = {"user": user, "push": push_id, "title": message.title, "reason": reason}
+    async def on_failed(user: str, origin: PushOrigin, message: PushMessage, reason: str) -> None:
+        data = describe_failure(origin, message, reason)
         failed = webhooks.build(PUSH_FAILED, user_channel(user), data)
         if failed:
             await backend.deliveries.add(failed)

@@ -11,7 +11,7 @@ import pytest
 from hub.core.channel import Channel, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.deliveries import PUSH_QUEUE, Dead, Done, Failed, RetryPolicy
-from hub.core.push_job import first_delivery
+from hub.core.push_job import PushOrigin, first_delivery
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import PushSubscription, subscription_id
 from hub.engine.delivery_loop import DeliveryLoop
@@ -68,7 +68,9 @@ class Bench:
     async def _is_taken(self, user: str, channel: Channel, position: Position) -> bool:
         return user in self.taken
 
-    async def _on_failed(self, user: str, push_id: str, message: PushMessage, reason: str) -> None:
+    async def _on_failed(
+        self, user: str, origin: PushOrigin, message: PushMessage, reason: str
+    ) -> None:
         self.failures.append((user, reason))
 
     async def add_device(self, user: str, name: str) -> str:
@@ -155,6 +157,17 @@ async def test_unsubscribed() -> None:
     left = await bench.backend.push_subscriptions.list("alice")
     assert [each.endpoint for each in left] == [new]
     assert bench.failures == []
+
+
+async def test_all_unsubscribed() -> None:
+    """A notification that no device of the user takes has failed, and leaves no dead letter."""
+    bench = Bench()
+    for name in ("old", "older"):
+        device = await bench.add_device("alice", name)
+        bench.channel.results[device] = SendResult(SendOutcome.UNSUBSCRIBED)
+    await bench.publish(user_channel("alice"))
+    assert await bench.run() == [Done()]
+    assert bench.failures == [("alice", "no device of the user is subscribed any more")]
 
 
 async def test_later() -> None:

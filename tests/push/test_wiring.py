@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from hub.cli.app import app
-from hub.core.channel import Channel, user_channel
+from hub.core.channel import Channel, topic_channel, user_channel
+from hub.core.cursor import Position, format_cursor
 from hub.core.deliveries import PUSH_QUEUE, Dead, Delivery, new_delivery_id
-from hub.core.push_job import first_delivery
+from hub.core.push_job import PushOrigin, first_delivery
 from hub.core.push_message import PushMessage
 from hub.engine.tasks import SystemClock
 from hub.engine.worker_metrics import WorkerMetrics
@@ -23,7 +24,12 @@ from hub.errors import OperatorError
 from hub.push.vapid import generate_vapid_keys
 from hub.settings import Push, Settings, load_settings
 from hub.testing.backend import MemoryBackend
-from hub.wiring.push import open_push_channels, open_push_worker, read_push_keys
+from hub.wiring.push import (
+    describe_failure,
+    open_push_channels,
+    open_push_worker,
+    read_push_keys,
+)
 from tests.push.push_service import open_push_service
 from tests.push.test_web_push import to_subscription
 
@@ -127,6 +133,14 @@ async def test_failure_is_a_webhook() -> None:
         result = await worker.sender.send(taken)
     reason = "the push service answered with 403"
     assert result == Dead(reason)
-    expected = {"user": "alice", "push": delivery.id, "title": "T", "reason": reason}
+    expected = {"push": delivery.id, "title": "T", "reason": reason}
     assert webhooks.built == [("push.failed", expected)]
     assert (await backend.deliveries.counts("webhook")).waiting == 1
+
+
+def test_failure_names_the_event() -> None:
+    """The application finds the event of a notification by its position."""
+    channel, position = topic_channel("news"), Position("e", 7)
+    origin = PushOrigin(push_id="d", channel=channel, position=position)
+    described = describe_failure(origin, PushMessage(title="T"), "no")
+    assert described["cursor"] == format_cursor({channel: position})
