@@ -37,6 +37,7 @@ from hub.engine.heartbeat import HeartbeatWheel
 from hub.engine.node_metrics import NodeMetrics
 from hub.engine.recovery import Recovery
 from hub.engine.topic_presence import TopicPresence
+from hub.engine.user_presence import UserPresence
 from hub.error_codes import NODE_DRAINING, NODE_FULL, TOO_MANY_NEW_TOPICS
 from hub.errors import NodeBusy, TooManyRequests
 from hub.ports.clock import Clock
@@ -70,7 +71,7 @@ class Connections:
     """The registry of open connections.
 
     node: the node's name, and heartbeat_seconds, are sent in `hub.open`. topic_presence: None if
-    no topic has presence events.
+    no topic has presence events. user_presence: None if no webhook tells who is connected.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Connections:
         heartbeat_seconds: float,
         limits: ConnectionLimits = NO_LIMITS,
         topic_presence: TopicPresence | None = None,
+        user_presence: UserPresence | None = None,
         metrics: NodeMetrics | None = None,
     ) -> None:
         self._subscriptions = subscriptions
@@ -95,6 +97,7 @@ class Connections:
         max_topics = limits.max_new_topics_per_minute
         self._topic_budget = None if max_topics is None else TopicBudget(max_topics)
         self._topic_presence = topic_presence
+        self._user_presence = user_presence
         self._metrics = metrics or NodeMetrics()
         self._recovery = Recovery(
             events,
@@ -233,6 +236,8 @@ class Connections:
             next(iter(user_connections)).close(CloseReason.REPLACED)
             # Closing the last one has removed the user's entry.
             user_connections = self._by_user.setdefault(connection.user, {})
+        if not user_connections and self._user_presence is not None:
+            self._user_presence.connected(connection.user)
         user_connections[connection] = None
         self._connections[connection] = None
         if connection.address is not None:
@@ -290,6 +295,8 @@ class Connections:
         self._unready = self._draining = True
         if self._topic_presence is not None:
             self._topic_presence.drain()
+        if self._user_presence is not None:
+            self._user_presence.drain()
         self._spread_ms = min(_MAX_SPREAD_MS, len(self._connections) * _SPREAD_MS)
         waves = max(1, round(seconds / _WAVE_SECONDS))
         for waves_left in range(waves, 0, -1):
@@ -359,6 +366,8 @@ class Connections:
         del user_connections[connection]
         if not user_connections:
             del self._by_user[connection.user]
+            if self._user_presence is not None:
+                self._user_presence.disconnected(connection.user)
         address = connection.address
         if address is not None:
             self._by_address[address] -= 1

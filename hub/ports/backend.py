@@ -21,6 +21,7 @@ from hub.ports.queue import GenerationQueue
 from hub.ports.tickets import TicketStore
 from hub.ports.topic_presence import PresenceStore
 from hub.ports.usage import UsageStore
+from hub.ports.user_presence import UserPresenceStore
 from hub.ports.webhooks import WebhookStore
 
 
@@ -94,6 +95,9 @@ class Backend(Protocol):
 
     @property
     def topic_presence(self) -> PresenceStore: ...
+
+    @property
+    def user_presence(self) -> UserPresenceStore: ...
 
     @property
     def budgets(self) -> BudgetStore: ...

@@ -26,6 +26,7 @@ from hub.testing.stores import (
     MemoryTicketStore,
     MemoryUsageStore,
 )
+from hub.testing.user_presence import MemoryUserPresenceStore
 from hub.testing.webhooks import MemoryWebhookStore
 
 
@@ -91,6 +92,7 @@ class MemoryBackend:
             now, max_per_user=max_push_subscriptions, ttl_seconds=push_ttl_seconds
         )
         self.topic_presence = MemoryPresenceStore(now)
+        self.user_presence = MemoryUserPresenceStore(now, self.deliveries.append)
         self.budgets = MemoryBudgetStore(now)
         self.usage = MemoryUsageStore()
         self.health = MemoryHealth(self.check_available)

@@ -55,6 +55,14 @@ class Endpoints:
         """Return the endpoints that get an event."""
         return self._by_event.get(event, ())
 
+    def has_event(self, *events: str) -> bool | None:
+        """Return whether an endpoint gets one of the events; None while those of the API are not
+        known, and no endpoint of the settings does.
+        """
+        if any(self._by_event.get(event) for event in events):
+            return True
+        return None if self._read_at == float("-inf") else False
+
     def get(self, endpoint: str) -> Endpoint | None:
         """Return an endpoint, None if this process knows none with the id."""
         return self._by_id.get(endpoint)

@@ -31,6 +31,7 @@ from hub.engine.tickets import Tickets
 from hub.engine.topic_presence import TopicPresence
 from hub.engine.usage import UsageRecorder
 from hub.engine.user_data import UserDataRegistry
+from hub.engine.user_presence import USER_CONNECTED, USER_DISCONNECTED, UserPresence
 from hub.inbox.inboxes import Inboxes
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
@@ -62,6 +63,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_wheel: HeartbeatWheel
     connections: Connections
     topic_presence: TopicPresence
+    user_presence: UserPresence
     publisher: Publisher
     rate_limits: PublishRateLimits
     generations: Generations
@@ -109,6 +111,12 @@ def build_node_parts(
     topic_presence = TopicPresence(
         backend.topic_presence, backend.events, clock, settings.presence.topics, node=node
     )
+    user_presence = UserPresence(
+        backend.user_presence,
+        webhooks.deliveries,
+        clock,
+        partial(webhooks.endpoints.has_event, USER_CONNECTED, USER_DISCONNECTED),
+    )
     connections = Connections(
         backend.events,
         tracing.subscriptions(backend.subscriptions, subscriber_count),
@@ -123,6 +131,7 @@ def build_node_parts(
             max_new_topics_per_minute=stream.max_new_topics_per_minute,
         ),
         topic_presence=topic_presence,
+        user_presence=user_presence,
         metrics=metrics,
     )
     budget = StorageBudget(
@@ -149,6 +158,7 @@ def build_node_parts(
         heartbeat_wheel=heartbeat_wheel,
         connections=connections,
         topic_presence=topic_presence,
+        user_presence=user_presence,
         publisher=build_publisher(settings, tracing.events(backend.events), metrics),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
         inboxes=Inboxes(
@@ -210,6 +220,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("reconciler", node.reconciler.run)
     tasks.start("claimed jobs", node.claims.run_checks)
     tasks.start("topic presence", node.topic_presence.run)
+    tasks.start("user presence", node.user_presence.run)
     tasks.start("latency probe", probe.run)
     tasks.start("gap check", gap_check.run)
     tasks.start("webhooks", node.webhooks.endpoints.run)

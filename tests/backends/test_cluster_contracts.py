@@ -26,6 +26,7 @@ from hub.testing.contracts import (
     SteeringContract,
     TopicAnswersContract,
     UserDataContract,
+    UserPresenceContract,
     WebhooksContract,
 )
 from tests.redis_backend import redis_backend
@@ -120,6 +121,11 @@ class TestQueue(QueueContract):
 
 @on_cluster
 class TestTopicAnswers(TopicAnswersContract):
+    """On a Cluster."""
+
+
+@on_cluster
+class TestUserPresence(UserPresenceContract):
     """On a Cluster."""
 
 

@@ -32,6 +32,7 @@ from hub.testing.contracts import (
     TopicPresenceContract,
     UsageContract,
     UserDataContract,
+    UserPresenceContract,
     WebhooksContract,
 )
 from tests.redis_backend import redis_backend
@@ -153,6 +154,11 @@ class TestWebhooks(WebhooksContract):
 
 @everywhere
 class TestDeliveries(DeliveriesContract):
+    """Every kind."""
+
+
+@everywhere
+class TestUserPresence(UserPresenceContract):
     """Every kind."""
 
 

@@ -19,6 +19,7 @@ from hub.core.event import Event
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.ports.backend import Backend
 from hub.ports.events import FROM_START, Publication
+from hub.ports.user_presence import UserChange
 from hub.settings import Settings
 from hub.wiring.backend import open_backend
 from tests.backends.test_names import check_events, check_generations, check_small_stores
@@ -83,6 +84,10 @@ async def use_every_store(hub: Hub) -> None:
     await hub.backend.generations.take_open(60.0)
     await hub.backend.queue.list_jobs(10)
     await hub.backend.topic_presence.update(NEWS, "node", ["alice"], [], seconds=30.0)
+    presence = hub.backend.user_presence
+    await presence.update("node", [UserChange("alice", True)], seconds=30.0)
+    assert not (await presence.renew("node", [], seconds=30.0)).is_lost
+    assert await presence.expired_users(0, "node", 9) == []
     await hub.backend.commands.put_node_state("node", b"{}")
     assert [state for state, _ in await hub.backend.commands.node_states()] == [b"{}"]
 
@@ -168,7 +173,8 @@ async def test_every_name_begins_with_the_prefix(servers: tuple[str, list[TcpSer
         # Every kind of key that lives for longer than a call: a store that is not used is missed.
         for kind in (
             "head", "log", "blank", "publish_key", "generation", "generation_key", "chat", "open",
-            "ticket", "usage", "stored_bytes", "presence", "denylist", "nodes", "last_sweep",
+            "ticket", "usage", "stored_bytes", "presence", "connected", "denylist", "nodes",
+            "last_sweep",
         ):  # fmt: skip
             assert any(f"}}:{kind}" in key for key in keys), kind
         assert [key for key in keys if not key.startswith("tenant:{hub:p")] == []

@@ -19,6 +19,7 @@ from hub.backends.redis.subscriptions import RedisSubscriptions
 from hub.backends.redis.tickets import RedisTicketStore
 from hub.backends.redis.topic_presence import RedisPresenceStore
 from hub.backends.redis.usage import RedisUsageStore
+from hub.backends.redis.user_presence import RedisUserPresenceStore
 from hub.backends.redis.webhooks import RedisWebhookStore
 from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits
@@ -68,6 +69,7 @@ class RedisBackend:
             client, max_per_user=max_push_subscriptions, ttl_seconds=push_ttl_seconds
         )
         self.topic_presence = RedisPresenceStore(client)
+        self.user_presence = RedisUserPresenceStore(client, delivery_limits)
         self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)
         self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)
         self.inboxes = RedisInboxStore(client, retention)

@@ -97,6 +97,14 @@ def deliveries_key(partition: int, queue: str) -> str:
     return f"{hash_tag(partition)}:deliveries:{queue}:due"
 
 
+def connected_nodes_key(partition: int) -> str:
+    """Return the key of the nodes that have users of a partition (hash).
+
+    lua/update_user_presence.lua derives the others from it.
+    """
+    return f"{hash_tag(partition)}:connected:nodes"
+
+
 def delivery_lane(channel: Channel, lane: str) -> str:
     """Return the name of a lane among those of its queue and partition."""
     return f"{_escape(channel)}/{lane}"

@@ -31,6 +31,7 @@ from hub.testing.contracts.stores import (
 )
 from hub.testing.contracts.topics import TopicAnswersContract
 from hub.testing.contracts.user_data import UserDataContract
+from hub.testing.contracts.user_presence import UserPresenceContract
 from hub.testing.contracts.webhooks import WebhooksContract
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "TopicPresenceContract",
     "UsageContract",
     "UserDataContract",
+    "UserPresenceContract",
     "WebhooksContract",
 ]
