@@ -16,6 +16,10 @@ class DeliveryMetrics(MetricSet):
 
     def __init__(self) -> None:
         self.stored: dict[str, DeliveryCounts] = {}
+        self.paused = Gauge(
+            "hub_webhooks_paused",
+            "Webhooks that are paused because they keep failing, as this worker has read it last.",
+        )
         self.attempts = Counter(
             "hub_deliveries",
             "Deliveries that this process has handled, by their outcome; those with lease_lost and "

@@ -78,6 +78,10 @@ class Endpoints:
             return 0.0
         return max(0.0, state.paused_seconds - (self._clock.now() - self._read_at))
 
+    def count_paused(self) -> int:
+        """Return the number of endpoints to which nothing is sent now."""
+        return sum(self.paused_seconds(endpoint) > 0 for endpoint in self._by_id)
+
     async def refresh(self) -> None:
         """Read the endpoints of the API and all states. Raise BrokerUnavailable."""
         stored = await self._store.read(list(self._fixed))

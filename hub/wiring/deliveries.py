@@ -48,6 +48,7 @@ async def open_delivery_loops(
 ) -> DeliveryLoops:
     """Open the loops; what they use closes with `opened`."""
     sender, lease_seconds = await open_webhook_sender(settings, webhooks, opened)
+    metrics.paused.set_function(webhooks.endpoints.count_paused)
     loop = DeliveryLoop(
         webhooks.backend.deliveries,
         WEBHOOK_QUEUE,

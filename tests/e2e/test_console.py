@@ -75,6 +75,11 @@ async def test_console_shows_and_changes_the_running_state(
             kept = {"to": {"user": "oskar"}, "inbox": {"category": "exports"}, "data": {"n": 7}}
             async with session.post(f"{dev.internal_url}/publish", json=kept) as published:
                 assert published.status == 200
+            receiver = {"url": "https://hooks.example/", "events": ["push.failed"]}
+            async with session.post(f"{dev.internal_url}/webhooks", json=receiver) as created:
+                assert created.status == 201
+            webhooks = page.locator("#webhooks tbody tr", has_text="https://hooks.example/")
+            await expect(webhooks).to_contain_text("active", timeout=15_000)
             await page.get_by_label("User id").fill("oskar")
             await page.keyboard.press("Enter")
             await expect(page.locator("#user-connections")).to_contain_text("news")

@@ -223,7 +223,9 @@ async def test_pause(kit: Kit) -> None:
     await kit.clock.advance(59.0)
     assert isinstance(await kit.send(), Postponed)
     assert kit.receiver.requests == requests
+    assert kit.endpoints.count_paused() == 1
     await kit.clock.advance(1.5)
+    assert kit.endpoints.count_paused() == 0
     assert isinstance(await kit.send(), Failed)  # one attempt, and a longer pause
     assert isinstance(await kit.send(), Postponed)
     assert kit.endpoints.paused_seconds(settings_endpoint_id("x")) > 100

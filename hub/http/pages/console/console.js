@@ -15,6 +15,7 @@ const answerButtons = new Map(); // by the id of a running answer
 const history = new History(MEASURES);
 const drawCharts = createCharts(history);
 let maySeeText = true; // whether the key has the scope that returns the text of answers
+let maySeeWebhooks = true; // whether the key has the scope that returns the webhooks
 
 function showMessage(message) {
   if (message instanceof ApiError && message.status === 401) return askForKey(message.message);
@@ -163,6 +164,33 @@ async function showSlowClients() {
   );
 }
 
+async function showWebhooks() {
+  if (!maySeeWebhooks) return;
+  let page;
+  try {
+    page = await get("/webhooks");
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 403)) throw error;
+    maySeeWebhooks = false;
+    return;
+  }
+  $("webhooks-section").hidden = !page.webhooks.length;
+  $("webhooks-counts").textContent =
+    `${formatNumber(page.waiting)} waiting, ${formatNumber(page.dead)} dead letters, ${formatNumber(page.dropped)} dropped`;
+  fillTable(
+    "webhooks",
+    page.webhooks.map((each) => [
+      cell(each.url, "mono"),
+      each.state === "paused"
+        ? cell(`paused for ${Math.ceil(each.paused_seconds)} s`, "bad")
+        : cell(each.state, each.state === "failing" ? "warn" : ""),
+      cell(formatNumber(each.failures), "number"),
+      each.error ?? "",
+    ]),
+    "none",
+  );
+}
+
 /** Repeats the work forever, one run at a time. Pauses while the page is hidden. */
 async function repeat(intervalMs, work) {
   for (;;) {
@@ -182,3 +210,4 @@ setInterval(drawMetrics, 1000);
 repeat(1000, showAnswers);
 repeat(1000, refreshAnswer);
 repeat(3000, showSlowClients);
+repeat(5000, showWebhooks);
