@@ -58,6 +58,7 @@ _UPDATE_SUBSCRIBERS: Final = Script(
     _PACKAGE, "channel_head", "update_subscribers", is_repeatable=True
 )
 _FIND_ITEM: Final = Script(_PACKAGE, *_PARTS, "find_item", needs_memory=False, is_repeatable=True)
+_MAX_INDEX_UPDATES: Final = 20
 
 
 class RedisInboxStore:
@@ -142,9 +143,22 @@ class RedisInboxStore:
         value = msgspec.json.encode(topics)
         before = await self._put_settings(user, "t", value, ["*", *sources])
         removed = set(msgspec.json.decode(before or b"[]", type=list[str])) - {*topics}
-        await self._client.run(
-            [self._update_subscribers(t, user, is_added=False) for t in sorted(removed)]
-        )
+        await self._update_index(user, [*topics, *sorted(removed)], topics)
+
+    async def _update_index(self, user: str, changed: Sequence[str], topics: Sequence[str]) -> None:
+        """Let the index of each changed topic agree with the topics in the settings.
+
+        Another request may replace the settings meanwhile. So each request writes what it has read,
+        and reads again afterwards: the last one to write has read the last settings.
+        """
+        for _ in range(_MAX_INDEX_UPDATES):
+            await self._client.run(
+                [self._update_subscribers(t, user, is_added=t in topics) for t in changed]
+            )
+            stored = (await self.settings(user)).topics
+            if stored == topics:
+                return
+            topics = stored
 
     async def mute(self, user: str, muted: MutedCategories) -> None:
         await self._put_settings(user, "p", msgspec.json.encode(muted), muted.inbox)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any, Final
@@ -239,6 +240,18 @@ class InboxesContract:
         await node.publish("5", inbox=KEPT)
         second = await _read(node, limit=2, before=last)
         assert [bytes(item.data) for item in second.items] == [b"2", b"1"]
+
+    async def test_devices_that_choose_topics_at_once(self, node: Node) -> None:
+        """The users of a topic are those who have it in their settings at the end."""
+        store = node.backend.inboxes
+        for n in range(20):
+            user, lists = f"u{n}", (["a"], ["b"], ["a"], ["b", "c"])
+            await asyncio.gather(*(store.subscribe(user, topics) for topics in lists))
+            chosen = [*(await store.settings(user)).topics]
+            subscribed = [
+                t for t in "abc" if user in await store.subscribers(t, after="", limit=99)
+            ]
+            assert subscribed == chosen
 
     async def test_bounds_of_ids(self, node: Node) -> None:
         """Any id ends a page or a change, also the first and the last one that can be written."""
