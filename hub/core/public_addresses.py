@@ -12,7 +12,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 MAX_URL_CHARS: Final = 2048
-_NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
+_NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
+_MAX_HOST_CHARS: Final = 253
+# A label of a host (RFC 1123), or one in another script, which the HTTP client encodes.
+_LABEL: Final = re.compile(r"(?!-)[a-z0-9_\x80-\U0010ffff-]{1,63}(?<!-)")
 _LOCAL_NAMES: Final = ("localhost", "localhost.localdomain")
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")  # RFC 4291, 2.5.5.1; deprecated
@@ -66,7 +69,7 @@ def find_url_problem(url: str, *, allow_private: bool = False) -> str | None:
         return "contains a character that no URL may contain"
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme != "https" and not (allow_private and parts.scheme == "http"):
@@ -75,12 +78,21 @@ def find_url_problem(url: str, *, allow_private: bool = False) -> str | None:
         return "has no host"
     if parts.username is not None or parts.password is not None:
         return "must not contain a user or a password"
+    if port == 0:
+        return "has no valid port"
+    name = host.removesuffix(".")
+    if ":" not in name and not _is_host_name(name):
+        return "has no valid host"
     if allow_private:
         return None
-    name = host.rstrip(".")
     if name in _LOCAL_NAMES or name.endswith(".localhost"):
         return "names a host that is not public"
     is_literal = ":" in name or re.fullmatch(r"[0-9.]+|0x[0-9a-f.x]+", name) is not None
     if is_literal and not is_public_address(name):
         return "names an address that is not public"
     return None
+
+
+def _is_host_name(name: str) -> bool:
+    """Return whether a name in lower case is short enough and has valid labels."""
+    return len(name) <= _MAX_HOST_CHARS and all(map(_LABEL.fullmatch, name.split(".")))

@@ -43,7 +43,7 @@ class AddressNotPublic(OSError):
 
 
 class OutgoingResponse(msgspec.Struct, frozen=True):
-    """A response. headers: names in lower case. body: the first 4,096 bytes."""
+    """A response. headers: names in lower case. body: the first 4,096 bytes, not decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -141,7 +141,11 @@ async def open_public_client(
         socket_factory=None if allow_private else _make_checked_socket,
     )
     async with aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity"},
     ) as session:
         yield PublicHttpClient(
             session, allow_private=allow_private, timeout_seconds=timeout_seconds

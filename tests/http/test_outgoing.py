@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -166,3 +168,23 @@ async def test_body_that_does_not_end(ends: str) -> None:
         done.set()
     assert (response.status, response.headers["x-a"]) == (201, "b")
     assert response.body in (b"", b"start")
+
+
+async def test_compressed_response() -> None:
+    """A compressed response is not decompressed, so that a small one cannot become a large one."""
+    compressed = gzip.compress(bytes(50_000_000))
+
+    async def handler(request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "identity"
+        return web.Response(body=compressed, headers={"Content-Encoding": "gzip"})
+
+    async with (
+        open_server(handler) as server,
+        open_public_client(allow_private=True, timeout_seconds=20) as client,
+    ):
+        tracemalloc.start()
+        response = await client.post(str(server.make_url("/")), b"x", {})
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert len(response.body) == 4096
+    assert peak < 10_000_000
