@@ -47,7 +47,8 @@ class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_per_lane: the number of deliveries that wait in one lane. Another one becomes a dead letter
         at once.
-    max_bytes: bodies of each partition, dead letters included. Another one is dropped and counted.
+    max_bytes: bodies of each partition, dead letters included. For another one, the oldest dead
+        letters are dropped; if that is not enough, it is dropped. What is dropped is counted.
     ttl_seconds: how long a delivery is stored while nobody sends it; longer than the time for which
         a sender tries.
     max_dead: dead letters of each partition; the oldest one is dropped for another one.

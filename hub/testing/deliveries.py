@@ -75,8 +75,7 @@ class MemoryDeliveryStore:
             raise ValueError(f"the id is not one of the channel: {delivery.id!r}")
         if (queue, delivery.id) in self._items:
             return
-        size = sum(len(each.delivery.body) for each in self._of(queue, partition))
-        if size + len(delivery.body) > self._limits.max_bytes:
+        if not self._make_room(queue, partition, len(delivery.body)):
             self._dropped[queue] = self._dropped.get(queue, 0) + 1
             return
         item = _Item(delivery, position, self._now())
@@ -231,6 +230,23 @@ class MemoryDeliveryStore:
 
     def _add_error(self, item: _Item, error: str) -> None:
         item.errors.append(f"{int(self._now())} {error_line(error)}")
+
+    def _make_room(self, queue: str, partition: int, size: int) -> bool:
+        """Drop the oldest dead letters for a body, if that makes room for it."""
+        items = self._of(queue, partition)
+        missing = sum(len(each.delivery.body) for each in items) + size - self._limits.max_bytes
+        dead = [each for each in items if each.died_at is not None]
+        dead.sort(key=lambda each: each.died_at or 0.0)
+        dropped: list[_Item] = []
+        while missing > 0 and dead:
+            dropped.append(dead.pop(0))
+            missing -= len(dropped[-1].delivery.body)
+        if missing > 0:
+            return False
+        for each in dropped:
+            del self._items[queue, each.delivery.id]
+        self._dropped[queue] = self._dropped.get(queue, 0) + len(dropped)
+        return True
 
     def _bury(self, item: _Item) -> None:
         item.died_at = self._now()

@@ -9,7 +9,7 @@ import pytest
 from hub.backends.redis import RedisBackend
 from hub.backends.redis.keys import deliveries_key
 from hub.core.channel import PARTITIONS, partition_of
-from hub.core.deliveries import Delivery, Done, Retry
+from hub.core.deliveries import Dead, Delivery, Done, Retry
 from hub.testing.contracts.deliveries import QUEUE, delivery
 from hub.testing.contracts.node import ALICE
 from tests.conftest import OpenedRedis
@@ -73,6 +73,27 @@ async def test_every_key_expires(opened: OpenedRedis, backend: RedisBackend) -> 
     keys = await opened.client.keys("*deliveries*")
     assert len(keys) > 1000
     assert [key for key in keys if not 0 < await opened.client.ttl(key) <= 8 * 86400] == []
+
+
+async def test_dead_letters_live_as_long_as_their_count(
+    opened: OpenedRedis, backend: RedisBackend
+) -> None:
+    """The dead letters are subtracted when they expire, since their key does not expire before."""
+    store = backend.deliveries
+    await store.add([delivery("a1")])
+    (taken,) = await store.take(QUEUE, 10, lease_seconds=60.0)
+    await store.complete(taken, Dead("x"))
+    dead = KEY.removesuffix("due") + "dead"
+    client, partition = opened.hub_client, partition_of(ALICE)
+    await client.call_key(partition, "PEXPIRE", dead, "60000")  # most of its time has passed
+    await client.call_key(partition, "ZADD", dead, "1", f"2:{taken.id}")
+    await store.add([delivery("a2")])
+    counts = await store.counts(QUEUE)
+    assert (counts.waiting, counts.dead, counts.bytes) == (1, 0, 2)
+    await store.complete((await store.take(QUEUE, 10, lease_seconds=60.0))[0], Dead("x"))
+    await client.call_key(partition, "PEXPIRE", dead, "60000")
+    await store.add([delivery("a3")])
+    assert await opened.client.pttl(dead) > 60000
 
 
 async def test_idle_calls(backend: RedisBackend) -> None:

@@ -214,7 +214,7 @@ class DeliveriesContract:
         (dead,) = await store.list_dead(QUEUE, 10)
         assert dead.body == b"name2"
         assert "too many" in dead.errors[0]
-        await store.add([delivery("large", lane="o", body=b"x" * 26)])
+        await store.add([delivery("large", lane="o", body=b"x" * 31)])
         counts = await store.counts(QUEUE)
         assert counts == DeliveryCounts(lanes=1, waiting=2, dead=1, bytes=15, dropped=1)
         await store.add([delivery("fits", lane="o", body=b"x" * 25)])
@@ -227,6 +227,22 @@ class DeliveriesContract:
         assert await store.counts(QUEUE) == DeliveryCounts(
             lanes=1, waiting=2, dead=2, bytes=20, dropped=3
         )
+
+    async def test_dead_letters_give_way(self, open_backend: OpenBackend) -> None:
+        """The oldest dead letters are dropped for a new delivery, if that makes room for it."""
+        limits = DeliveryLimits(
+            max_per_lane=9, max_bytes=40, ttl_seconds=60.0, max_dead=9, dead_seconds=60.0
+        )
+        backend = await open_backend(BackendOptions(delivery_limits=limits))
+        sender = _Sender(backend.deliveries)
+        await sender.store.add([delivery(f"name{n}") for n in range(4)])
+        assert len(await sender.complete_all(Dead("x"))) == 4
+        await sender.store.add([delivery("waits", lane="o", body=b"x" * 28)])
+        left = await sender.store.list_dead(QUEUE, 10)
+        assert sorted(_bodies(left)) == [b"name2", b"name3"]
+        await sender.store.add([delivery("large", lane="o", body=b"x" * 13)])
+        counts = await sender.store.counts(QUEUE)
+        assert counts == DeliveryCounts(lanes=1, waiting=1, dead=2, bytes=38, dropped=3)
 
     async def test_erase(self, senders: list[_Sender]) -> None:
         """The deliveries of a channel are erased, and no others."""

@@ -13,7 +13,7 @@
 -- Invariants
 -- 1. A lane is in `due` exactly while it has a delivery. Only its first one is taken.
 -- 2. `bytes` counts the bodies of all members of lanes and of dead letters. A member names its size, so
---    one whose item has expired is still subtracted.
+--    one whose item has expired is still subtracted. So `dead` lives as long as `counts`.
 -- 3. `takes` counts up with each lease, so that whoever lost a lease cannot record a result.
 
 local function delivery_keys(due_key)
@@ -106,7 +106,7 @@ local function append_to_lane(keys, lane, id, bytes, limits, due_ms)
   end
   redis.call('HINCRBY', keys.counts, 'waiting', 1)
   redis.call('PEXPIRE', keys.item .. id, limits.ttl)
-  for _, key in ipairs({keys.lane .. lane, keys.due, keys.counts}) do
+  for _, key in ipairs({keys.lane .. lane, keys.due, keys.counts, keys.dead}) do
     extend_ttl(key, limits.ttl)
   end
 end
@@ -119,6 +119,26 @@ local function add_error(keys, id, now, text)
   redis.call('HSET', keys.item .. id, 'errors', errors)
 end
 
+-- Drops the oldest dead letters for a body, if that makes room for it. Returns whether there is room.
+local function make_room(keys, size, limits)
+  local missing = tonumber(redis.call('HGET', keys.counts, 'bytes') or 0) + size - limits.bytes
+  if missing <= 0 then
+    return true
+  end
+  local members = redis.call('ZRANGE', keys.dead, 0, -1)
+  for n, member in ipairs(members) do
+    missing = missing - tonumber(string.match(member, '^%d+'))
+    if missing <= 0 then
+      for each = 1, n do
+        drop_dead(keys, members[each])
+      end
+      redis.call('HINCRBY', keys.counts, 'dropped', n)
+      return true
+    end
+  end
+  return false
+end
+
 -- Adds a delivery to the end of its lane. position: '' or '<epoch> <offset>'.
 local function add_delivery(due_key, run_id, limits_text, channel, lane, id, delay_ms, body, position)
   local keys, limits, now = delivery_keys(due_key), parse_limits(limits_text), now_ms()
@@ -126,9 +146,11 @@ local function add_delivery(due_key, run_id, limits_text, channel, lane, id, del
     return
   end
   check_clock(keys, run_id, now)
-  if tonumber(redis.call('HGET', keys.counts, 'bytes') or 0) + #body > limits.bytes then
+  drop_expired(keys, now, limits.dead_ms)
+  if not make_room(keys, #body, limits) then
     redis.call('HINCRBY', keys.counts, 'dropped', 1)
     extend_ttl(keys.counts, limits.ttl)
+    extend_ttl(keys.dead, limits.ttl)
     return
   end
   local due_ms = whole(now + tonumber(delay_ms))
