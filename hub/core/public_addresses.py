@@ -79,10 +79,10 @@ def find_url_problem(url: str, *, allow_private: bool = False) -> str | None:
     if parts.username is not None or parts.password is not None:
         return "must not contain a user or a password"
     if port == 0:
-        return "has no valid port"
+        return "has a port that is not valid"
     name = host.removesuffix(".")
     if ":" not in name and not _is_host_name(name):
-        return "has no valid host"
+        return "names a host that is not valid"
     if allow_private:
         return None
     if name in _LOCAL_NAMES or name.endswith(".localhost"):

@@ -61,7 +61,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_from_settings(self) -> bool:
         """Whether the settings name it, and not the API."""
-        return self.id.startswith("s_")
+        return is_settings_endpoint_id(self.id)
 
 
 def new_endpoint_id() -> str:
@@ -72,6 +72,11 @@ def new_endpoint_id() -> str:
 def settings_endpoint_id(url: str) -> str:
     """Return the id of an endpoint of the settings. It stays the same while the URL does."""
     return f"s_{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+
+def is_settings_endpoint_id(text: str) -> bool:
+    """Return whether the id of an endpoint is one of the settings."""
+    return text.startswith("s_")
 
 
 def is_endpoint_id(text: str) -> bool:

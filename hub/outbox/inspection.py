@@ -25,6 +25,14 @@ LOCK_HOLDERS: Final = (
 """The sessions that hold an advisory lock. $1, $2: the upper and the lower half of its key."""
 
 
+AGE_SECONDS: Final = (
+    "CASE WHEN isfinite(created_at) THEN extract(epoch FROM clock_timestamp() - created_at) ELSE 0"
+    " END::float8"
+)
+"""The age of a row in seconds. The application may write `infinity`, which no time is subtracted
+from."""
+
+
 class Backlog(msgspec.Struct, frozen=True):
     """rows, refused: the numbers of rows, at most MAX_COUNT. oldest_seconds: the age of the oldest
     row that waits, or None.
@@ -83,8 +91,8 @@ class Inspection:
         """Return what waits."""
         record = await self._connection.fetchrow(
             f"SELECT (SELECT count(*) FROM (SELECT FROM {self._names.rows} LIMIT $1) AS r) AS rows,"
-            " (SELECT extract(epoch FROM clock_timestamp() - created_at)::float8"
-            f" FROM {self._names.rows} ORDER BY number LIMIT 1) AS oldest_seconds,"
+            f" (SELECT {AGE_SECONDS} FROM {self._names.rows} ORDER BY number LIMIT 1)"
+            " AS oldest_seconds,"
             f" (SELECT count(*) FROM (SELECT FROM {self._names.refused} LIMIT $1) AS r) AS refused",
             MAX_COUNT,
         )

@@ -26,7 +26,7 @@ from hub.outbox.connection import (
     require_session,
     translated_errors,
 )
-from hub.outbox.inspection import LOCK_HOLDERS, Backlog, Inspection, check_tables
+from hub.outbox.inspection import AGE_SECONDS, LOCK_HOLDERS, Backlog, Inspection, check_tables
 from hub.outbox.partitions import BUCKETS, fair_share, lock_base, partition_buckets
 from hub.outbox.rows import OutboxRow, Refusal
 from hub.outbox.schema import TableNames
@@ -115,7 +115,7 @@ class OutboxSession:
         buckets = [bucket for owned in self.owned.values() for bucket in owned]
         with translated_errors(self._address):
             records = await self._connection.fetch(
-                _READ.format(rows=self._names.rows),
+                _READ.format(rows=self._names.rows, age=AGE_SECONDS),
                 *(buckets, snapshot, limits.max_rows, limits.max_bytes, limits.max_row_bytes),
             )
         first = records[0]
@@ -261,7 +261,7 @@ SELECT pg_backend_pid() AS process_id, pg_current_snapshot()::text AS snapshot,
     CASE WHEN size <= $5 THEN event ELSE '' END AS event,
     CASE WHEN size <= $5 THEN data END AS data,
     CASE WHEN size <= $5 THEN options END AS options,
-    extract(epoch FROM clock_timestamp() - created_at)::float8 AS delay_seconds
+    {age} AS delay_seconds
 FROM (SELECT) AS one LEFT JOIN bounded ON bytes_before < $4
 ORDER BY number
 """

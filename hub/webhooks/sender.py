@@ -5,7 +5,8 @@ Rules:
    is sent to it, its deliveries wait, and after the pause the next attempt decides.
 2. An endpoint has at most three quarters of a worker's attempts, so that one that hangs leaves room
    for the others.
-3. A delivery for an endpoint that does not exist any more is dropped.
+3. A delivery for an endpoint of the API that does not exist any more is dropped. One for an
+   endpoint of the settings waits, because another worker may have newer settings.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 import structlog
 
 from hub.core.deliveries import Done, Failed, Postponed, SendResult
-from hub.core.webhooks import Endpoint, build_headers
+from hub.core.webhooks import Endpoint, build_headers, is_settings_endpoint_id
 from hub.http.outgoing import PublicHttpClient, RequestFailed
 from hub.ports.deliveries import TakenDelivery
 from hub.ports.webhooks import PausePolicy, WebhookStore
@@ -29,6 +30,7 @@ from hub.webhooks.endpoints import Endpoints
 
 _BUSY_SECONDS: Final = 0.5
 _MAX_PAUSE_STEP_SECONDS: Final = 60.0
+_UNKNOWN_SECONDS: Final = 15.0
 PAUSES: Final = PausePolicy(failures=10, failing_seconds=60.0, min_seconds=30.0, max_seconds=900.0)
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +69,8 @@ class WebhookSender:
         if endpoint is None:
             await self._endpoints.refresh()  # it may be a new one
             endpoint = self._endpoints.get(delivery.lane)
+        if endpoint is None and is_settings_endpoint_id(delivery.lane):
+            return Postponed(_UNKNOWN_SECONDS * (1 + random.random()))
         if endpoint is None:
             _log.info("webhook.dropped", delivery=delivery.id, endpoint=delivery.lane)
             return Done()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import structlog
 
 from hub.core.channel import Channel
@@ -315,3 +316,16 @@ class Gate:
         self.published.set()
         await self.open.wait()
         return results
+
+
+@pytest.mark.parametrize("created_at", ["infinity", "-infinity", "294276-12-31", "4713-01-01 BC"])
+async def test_odd_times_block_nobody(outbox: Outbox, created_at: str) -> None:
+    """A row is published whatever time the application has written into it."""
+    await outbox.connection.execute(
+        f"INSERT INTO {outbox.names.rows} (recipient, created_at) VALUES ('user:a', '{created_at}')"
+    )
+    await outbox.insert("user:b", 1)
+    await outbox.inspection.backlog()
+    outbox.start()
+    await outbox.drained()
+    assert (await outbox.inspection.backlog()).refused == 0

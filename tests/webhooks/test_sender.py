@@ -246,6 +246,11 @@ async def test_deleted_endpoint(kit: Kit) -> None:
     assert "not public" in result.error
 
 
+async def test_endpoint_of_newer_settings(kit: Kit) -> None:
+    """A worker whose settings lack the endpoint drops nothing: they may be old ones."""
+    assert isinstance(await kit.send(lane=settings_endpoint_id("new")), Postponed)
+
+
 async def test_share_of_an_endpoint(kit: Kit) -> None:
     """An endpoint that hangs takes only its share of the attempts."""
     released = asyncio.Event()
