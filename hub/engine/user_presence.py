@@ -18,7 +18,8 @@ Rules:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -94,14 +95,15 @@ class UserPresence:
     async def _write(self) -> None:
         node = self._node or self._begin(are_events=not self._was_unwanted)
         self._was_unwanted = False
-        while joined := dict(list(self._joined.items())[:_MAX_USERS_PER_UPDATE]):
+        while joined := dict(islice(self._joined.items(), _MAX_USERS_PER_UPDATE)):
             changes = [self._change(user, True, is_event) for user, is_event in joined.items()]
             if not await self._update(node, changes):
                 return
             for user in joined:
                 self._joined.pop(user, None)
-        if not await self._write_departed(node):
-            return
+        while departed := self._departed():
+            if not await self._remove(node, departed):
+                return
         if (now := self._clock.now()) >= self._renew_at:
             renewal = await self._store.renew(node, self._partitions, seconds=ENTRY_SECONDS)
             self._renew_at = now + RENEW_SECONDS
@@ -110,12 +112,16 @@ class UserPresence:
             for partition, dead in renewal.expired:
                 await self._sweep(partition, dead)
 
-    async def _write_departed(self, node: str) -> bool:
-        """Remove users who have not come back; return whether the entries are still held."""
+    def _departed(self) -> dict[str, float]:
+        """Return users who have not come back, and when they left; not more than for one update."""
+        if self._draining:
+            return {}
         limit = self._clock.now() - GRACE_SECONDS
-        departed = {user: at for user, at in self._left_at.items() if at <= limit}
-        if self._draining or not departed:
-            return True
+        departed = ((user, at) for user, at in self._left_at.items() if at <= limit)
+        return dict(islice(departed, _MAX_USERS_PER_UPDATE))
+
+    async def _remove(self, node: str, departed: Mapping[str, float]) -> bool:
+        """Remove users who have left; return whether the entries are still held."""
         for user in departed:
             del self._left_at[user]  # a user who returns meanwhile is added again
         try:

@@ -69,7 +69,8 @@ class PushSender:
     channels: by the names that subscriptions have. is_taken: returns whether an open connection of
     a user was sent the event at a position of a channel. ttl_seconds: how long a notification may
     be sent that does not say it. max_topic_users: how many users of a topic get a notification.
-    max_retry_seconds: the longest time that a push service can ask for.
+    max_retry_seconds: the longest time that a push service can ask for. retry_seconds: for how long
+        a message is sent again at most.
     on_failed: called with the user, the origin, the message and the reason for a notification that
         is given up: nobody took it, or a device did not get it.
     """
@@ -85,6 +86,7 @@ class PushSender:
         ttl_seconds: float,
         max_topic_users: int,
         max_retry_seconds: float = 900.0,
+        retry_seconds: float = 86400.0,
         metrics: PushMetrics | None = None,
         on_failed: Callable[[str, PushOrigin, PushMessage, str], Awaitable[None]] | None = None,
     ) -> None:
@@ -97,6 +99,7 @@ class PushSender:
         self._max_topic_users = max_topic_users
         self._max_retry_seconds = max_retry_seconds
         self._metrics = metrics or PushMetrics()
+        self._retry_seconds = retry_seconds
         self._on_failed = on_failed
 
     async def send(self, taken: TakenDelivery) -> DeliveryResult:
@@ -108,7 +111,7 @@ class PushSender:
         if isinstance(job, TopicPush):
             return await self._send_to_topic(job)
         if isinstance(job, DevicePush):
-            return await self._send_again(job, job.age_seconds + taken.age_seconds)
+            return await self._send_again(job, taken.age_seconds)
         return await self._send_to_user(job, taken.age_seconds)
 
     async def _send_to_user(self, job: UserPush, age_seconds: float) -> DeliveryResult:
@@ -152,17 +155,19 @@ class PushSender:
             await self._fail(job.user, job.origin, job.message, _NO_DEVICE_LEFT)
         return Done()
 
-    async def _send_again(self, job: DevicePush, age_seconds: float) -> DeliveryResult:
+    async def _send_again(self, job: DevicePush, waited_seconds: float) -> DeliveryResult:
         devices = {each.id: each for each in await self._subscriptions.list(job.user)}
         device = devices.get(job.subscription)
         reason = await self._find_reason_against(job.user, job.origin)
         if device is None or reason is not None:
             return Done()
-        ttl_seconds = self._seconds_left(job, age_seconds)
+        ttl_seconds = self._seconds_left(job, job.age_seconds + waited_seconds)
         if ttl_seconds is None:
             return await self._fail(job.user, job.origin, job.message, _EXPIRED)
         result = await self._send(job.user, device, job.message, job.origin, ttl_seconds)
         if result.outcome is SendOutcome.LATER:
+            if waited_seconds >= self._retry_seconds:
+                return await self._fail(job.user, job.origin, job.message, result.reason)
             return Failed(result.reason, result.retry_after_seconds or 0.0)
         if result.outcome is SendOutcome.REFUSED:
             return await self._fail(job.user, job.origin, job.message, result.reason)

@@ -135,6 +135,7 @@ async def open_push_worker(
         ttl_seconds=push.ttl_seconds,
         max_topic_users=push.max_topic_users,
         max_retry_seconds=deliveries.max_retry_seconds,
+        retry_seconds=deliveries.retry_seconds,
         metrics=metrics.push,
         on_failed=on_failed,
     )

@@ -48,7 +48,7 @@ class Nodes:
             await self.clock.advance(0.25)
             await settled()
         events = []
-        while taken := await self.backend.deliveries.take(WEBHOOK_QUEUE, 9, lease_seconds=60):
+        while taken := await self.backend.deliveries.take(WEBHOOK_QUEUE, 2000, lease_seconds=60):
             for each in taken:
                 body = msgspec.json.decode(each.body)
                 events.append(f"{body['data']['user']} {body['type'].removeprefix('user.')}")
@@ -170,6 +170,19 @@ async def test_cost() -> None:
     assert nodes.store.calls == 3
     await nodes.pass_seconds(30)
     assert nodes.store.calls == 9  # each node renews its entries every ten seconds
+
+
+async def test_many_users(nodes: Nodes) -> None:
+    """Also more users than one call takes come and go."""
+    users = [f"user {n}" for n in range(1200)]
+    for user in users:
+        nodes.first.connected(user)
+    assert len(await nodes.pass_seconds(1)) == len(users)
+    calls = nodes.store.calls
+    for user in users:
+        nodes.first.disconnected(user)
+    assert len(await nodes.pass_seconds(10)) == len(users)
+    assert nodes.store.calls == calls + 5  # two of them renew entries
 
 
 async def test_new_webhook() -> None:

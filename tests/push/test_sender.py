@@ -213,6 +213,19 @@ async def test_later_but_not_needed() -> None:
     assert len(bench.endpoints) == 2
 
 
+async def test_given_up_before_its_time_to_live() -> None:
+    """A message that may live longer than deliveries are tried is given up with them."""
+    bench = Bench(ttl_seconds=14 * 86400.0)
+    busy = await bench.add_device("alice", "busy")
+    bench.channel.results[busy] = SendResult(SendOutcome.LATER, "busy", 900.0)
+    await bench.publish(user_channel("alice"), PushMessage(title="T"))
+    await bench.run()
+    while (await bench.backend.deliveries.counts(PUSH_QUEUE)).waiting:
+        await bench.run(900.0)
+    assert bench.failures == [("alice", "busy")]
+    assert (await bench.backend.deliveries.counts(PUSH_QUEUE)).dead == 1
+
+
 async def test_given_up() -> None:
     """What cannot be sent is a dead letter, and the application is told."""
     bench = Bench()
