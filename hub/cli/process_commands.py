@@ -82,6 +82,7 @@ def dev(
         presence_topics=settings.presence.topics,
         app=None if app is None else load_dev_app(settings, app),
         reload=reload,
+        push=settings.push,
     )
     asyncio.run(run_dev(options))
 

@@ -41,7 +41,8 @@ class DemoRoutes:
     """The demo's routes.
 
     publisher: None omits POST /dev/publish. has_faults: whether the page shows what DevFaultRoutes
-    can do. command: how the command `hub` is typed in a terminal.
+    can do. command: how the command `hub` is typed in a terminal. has_push: whether the node has
+    keys for push notifications.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DemoRoutes:
         max_body_bytes: int,
         has_faults: bool = False,
         command: str = "hub",
+        has_push: bool = False,
     ) -> None:
         self._authenticator = authenticator
         self._publisher = publisher
@@ -63,6 +65,9 @@ class DemoRoutes:
             self._pages.replace("demo.html", meta % b"true", meta % b"false")
         if not has_faults:
             meta = b'name="hub-faults" content="%b"'
+            self._pages.replace("demo.html", meta % b"true", meta % b"false")
+        if not has_push:
+            meta = b'name="hub-push" content="%b"'
             self._pages.replace("demo.html", meta % b"true", meta % b"false")
         meta = b'name="hub-command" content="%b"'
         self._pages.replace("demo.html", meta % b"hub", meta % html.escape(command).encode())

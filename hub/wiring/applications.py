@@ -251,5 +251,6 @@ def _demo(
         publisher if is_dev else None,
         max_body_bytes=settings.publish.max_body_bytes,
         has_faults=has_faults,
+        has_push=settings.push.is_set,
         command=command_name() if is_dev else "hub",  # a path is nobody's business elsewhere
     )

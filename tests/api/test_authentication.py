@@ -123,7 +123,9 @@ async def test_no_publishing_from_the_page(hub: Hub) -> None:
     headers = {"Authorization": f"Bearer {token()}"}
     assert (await hub.call("POST", "/dev/publish", json={}, headers=headers))[0] == 404
     async with hub.ask("GET", "/", headers={"Accept-Encoding": "identity"}) as response:
-        assert '<meta name="hub-dev" content="false">' in await response.text()
+        page = await response.text()
+    assert '<meta name="hub-dev" content="false">' in page
+    assert '<meta name="hub-push" content="false">' in page  # the settings have no keys
 
 
 def pair(kind: str) -> tuple[Any, str, str]:

@@ -23,6 +23,7 @@ from playwright.async_api import (
 
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
+from tests.push.push_service import Device, fake_push_service
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
@@ -545,3 +546,34 @@ async def test_notification_is_kept(browser: Browser, dev: Dev) -> None:
     box = await inbox.get_by_role("dialog").bounding_box()
     assert box is not None
     assert box["x"] >= 0
+
+
+async def test_notify_when_an_answer_is_ready(browser: Browser, dev: Dev) -> None:
+    """The button subscribes the browser; from then on questions are sent with `notify`."""
+    context = await browser.new_context(permissions=["notifications"])
+    device = Device("phone", "https://push.example.com/phone")
+    await context.add_init_script(fake_push_service(device))
+    page = await context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    await page.goto(f"{dev.url}/?user=nora")
+    await expect_live(page)
+    button = page.get_by_role("button", name="Notify me when an answer is ready")
+
+    async def sent() -> dict[str, object]:
+        async with page.expect_request(
+            lambda request: request.method == "POST" and "/generations" in request.url
+        ) as request:
+            answer = await ask(page, "count to 2")
+        await expect_status(answer, "done")
+        body = (await request.value).post_data_json
+        assert isinstance(body, dict)
+        return body
+
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    assert "notify" not in await sent()
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    assert (await sent())["notify"] is True
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    assert "notify" not in await sent()

@@ -11,16 +11,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from hub.backends.redis.client import open_client
 from hub.core.deliveries import PUSH_QUEUE
 from hub.core.push_subscription import encode_base64url, web_push_subscription
 from hub.core.sse_decoder import SseDecoder
+from hub.http.server import ListenAddress, listen
 from hub.push.vapid import generate_vapid_keys
 from tests.conftest import missing
+from tests.docs.snippets import DOCS, find_blocks
 from tests.e2e.cluster import Cluster, create_cluster
-from tests.push.push_service import Device, PushService, open_push_service
+from tests.push.push_service import Device, PushService, fake_push_service, open_push_service
 from tests.redis_backend import redis_backend
 
 KEYS = generate_vapid_keys()
@@ -29,12 +32,14 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @asynccontextmanager
-async def push_cluster(**settings: Any) -> AsyncIterator[Cluster]:
-    """A node with keys for push notifications."""
+async def push_cluster(*, origin: str | None = None, **settings: Any) -> AsyncIterator[Cluster]:
+    """A node with keys for push notifications. origin: an allowed origin of pages."""
     async with create_cluster() as cluster:
         cluster.set("PUSH__PRIVATE_KEY", KEYS.private_key)
         cluster.set("PUSH__SUBJECT", "mailto:ops@example.com")
         cluster.set("PUSH__ALLOW_PRIVATE", True)
+        if origin is not None:
+            cluster.set("PUBLIC__ALLOWED_ORIGINS", json.dumps([origin]))
         for name, value in settings.items():
             cluster.set(f"PUSH__{name}", value)
         await cluster.start()
@@ -128,39 +133,32 @@ async def test_half_of_the_users_are_connected() -> None:
     assert all(service.devices[user].messages[0]["title"] == user for user in accepted)
 
 
-# A browser without a network cannot subscribe, so this push service is in the page.
-_FAKE_PUSH_SERVICE = """
-let subscription = null;
-PushManager.prototype.getSubscription = async () => subscription;
-PushManager.prototype.subscribe = async ({ applicationServerKey, userVisibleOnly }) => {
-  if (window.pushFails) throw new DOMException("no push service", "AbortError");
-  return (subscription = {
-    options: { applicationServerKey: applicationServerKey.buffer, userVisibleOnly },
-    toJSON: () => (%s),
-    unsubscribe: async () => { subscription = null; return true; },
-  });
-};
-"""
 _PAGE = """<!doctype html><title>page</title><script type="module">
 import { connect } from "/hub.js";
 window.hub = connect({ user: "alice", store: null, transport: "poll" });
 </script>"""
 
+_PAGE_ELSEWHERE = """<!doctype html><title>page</title><script type="module">
+import { connect } from "HUB/hub.js";
+window.hub = connect({ url: "HUB", user: "alice", store: null, transport: "poll" });
+</script>"""
+
 
 class Browser:
-    """A page of the hub with its service worker."""
+    """A page with its service worker. origin: that of the page. scope: that of the worker."""
 
-    def __init__(self, cluster: Cluster, context: BrowserContext, page: Page) -> None:
-        self.cluster, self.context, self.page = cluster, context, page
+    def __init__(self, context: BrowserContext, page: Page, origin: str, scope: str) -> None:
+        self.context, self.page = context, page
+        self.origin, self.scope = origin, scope
         self.registrations: dict[str, str] = {}  # by scope: the id of the registration
         self._session: Any = None
 
-    async def enable(self) -> str:
-        """Call hub.push.enable(), and return the id of the subscription."""
+    async def enable(self, options: str = "") -> str:
+        """Call hub.push.enable(options), and return the id of the subscription."""
         self._session = await self.context.new_cdp_session(self.page)
         self._session.on("ServiceWorker.workerRegistrationUpdated", self._on_registrations)
         await self._session.send("ServiceWorker.enable")
-        identifier: str = await self.page.evaluate("hub.push.enable()")
+        identifier: str = await self.page.evaluate(f"hub.push.enable({options})")
         return identifier
 
     async def error(self, call: str) -> list[Any]:
@@ -176,26 +174,25 @@ class Browser:
 
     async def push(self, data: Any) -> None:
         """Deliver a push message to the service worker."""
-        scope = f"{self.cluster.url}/hub-push/"
         await self._session.send(
             "ServiceWorker.deliverPushMessage",
             {
-                "origin": self.cluster.url,
-                "registrationId": self.registrations[scope],
+                "origin": self.origin,
+                "registrationId": self.registrations[self.origin + self.scope],
                 "data": data if isinstance(data, str) else json.dumps(data),
             },
         )
 
     async def notifications(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many notifications are shown, and return them."""
-        script = """async () => {
-          const registration = await navigator.serviceWorker.getRegistration("/hub-push/");
+        script = """async (scope) => {
+          const registration = await navigator.serviceWorker.getRegistration(scope);
           return (await registration.getNotifications()).map(
             ({ title, body, icon, tag, data }) => ({ title, body, icon, tag, data }));
         }"""
         async with asyncio.timeout(30):
             while True:
-                shown: list[dict[str, Any]] = await self.page.evaluate(script)
+                shown: list[dict[str, Any]] = await self.page.evaluate(script, self.scope)
                 if len(shown) == count:
                     return shown
                 await asyncio.sleep(0.05)
@@ -223,8 +220,14 @@ class Browser:
 
 
 @asynccontextmanager
-async def open_browser(cluster: Cluster, *, permission: str = "granted") -> AsyncIterator[Browser]:
-    """Open a page of the hub in Chromium."""
+async def open_browser(
+    cluster: Cluster,
+    *,
+    permission: str = "granted",
+    origin: str | None = None,
+    scope: str = "/hub-push/",
+) -> AsyncIterator[Browser]:
+    """Open a page in Chromium. origin: None means that of the hub. scope: that of the worker."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")
@@ -234,16 +237,18 @@ async def open_browser(cluster: Cluster, *, permission: str = "granted") -> Asyn
         context = await browser.new_context()
         if permission == "granted":
             await context.grant_permissions(["notifications"])
-        await context.add_init_script(_FAKE_PUSH_SERVICE % json.dumps(device.subscription()))
+        await context.add_init_script(fake_push_service(device))
         page = await context.new_page()
 
         async def blank(route: Any) -> None:
             await route.fulfill(content_type="text/html", body=_PAGE)
 
-        await page.route("**/page*", blank)
-        await page.goto(f"{cluster.url}/page")
+        if origin is None:
+            await page.route("**/page*", blank)
+        at = origin or cluster.url
+        await page.goto(f"{at}/page")
         await page.wait_for_function("window.hub")
-        yield Browser(cluster, context, page)
+        yield Browser(context, page, at, scope)
         await browser.close()
 
 
@@ -320,6 +325,46 @@ async def test_service_worker() -> None:
         assert await page.evaluate("hub.push.state()") == "off"
         assert await stored(cluster, "alice") == []
         await page.evaluate("hub.push.disable()")
+
+
+@pytest.mark.timeout(120)
+async def test_worker_of_another_origin() -> None:
+    """The worker of docs/guides/push.md, on the page's own origin, shows what the hub pushes."""
+    (code,) = (
+        block.code
+        for block in find_blocks(DOCS / "guides" / "push.md")
+        if block.code.startswith("importScripts")
+    )
+    site: dict[str, tuple[str, str]] = {}
+
+    async def file(request: web.Request) -> web.Response:
+        content_type, text = site.get(request.path, ("text/plain", ""))
+        return web.Response(text=text, content_type=content_type)
+
+    app = web.Application()
+    app.router.add_get("/{name}", file)
+    async with listen(app, ListenAddress("127.0.0.1", 0, "port"), cancel_handlers=True) as port:
+        origin = f"http://127.0.0.1:{port}"
+        async with push_cluster(origin=origin) as cluster, AsyncExitStack() as stack:
+            site["/page"] = ("text/html", _PAGE_ELSEWHERE.replace("HUB", cluster.url))
+            worker = code.replace("https://hub.example.com", cluster.url)
+            site["/push-worker.js"] = ("text/javascript", worker)
+            browser = await stack.enter_async_context(
+                open_browser(cluster, origin=origin, scope="/")
+            )
+            page = browser.page
+            assert (await browser.error("hub.push.enable()"))[0] == "push_worker"
+            options = '{ worker: "/push-worker.js" }'
+            await browser.enable(options)
+            assert await stored(cluster, "alice") == ["https://push.example.com/phone"]
+            assert await page.evaluate(f"hub.push.state({options})") == "on"
+            await browser.push({"id": "p1", "title": "T", "url": "/page"})
+            (shown,) = await browser.notifications(1)
+            assert shown["title"] == "T"
+            assert await browser.click(0) == [["focus", f"{origin}/page"]]
+            await page.evaluate(f"hub.push.disable({options})")
+            assert await page.evaluate(f"hub.push.state({options})") == "off"
+            assert await stored(cluster, "alice") == []
 
 
 @pytest.mark.timeout(120)

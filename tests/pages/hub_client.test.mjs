@@ -402,6 +402,14 @@ test("on_busy: reject rejects with the id of the open answer; other values pass 
   assert.equal((await interrupting.ended()).status, "done");
 });
 
+test("notify passes on to the hub", async () => {
+  const { fake, hub } = await openHub();
+  hub.ask({ prompt: "a", notify: true });
+  const request = await fake.next();
+  assert.deepEqual(request.body, { prompt: "a", notify: true });
+  request.respond({ generation: "g1", cursor: "AAAAA-1." }, 202);
+});
+
 test("an answer of a topic comes with the topic's events, so the page must follow it", async () => {
   const { fake, hub, stream } = await openHub({ topics: ["room:1"] });
   assert.throws(() => hub.ask({ prompt: "a", to: { topic: "room:2" } }), { name: "TypeError", message: /room:2/ });

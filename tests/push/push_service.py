@@ -138,3 +138,23 @@ async def open_push_service() -> AsyncIterator[PushService]:
         yield service
     finally:
         await server.close()
+
+
+# A browser without a network cannot subscribe, so this push service is in the page.
+_FAKE_PUSH_SERVICE = """
+let subscription = null;
+PushManager.prototype.getSubscription = async () => subscription;
+PushManager.prototype.subscribe = async ({ applicationServerKey, userVisibleOnly }) => {
+  if (window.pushFails) throw new DOMException("no push service", "AbortError");
+  return (subscription = {
+    options: { applicationServerKey: applicationServerKey.buffer, userVisibleOnly },
+    toJSON: () => (%s),
+    unsubscribe: async () => { subscription = null; return true; },
+  });
+};
+"""
+
+
+def fake_push_service(device: Device) -> str:
+    """Return the script with which a page subscribes as this device, without a network."""
+    return _FAKE_PUSH_SERVICE % json.dumps(device.subscription())

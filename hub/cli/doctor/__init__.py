@@ -9,6 +9,7 @@ workers     does a worker serve the queue of each upstream
 upstreams   do the upstreams respond, accept their keys and have the models
 guards      do the endpoints that check answers respond with a verdict
 outbox      PostgreSQL: version, tables, privileges, pooler, and what waits there
+push        the keys of push notifications, here and on the node; the extra for workers
 
 With --url, check_proxy looks at the way from a client through the proxy to a node:
 proxy_connection   TLS, the status and the headers of the response
@@ -35,6 +36,7 @@ from hub.cli.doctor.probe import CheckResult, ProbeTarget
 from hub.cli.doctor.proxy_connection import CONNECT_TIMEOUT_SECONDS, check_connection
 from hub.cli.doctor.proxy_stream import check_stream
 from hub.cli.doctor.proxy_transports import check_poll, check_websocket
+from hub.cli.doctor.push import check_push
 from hub.cli.doctor.upstreams import check_upstreams
 from hub.cli.doctor.workers import check_workers
 from hub.settings import Settings
@@ -50,13 +52,14 @@ async def run_checks(settings: Settings) -> list[CheckResult]:
     results += check_machine(settings.stream.max_connections)
     timeout = aiohttp.ClientTimeout(total=_RESPONSE_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        listeners, upstreams, guards, outbox = await asyncio.gather(
+        listeners, upstreams, guards, outbox, push = await asyncio.gather(
             check_listeners(session, settings),
             check_upstreams(session, settings.upstreams),
             check_guards(session, settings.upstreams),
             check_outbox(settings),
+            check_push(session, settings),
         )
-    results += [*listeners, *upstreams, *guards, *outbox]
+    results += [*listeners, *upstreams, *guards, *outbox, *push]
     return [*results, *await check_workers(settings)]
 
 

@@ -21,8 +21,9 @@ import msgspec
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.cli.supervisor.child_process import ChildProcess
 from hub.cli.supervisor.dev_faults import SOCKET_NAME as FAULTS_SOCKET_NAME
+from hub.cli.supervisor.dev_push import push_environment
 from hub.errors import OperatorError
-from hub.settings import SIMULATED_UPSTREAM
+from hub.settings import SIMULATED_UPSTREAM, Push
 
 HOST: Final = "127.0.0.1"
 VALKEY_LOG: Final = "valkey.log"
@@ -47,7 +48,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     data: the data directory; None means a temporary one.
     upstreams: the names of the upstreams in the settings. presence_topics: the setting. app: the
-    functions of --app. reload: whether a changed file reloads them.
+    functions of --app. reload: whether a changed file reloads them. push: the table [push].
     """
 
     port: int
@@ -61,6 +62,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     presence_topics: Sequence[str] = ()
     app: DevApp | None = None
     reload: bool = False
+    push: Push = Push()
 
     @property
     def chosen_upstream(self) -> str:
@@ -207,6 +209,7 @@ def _environment(options: DevOptions, data: Path, sockets: DevSockets) -> dict[s
         "HUB_UPSTREAMS__SIMULATED__BASE_URL": f"http://{HOST}:{port_of(sockets.upstream)}/v1",
         "HUB_UPSTREAMS__SIMULATED__DEFAULT_MODEL": "simulated-1",
         "HUB_DEFAULT_UPSTREAM": options.chosen_upstream,
+        **push_environment(options.push, data),
     }
 
 

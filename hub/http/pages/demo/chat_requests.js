@@ -11,8 +11,9 @@ const MAX_TITLE_CHARS = 60;
 
 export class ChatRequests {
   // showMessage(text): in the header. onAsk(): called when a question or an answer was added.
-  constructor(hub, chat, { showMessage, onAsk }) {
-    Object.assign(this, { hub, chat, showMessage, onAsk });
+  // isNotifying(): whether the user's devices are notified when an answer is ready.
+  constructor(hub, chat, { showMessage, onAsk, isNotifying }) {
+    Object.assign(this, { hub, chat, showMessage, onAsk, isNotifying });
   }
 
   // editedTurn: the turn whose question was edited, or null.
@@ -38,7 +39,8 @@ export class ChatRequests {
     this.onAsk();
     const requestedAt = performance.now();
     const metadata = { turn: key, title: prompt.slice(0, MAX_TITLE_CHARS), ...(replaces && { replaces }) };
-    const { accepted } = this.hub.ask({ messages, id: key, metadata, ...recipient });
+    const notify = this.isNotifying() && { notify: true };
+    const { accepted } = this.hub.ask({ messages, id: key, metadata, ...recipient, ...notify });
     try {
       await this.#run(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
     } catch (error) {

@@ -13,6 +13,7 @@ import { ConnectionView } from "./connection.js";
 import { copyText } from "./copy.js";
 import { isSecondDevice, startDevices } from "./devices.js";
 import { $, metaOf } from "./dom.js";
+import { PushButton } from "./push_button.js";
 import { Room } from "./room.js";
 import { closeSheet, startSheets } from "./sheets.js";
 import { Side } from "./side.js";
@@ -51,8 +52,10 @@ const chat = new Chat(hub, {
   },
   onDraw: (isRunning) => composer.showStop(isRunning),
 });
+const push = new PushButton(hub, { showMessage: (text) => connection.showMessage(text) });
 const requests = new ChatRequests(hub, chat, {
   showMessage: (text) => connection.showMessage(text),
+  isNotifying: () => push.isOn,
   onAsk: () => requestAnimationFrame(() => chat.turns.scrollToBottom()),
 });
 const composer = new Composer({
