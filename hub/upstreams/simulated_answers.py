@@ -74,7 +74,7 @@ def split_tokens(text: str) -> list[str]:
 
 def _build_default(prompt: str) -> str:
     return (
-        f"You asked: “{prompt[:200]}”.\n\n"
+        f"You asked: “{prompt[:200]}”\n\n"
         "I am the simulated model of hub dev. I have a few built-in answers and nothing else. "
         "The way of this text is real: an HTTP upstream sent it token by token, a worker "
         "relayed it, Redis stored it, and your stream delivered it. 🚀\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import aiohttp
 import pytest
 
 from hub.core.webhooks import Endpoint, build_body, build_headers, new_secret
+from hub.settings import Settings
 from tests.docs.snippets import DOCS, find_blocks
 from tests.topologies import free_ports
 
@@ -66,3 +68,17 @@ async def test_receiver(receiver: str) -> None:
         assert await send(body.replace(b"g1", b"g2"), dict(headers)) == 401
         assert await send(body, {}) == 401
         assert await send(body, dict(old)) == 401
+
+
+def test_settings_of_the_trial() -> None:
+    """The variable with which the page starts `hub dev` is a webhook of a receiver on loopback."""
+    (start,) = [
+        each.code
+        for each in find_blocks(DOCS / "guides" / "webhooks.md")
+        if each.part == "Try it on your machine" and each.language == "sh"
+    ]
+    value = start.split("HUB_WEBHOOKS='")[1].rsplit("' hub dev", 1)[0]
+    webhooks = json.loads(value.replace("'$WEBHOOK_SECRET'", SECRET))
+    (webhook,) = Settings.model_validate({"webhooks": webhooks}).webhooks
+    assert webhook.url == "http://127.0.0.1:3000/hub-events"
+    assert webhook.allow_private

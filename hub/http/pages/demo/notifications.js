@@ -12,9 +12,10 @@ export class NotificationList {
   add(name, data, receivedAt, isNew) {
     const item = document.createElement("li");
     item.dataset.testid = "notification";
-    const { title, text, rest } = parseNotification(name, data);
+    const { title, text, url, rest } = parseNotification(name, data);
     item.append(createElement("strong", title), createTime(receivedAt));
     if (text) item.append(createElement("p", text));
+    if (url) item.append(createAnchor(url));
     if (rest) item.append(createElement("code", rest));
     if (name !== "notification") item.append(createElement("span", name));
     this.root.prepend(item);
@@ -23,13 +24,25 @@ export class NotificationList {
   }
 }
 
-// Returns the fields title and text if the data has them, and all other fields as JSON.
+// Returns the fields title, text (or body) and url if the data has them, and all other fields as JSON.
 function parseNotification(name, data) {
   if (data === null || typeof data !== "object" || Array.isArray(data)) return { title: toText(data) };
-  const { title, text, ...others } = data;
+  const { title, body, text = body, url, ...others } = data;
+  if (body !== undefined && body !== text) others.body = body;
+  if (url !== undefined && !isWebUrl(url)) others.url = url;
+  const webUrl = isWebUrl(url) ? url : "";
   const rest = Object.keys(others).length ? JSON.stringify(others) : "";
-  if (title !== undefined) return { title: toText(title), text: text === undefined ? "" : toText(text), rest };
-  return { title: text === undefined ? name : toText(text), rest };
+  if (title !== undefined) return { title: toText(title), text: text === undefined ? "" : toText(text), url: webUrl, rest };
+  return { title: text === undefined ? name : toText(text), url: webUrl, rest };
+}
+
+// A javascript: URL would run as a script of this page.
+function isWebUrl(url) {
+  return typeof url === "string" && /^https?:\/\//i.test(url);
+}
+
+function createAnchor(url) {
+  return Object.assign(createElement("a", url), { href: url, target: "_blank", rel: "noopener noreferrer" });
 }
 
 function toText(value) {
