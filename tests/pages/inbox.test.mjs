@@ -138,6 +138,19 @@ test("counts belong to a position: older ones change nothing, whichever way they
   assert.deepEqual(seen, [3, 5]);
 });
 
+test("an event shows the user's own counts before the first response, also if that never comes", async () => {
+  const { fake, hub } = await openHub();
+  const seen = [];
+  hub.inbox.on("counts", (known) => seen.push(known));
+  await tick(0);
+  const request = await fake.next();
+  await fake.send("inbox.item", { item: item("9-0"), replaced: false, unread: 1, unseen: 1 }, cursor(6));
+  assert.deepEqual(seen, [{ unread: 1, unseen: 1, topic_unread: 0, topic_unseen: 0 }]);
+  request.respond(counts(5, 0, { topic_unread: 2 }));
+  await runCallbacks();
+  assert.deepEqual(seen.at(-1), { unread: 1, unseen: 1, topic_unread: 2, topic_unseen: 2 });
+});
+
 test("a response at the present position counts: items expire without an event", async () => {
   const { fake, hub, seen } = await watchCounts(counts(5, 3));
   const again = hub.inbox.refresh();

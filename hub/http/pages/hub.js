@@ -36,6 +36,7 @@ const LEADER_TIMEOUT_MS = 2000;
 const MAX_BUFFERED_EVENTS = 1000;
 const MAX_EVENT_CHARS = 16 * 1024 * 1024;
 const MAX_UNCLAIMED_TRANSCRIPTS = 64;
+const NO_TOPIC_COUNTS = { topic_unread: 0, topic_unseen: 0 };
 const TOPIC_REFRESH_MS = 4000; // from the event of a topic to the request for the counts, at most
 const MAX_TOPIC_REFRESH_MS = 128_000; // the same, while the events of topics do not change the counts
 
@@ -1474,7 +1475,7 @@ export class Inbox {
     });
   }
 
-  // { unread, unseen, topic_unread, topic_unseen }, or null until they are known. A new object after each change.
+  // { unread, unseen, topic_unread, topic_unseen }, or null until the first two are known. A new object after each change.
   get counts() {
     return this.#counts;
   }
@@ -1482,7 +1483,7 @@ export class Inbox {
   // name: `counts`, `item`, `change`, or `stale` when a list must be loaded again. Returns a function that removes the
   // listener. The first listener of the counts causes a request for them.
   on(name, listener) {
-    if (name === "counts" && !this.counts) this.#schedule(0);
+    if (name === "counts" && !this.#topicCounts) this.#schedule(0);
     return this.#listeners.add(name, listener);
   }
 
@@ -1591,7 +1592,8 @@ export class Inbox {
       this.#topicCounts = { topic_unread: counts.topic_unread, topic_unseen: counts.topic_unseen };
     }
     if (!isEqual(topicBefore, this.#topicCounts)) this.#refreshMs = TOPIC_REFRESH_MS;
-    const known = this.#ownCounts && this.#topicCounts && { ...this.#ownCounts, ...this.#topicCounts };
+    // An event has the user's own counts; those of topics come with the first response, which may be late.
+    const known = this.#ownCounts && { ...this.#ownCounts, ...(this.#topicCounts ?? NO_TOPIC_COUNTS) };
     if (isEqual(known, this.#counts)) return;
     this.#counts = known;
     this.#listeners.dispatch("counts", known);
@@ -1623,7 +1625,7 @@ export class Inbox {
   // An open list loads a page again, which has the counts. Without a list only the counts are requested.
   async #refreshNow() {
     this.#timer = null;
-    this.#isPaused = Boolean(globalThis.document?.hidden && this.counts);
+    this.#isPaused = Boolean(globalThis.document?.hidden && this.#topicCounts);
     if (this.#isPaused) return;
     if (this.#listeners.has("stale")) {
       this.#listeners.dispatch("stale", {});
