@@ -161,7 +161,8 @@ def _chat_chunks(answer: list[Line]) -> Iterator[dict[str, Any]]:
     for line in answer:
         match line:
             case ("reasoning", text):
-                yield from (_delta(reasoning_content=part) for part in _halves(text))
+                # One delta: openai-node keeps only the last one of a field that it does not know.
+                yield _delta(reasoning_content=text)
             case ("assistant", text):
                 yield from (_delta(content=part) for part in _halves(text))
             case (_, id_, name, arguments):
