@@ -10,15 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.backends.redis.client import channel_keys, publish_idempotency_key
+from hub.backends.redis.client import channel_keys, generation_keys, publish_idempotency_key
 from hub.backends.redis.events import EVENTS_PER_CALL, RedisEventLog, pack_calls
 from hub.backends.redis.publish_lane import PublishBatch
-from hub.core.channel import ALL, PARTITIONS, topic_channel, user_channel
+from hub.core.channel import ALL, PARTITIONS, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
-from hub.core.generation import GenerationUpdate, Status, UpdateKind
+from hub.core.generation import (
+    Generation,
+    GenerationRequest,
+    GenerationUpdate,
+    Status,
+    UpdateKind,
+    new_generation_id,
+)
 from hub.ports.events import FROM_START, Outcome, Page, Publication
 from tests.conftest import OpenedRedis
-from tests.redis_backend import retention
+from tests.redis_backend import redis_backend, retention
 
 ALICE = user_channel("alice")
 KEYS = channel_keys(ALICE)
@@ -356,3 +363,32 @@ def test_events_of_one_caller_go_in_one_call(sizes: list[int]) -> None:
     for batch, size in zip(batches, sizes, strict=True):
         used = sum(any(each[1] is batch for each in call) for call in calls)
         assert used == -(-size // EVENTS_PER_CALL)
+
+
+async def test_delta_keeps_the_record_alive(server: OpenedRedis) -> None:
+    """A delta refreshes the lives of record and parts when an eighth of them has passed, and gives
+    one to parts that are new.
+    """
+    backend = redis_backend(server.hub_client)
+    generation = new_generation_id(partition_of(ALICE))
+    request = GenerationRequest([], upstream="u", model="m")
+    await backend.generations.create(Generation(generation, "alice", request), None)
+    keys = generation_keys(generation)
+    assert keys is not None
+
+    async def update(kind: UpdateKind, index: int = 0) -> list[int]:
+        change = GenerationUpdate(generation, 1, kind, index=index, entries=b"x")
+        event = Publication(channel=ALICE, name="n", data=b"{}", update=change)
+        (published,) = await backend.events.publish([event])
+        assert published.outcome is Outcome.WRITTEN
+        return [await server.client.pttl(key) for key in (keys.record, keys.parts)]
+
+    min_ms = retention().position_ttl_seconds * 1000
+    assert min(await update(UpdateKind.BEGIN)) >= min_ms
+    for key in (keys.record, keys.parts):
+        await server.client.pexpire(key, 60_000)
+    assert max(await update(UpdateKind.DELTA)) <= 60_000  # an eighth of its life has not passed
+    await server.client.hset(keys.record, "renew_ms", "1")
+    assert min(await update(UpdateKind.DELTA, 1)) >= min_ms
+    await server.client.delete(keys.parts)
+    assert min(await update(UpdateKind.DELTA, 2)) >= min_ms  # parts that are new have a life too
