@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,22 @@ async def expect_within_window(bell: Bell) -> None:
     assert box["y"] + box["height"] <= size["height"]
     width = await bell.page.evaluate("document.documentElement.scrollWidth")
     assert width <= size["width"]
+
+
+async def test_what_is_read_is_not_announced_as_new(shop: Shop) -> None:
+    """The announcement of a new item is dropped if the user reads all items before it is made."""
+    bell = await shop.open()
+    await bell.button.click()
+    # The clock of the page stands still, so the announcement of the item waits.
+    await bell.page.clock.install()
+    await bell.page.clock.pause_at(datetime.now() + timedelta(seconds=1))
+    shop.publish("one")
+    await bell.expect_number(1)
+    await bell.panel.get_by_role("button", name="Mark all as read").click()
+    await bell.expect_number(0)
+    await expect(bell.status).to_have_text("All notifications are read.")
+    await bell.page.clock.run_for(2_000)
+    await expect(bell.status).to_have_text("All notifications are read.")
 
 
 async def test_two_tabs_and_a_phone_agree(shop: Shop) -> None:

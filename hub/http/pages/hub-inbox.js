@@ -162,6 +162,7 @@ export class HubInbox extends Base {
     const [newest] = this.items;
     const { category } = this;
     if (!category && !newest) return;
+    this.#arrived = []; // what is read is not announced as new after the announcement of this change
     if (await this.#change("read", category ? { category } : { up_to: newest.id })) this.#announce(this.labels.allRead);
   }
 
@@ -331,6 +332,7 @@ export class HubInbox extends Base {
     this.#announceTimer = setTimeout(() => {
       const titles = this.#arrived.splice(0);
       const { labels } = this;
+      if (!titles.length) return;
       this.#announce(fill(titles.length > 1 ? labels.arrivedMany : labels.arrived, { n: titles.length, title: titles[0] }));
     }, ANNOUNCE_DELAY_MS);
   }
