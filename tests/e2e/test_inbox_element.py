@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +296,7 @@ async def test_what_is_read_is_not_announced_as_new(shop: Shop) -> None:
     await bell.button.click()
     # The clock of the page stands still, so the announcement of the item waits.
     await bell.page.clock.install()
-    await bell.page.clock.pause_at(datetime.now() + timedelta(seconds=1))
+    await bell.page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=1))
     shop.publish("one")
     await bell.expect_number(1)
     await bell.panel.get_by_role("button", name="Mark all as read").click()
