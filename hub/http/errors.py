@@ -18,10 +18,10 @@ from hub.api.problems import ErrorDescription, describe_error, problem_document
 from hub.api.request_context import printable
 from hub.error_codes import UNSUPPORTED_CONTENT_ENCODING, code_for_status
 from hub.errors import BrokerUnavailable, CallerError, DependencyError
+from hub.http.body_coding import CODINGS
 
 PROBLEM_TYPE: Final = "application/problem+json"
 NO_RETRY_HEADERS: Final = {"x-should-retry": "false"}  # OpenAI's SDKs respect it
-CODINGS: Final = "gzip, deflate"  # the content codings of bodies that the hub reads
 _HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     401: {"WWW-Authenticate": "Bearer"},
     416: {"Accept-Ranges": "none"},
@@ -165,7 +165,7 @@ def _headers(error: ErrorDescription) -> Mapping[str, str]:
     if error.retry_after_seconds is not None:
         return {"Retry-After": str(error.retry_after_seconds)}
     if error.code == UNSUPPORTED_CONTENT_ENCODING.name:
-        return {"Accept-Encoding": CODINGS}
+        return {"Accept-Encoding": ", ".join(CODINGS)}
     return _HEADERS.get(error.status, {})
 
 

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from hub.api.json_decoding import decode_json
 from hub.error_codes import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
-from hub.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMedia
+from hub.errors import RequestTimeout, TooLarge, UnsupportedMedia
+from hub.http.body_coding import describe_fault
 
 _BODY_TIMEOUT_SECONDS: Final = 30.0
 
@@ -48,9 +49,7 @@ async def read_json(
             code=REQUEST_TIMEOUT,
         ) from error
     except web.RequestPayloadError as error:
-        raise BadRequest(
-            "the body is not what its Content-Encoding or Transfer-Encoding says"
-        ) from error
+        raise describe_fault() from error
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge(f"the body is larger than {max_bytes} bytes", code=BODY_TOO_LARGE) from error
     return decode_json(body, model)

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import StreamReader, web
 
-from hub.errors import BadRequest
+from hub.http.body_coding import describe_fault
 
 _READ_BYTES: Final = 64 * 1024  # a compressed body may consist of millions of empty lines
 
@@ -29,9 +29,7 @@ class LineSource:
         try:
             data = await self._content.read(_READ_BYTES)
         except web.RequestPayloadError as error:
-            raise BadRequest(
-                "the body is not what its Content-Encoding or Transfer-Encoding says"
-            ) from error
+            raise describe_fault() from error
         if data:
             *lines, self._rest = (self._rest + data).split(b"\n")
             if self._is_too_long(self._rest):

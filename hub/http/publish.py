@@ -3,7 +3,8 @@
 A batch is a JSON array or an NDJSON stream of bodies of POST /publish. The response has one entry
 per item, in order: what POST /publish would have answered. The hub reads an NDJSON stream only as
 fast as it publishes and as the API key's rate limit allows. It never holds the whole stream in
-memory, and streams the results back meanwhile.
+memory, and streams the results back meanwhile. If the body is truncated or its compression is not
+valid, the last line of the response is a problem with the status 400 about the body itself.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import msgspec
 import structlog
 from aiohttp import StreamReader, web
 
+from hub.api.problems import problem_from_error
 from hub.api.publish_requests import PublishBody, PublishRequests, PublishResponse
 from hub.core.event import check_idempotency_key
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
+from hub.http.body_coding import describe_fault
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import PUBLISH_IDEMPOTENCY_KEY
 from hub.http.routing import Operation, ResponseSpec, build_routes, json, json_body, key
@@ -92,7 +95,8 @@ class PublishRoutes:
     )
     async def publish_batch(self, request: web.Request) -> web.StreamResponse:
         """Publishes many events, sent as a JSON array or as a stream of newline-delimited JSON. An
-        invalid item does not affect the others.
+        invalid item does not affect the others. If a stream turns out to be truncated after the
+        first results were sent, the last line is a problem with the status 400, beside the results.
         """
         key = self._requests.authenticate(request)
         batch_id = _batch_id(request)
@@ -117,7 +121,6 @@ class PublishRoutes:
         response = web.StreamResponse(
             headers={"Content-Type": NDJSON[0], "Cache-Control": "no-store"}
         )
-        await response.prepare(request)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client disconnected")
@@ -129,19 +132,20 @@ class PublishRoutes:
                 await self._requests.rate_limits.wait(key, len(items))
                 results = await self._requests.publish_batch(items, key=batch_id, first=first)
                 first += len(items)
-                lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
-                async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
-                    await response.write(lines)
+                await _write_results(request, response, results)
         except TimeoutError:
             transport.abort()
             _log.warning("batch.results_not_read", after_seconds=_WRITE_TIMEOUT_SECONDS)
-        except web.RequestPayloadError:  # it is not what Content-Encoding says; 200 has been sent
-            transport.abort()
-            _log.info("batch.body_invalid")
+        except web.RequestPayloadError as error:
+            if not response.prepared:
+                raise describe_fault() from error
+            await _write_results(request, response, [problem_from_error(describe_fault())])
         except ConnectionError:
             _log.info("batch.client_disconnected")
         if not transport.is_closing():
             transport.set_write_buffer_limits()
+            if not response.prepared:  # the batch has no items
+                await response.prepare(request)
         return response
 
     async def _read_lines(self, content: StreamReader) -> AsyncIterator[Sequence[bytes | None]]:
@@ -161,6 +165,17 @@ class PublishRoutes:
                 yield chunk
         if is_too_long or rest.strip():
             yield [None if is_too_long else rest]
+
+
+async def _write_results(
+    request: web.Request, response: web.StreamResponse, results: Sequence[Any]
+) -> None:
+    """Write results as lines. Raise TimeoutError when the client does not read them."""
+    if not response.prepared:
+        await response.prepare(request)
+    lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
+    async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
+        await response.write(lines)
 
 
 def _batch_id(request: web.Request) -> str | None:

@@ -12,12 +12,11 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from hub.error_codes import UNSUPPORTED_CONTENT_ENCODING
-from hub.http.errors import CODINGS, problem_response
-from hub.http.unsupported_headers import UNKNOWN_CODING
+from hub.http.body_coding import coding_of, remove_coding
+from hub.http.errors import problem_response
 
 _CONTINUE: Final = "100-continue"
 _log = structlog.get_logger(__name__)
@@ -50,15 +49,6 @@ class HubRequestHandler(RequestHandler):
         else:
             _log.info("request.malformed", error=type(exc).__name__)
             detail = "the request is not valid HTTP"
-        if isinstance(exc, ContentEncodingError):  # the parser knows no decoder for it
-            response = problem_response(
-                415,
-                UNKNOWN_CODING,
-                code=UNSUPPORTED_CONTENT_ENCODING.name,
-                headers={"Accept-Encoding": CODINGS},
-            )
-            response.force_close()
-            return response
         if isinstance(exc, LineTooLong):
             # The parser says only which limit was exceeded; that of the URL is one byte larger.
             is_url = exc.args[1] == self._max_header_bytes + 1
@@ -96,10 +86,10 @@ class HubRunner(web.AppRunner):
         made = await super()._make_server()
         server = _Server(
             _check_requests(made.request_handler),
-            request_factory=made.request_factory,
+            request_factory=_decode_bodies(made.request_factory),
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,
-            **made._kwargs,
+            **{**made._kwargs, "auto_decompress": False},
         )
         server()  # raises TypeError now, and not for each connection
         return server
@@ -109,6 +99,16 @@ class HubRunner(web.AppRunner):
         """The open connections."""
         connections: Any = self.server.connections if self.server is not None else []
         return list(connections)
+
+
+def _decode_bodies(make_request: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a factory whose requests have bodies without their content coding."""
+
+    def make_decoded(message: Any, payload: Any, *others: Any) -> Any:
+        payload = remove_coding(payload, coding_of(message.headers))
+        return make_request(message, payload, *others)
+
+    return make_decoded
 
 
 def _check_requests(handle: HandleRequest) -> HandleRequest:

@@ -19,12 +19,13 @@ from aiohttp import ETag, hdrs, web
 
 from hub.error_codes import UNSUPPORTED_CONTENT_ENCODING
 from hub.errors import BadRequest, PreconditionFailed, RangeNotSatisfiable, UnsupportedMedia
+from hub.http.body_coding import CODINGS
 from hub.http.errors import Handler
 from hub.http.routing import operation_of
 from hub.http.static_files import TYPES
 
 UNKNOWN_CODING: Final = "the hub reads bodies without Content-Encoding, or with gzip or deflate"
-_CODINGS: Final = ("", "identity", "gzip", "deflate")
+_CODINGS: Final = ("", "identity", *CODINGS)
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _HEADERS: Final = (
     hdrs.CONTENT_ENCODING,
