@@ -11,9 +11,11 @@ from opentelemetry.trace import Tracer
 
 from hub.core.channel import Channel
 from hub.ports.events import EventWriter, Subscriptions
+from hub.ports.functions import Function
 from hub.ports.generations import GenerationStore
 from hub.ports.upstreams import Upstream
 from hub.tracing.events import TracedEventWriter, TracedSubscriptions
+from hub.tracing.functions import TracedFunction
 from hub.tracing.generations import TracedGenerationStore
 from hub.tracing.propagation import from_headers
 from hub.tracing.requests import TracedRequests
@@ -45,6 +47,9 @@ class OpenTelemetry:
 
     def upstream(self, upstream: Upstream, kind: str) -> Upstream:
         return TracedUpstream(upstream, self._tracer, kind)
+
+    def function(self, function: Function) -> Function:
+        return TracedFunction(function, self._tracer)
 
     def http_spans(self) -> list[aiohttp.TraceConfig]:
         return [http_spans(self._tracer)]

@@ -17,6 +17,7 @@ from hub import __version__
 from hub.core.channel import Channel
 from hub.errors import OperatorError
 from hub.ports.events import EventWriter, Subscriptions
+from hub.ports.functions import Function
 from hub.ports.generations import GenerationStore
 from hub.ports.upstreams import Upstream
 from hub.settings import Settings
@@ -57,6 +58,10 @@ class Tracing(Protocol):
         """Return an upstream that makes a span of each request. kind: its wire format."""
         ...
 
+    def function(self, function: Function) -> Function:
+        """Return a function of the application that makes a span of each attempt."""
+        ...
+
     def http_spans(self) -> list[aiohttp.TraceConfig]:
         """Return the trace configurations for an HTTP session."""
         ...
@@ -84,6 +89,9 @@ class NoTracing:
 
     def upstream(self, upstream: Upstream, kind: str) -> Upstream:
         return upstream
+
+    def function(self, function: Function) -> Function:
+        return function
 
     def http_spans(self) -> list[aiohttp.TraceConfig]:
         return []

@@ -134,7 +134,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
                     broker_timeout_seconds=settings.worker.lease_seconds,
                     max_queued_seconds=settings.generations.max_queued_seconds,
                 ),
-                functions=functions,
+                functions={name: tracing.function(each) for name, each in functions.items()},
                 guards=guards,
                 version=settings.worker.version,
                 pinned=pinned_upstreams(settings),
