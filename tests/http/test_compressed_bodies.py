@@ -166,16 +166,16 @@ async def test_parts_before_the_fault_are_published(
 
 @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, raw_deflate])
 async def test_complete_bodies_are_read(hub: Hub, compress: Callable[[bytes], bytes]) -> None:
-    """Bodies in any pieces, in several members of gzip, and much larger than compressed."""
+    """Bodies in any chunks, in several members of gzip, and much larger than compressed."""
     coding = "gzip" if compress is gzip.compress else "deflate"
     padding = {**PUBLISH, "data": "x" * 30_000}
     data = compress(json.dumps(padding).encode())
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         for n in range(len(data)):
             yield data[n : n + 1]
 
-    assert (await send(hub, "/publish", coding, pieces()))[0] == 200
+    assert (await send(hub, "/publish", coding, chunks()))[0] == 200
     if coding == "gzip":
         text = json.dumps(padding).encode()
         members = gzip.compress(text[:9]) + gzip.compress(b"") + gzip.compress(text[9:])
