@@ -74,19 +74,19 @@ async def test_asked_upstream_belongs_to_the_attempt(spans: Spans) -> None:
     models: Any = {"main": type("Models", (), {"kind": "openai", "choose": lambda *_: "m"})()}
     askable = AskableUpstreams({"main": upstream}, models)
 
-    class Asking:
+    class Requesting:
         retries = 0
 
         async def stream(self, record: Generation, attempt: int, state: DurableState) -> Any:
-            asked = askable.build_request(
+            to_llm = askable.build_request(
                 record.request, upstream="main", model=None, messages=REQUEST.messages, params={}
             )
             context = build_context(record, attempt, None, state)
             request = FunctionRequest(record.request, context)
-            async for parts in askable.stream(asked, request.generation_context):
+            async for parts in askable.stream(to_llm, request.generation_context):
                 yield parts
 
-    await read(TracedFunction(Asking(), spans.tracer))
+    await read(TracedFunction(Requesting(), spans.tracer))
     chat, _ = spans.only("chat m")
     run, _ = spans.only("invoke_agent support")
     assert chat.parent is not None
