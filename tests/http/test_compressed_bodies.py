@@ -26,7 +26,7 @@ def raw_deflate(body: bytes) -> bytes:
     return compressor.compress(body) + compressor.flush()
 
 
-CODINGS: Final = {
+CODINGS: Final[dict[str, tuple[str, Callable[[bytes], bytes], int]]] = {
     "gzip": ("gzip", gzip.compress, 1),
     "deflate": ("deflate", zlib.compress, 1),
     "raw deflate": ("deflate", raw_deflate, 1),

@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode
 from hub.core.channel import partition_of, user_channel
 from hub.core.durable import DurableState, PartOrCommand
 from hub.core.generation import Generation, new_generation_id
-from hub.core.parts import Finished, StepEnd, StepStart, Text, Usage
+from hub.core.parts import Finished, Part, StepEnd, StepStart, Text, Usage
 from hub.engine.askable_upstreams import AskableUpstreams
 from hub.engine.function import build_context
 from hub.engine.function_answers import FunctionRequest
@@ -69,7 +69,7 @@ async def test_attempt_and_steps_are_spans(spans: Spans) -> None:
 
 async def test_asked_upstream_belongs_to_the_attempt(spans: Spans) -> None:
     """What the function asks with run.ask is a child of its span."""
-    script = [Text("a"), Usage({"completion_tokens": 1}), Finished("stop")]
+    script: list[Part] = [Text("a"), Usage({"completion_tokens": 1}), Finished("stop")]
     upstream = TracedUpstream(ScriptedUpstream(script), spans.tracer, "openai")
     models: Any = {"main": type("Models", (), {"kind": "openai", "choose": lambda *_: "m"})()}
     askable = AskableUpstreams({"main": upstream}, models)
