@@ -8,6 +8,7 @@ makes of it is a task, which goes on whatever becomes of connections.
     a2a_request   what the requests say
     a2a_reader    what the responses say
     a2a_task      what a task becomes: stream parts, each once
+    a2a_repeats   which events repeat what the whole task before them had
     a2a_answer    which request follows which, until the task has ended
     a2a_calls     these requests
 """

@@ -10,8 +10,9 @@ message of the same task, which the next attempt sends.
 
 Rules:
 1. Once the agent can have begun a task, no failure of a connection sends the message again.
-2. An event can be both in the first event of `subscribe` and behind it. So a task that was
-   subscribed to is read once more at its end.
+2. An event can be both in the first event of `subscribe` and behind it. It is recognised by what
+   it says (a2a_repeats.py), which is not certain: a task that was subscribed to is read once more
+   at its end.
 3. The text so far is what matters, not who read it: a task with text that the answer has already
    yields only the rest (a2a_task.py).
 """

@@ -67,7 +67,8 @@ _decode_event: Final = msgspec.json.Decoder(_Event).decode
 class CallReader:
     """Implements ResponseReader for one call.
 
-    is_stream: whether events follow the first one. secrets: what no error may show.
+    is_stream: whether events follow the first one. is_subscription: whether the first one is a
+    whole task, of which events may follow once more. secrets: what no error may show.
     """
 
     event_type: ClassVar[Any] = _Event
@@ -75,11 +76,17 @@ class CallReader:
     has_whole_tool_names: ClassVar[bool] = True
 
     def __init__(
-        self, progress: TaskProgress, *, is_stream: bool, secrets: Collection[str] = ()
+        self,
+        progress: TaskProgress,
+        *,
+        is_stream: bool,
+        is_subscription: bool = False,
+        secrets: Collection[str] = (),
     ) -> None:
         self._progress = progress
         self._secrets = secrets
         self._is_stream = is_stream
+        self._is_subscription = is_subscription
         self.finish_reason: str | None = None
         self.done = False
 
@@ -95,7 +102,7 @@ class CallReader:
         progress = self._progress
         kind = result.kind or _guess_kind(result)
         if result.task is not None:
-            yield from progress.on_task(result.task)
+            yield from self._on_task(result.task)
         elif result.statusUpdate is not None:
             yield from progress.on_status(result.statusUpdate)
         elif result.artifactUpdate is not None:
@@ -104,7 +111,7 @@ class CallReader:
             yield from progress.on_message(result.message)
         elif kind == "task":
             task = Task(result.id, result.contextId, result.status, result.artifacts)
-            yield from progress.on_task(task)
+            yield from self._on_task(task)
         elif kind == "status-update":
             update = StatusUpdate(result.taskId, result.contextId, result.status)
             yield from progress.on_status(update)
@@ -116,6 +123,11 @@ class CallReader:
         elif kind == "message":
             message = TaskMessage(result.messageId, result.contextId, result.taskId, result.parts)
             yield from progress.on_message(message)
+
+    def _on_task(self, task: Task) -> Iterator[Part]:
+        yield from self._progress.on_task(task)
+        if self._is_subscription:
+            self._progress.begin_subscription(task)
 
 
 def _guess_kind(result: _Result) -> str:

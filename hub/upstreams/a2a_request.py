@@ -143,7 +143,12 @@ class AgentCall:
         return UpstreamRequest(body=rpc, headers=headers)
 
     def new_reader(self, request: GenerationRequest | None = None) -> CallReader:
-        return CallReader(self._progress, is_stream=self.is_stream, secrets=self._secrets)
+        return CallReader(
+            self._progress,
+            is_stream=self.is_stream,
+            is_subscription=self.operation == "subscribe",
+            secrets=self._secrets,
+        )
 
 
 def build_params(

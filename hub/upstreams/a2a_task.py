@@ -9,7 +9,8 @@ Rules:
 1. The text of the answer is that of all artifacts, in the order in which they began. Where another
    artifact goes on, an empty line separates the two.
 2. The parts of an artifact that are no text are known by their digests, by their number in it.
-3. A message beside the state is a `Status` while the agent works, and text when the task is
+3. Parts that the events behind a whole task repeat yield nothing (a2a_repeats.py).
+4. A message beside the state is a `Status` while the agent works, and text when the task is
    completed, unless an artifact has that text already.
 """
 
@@ -32,6 +33,7 @@ from hub.upstreams.a2a_objects import (
     TaskPart,
     TaskStatus,
 )
+from hub.upstreams.a2a_repeats import RepeatedParts
 from hub.upstreams.content import read_text
 
 SEPARATOR: Final = "\n\n"
@@ -91,6 +93,7 @@ class TaskProgress:
         self._input = saved.input if saved else None
         self._sent_input: str | None = None  # as _input, of the input that is being sent
         self._texts: list[tuple[str, GrowingText]] = []  # source and text of each run
+        self._repeats: dict[str, RepeatedParts] = {}  # by artifact, after a subscription began
         self._others = {key: [*digests] for key, digests in saved.others.items()} if saved else {}
         for source, chars in saved.texts if saved else ():
             self._texts.append((source, GrowingText(text[:chars])))
@@ -155,9 +158,17 @@ class TaskProgress:
         if task.status is not None:
             yield from self._read_status(task.status)
 
+    def begin_subscription(self, task: Task) -> None:
+        """Note that events may follow that this whole task contains."""
+        for artifact in task.artifacts or ():
+            self._repeats[artifact.artifactId or _UNNAMED] = RepeatedParts(artifact.parts or ())
+
     def on_status(self, update: StatusUpdate) -> Iterator[Part]:
         """Yield what a new state says."""
         yield from self._note_ids(update.taskId, update.contextId)
+        for source, repeats in self._repeats.items():
+            yield from self._read_parts(source, repeats.release(), None)
+        self._repeats = {}
         if update.status is not None:
             yield from self._read_status(update.status)
 
@@ -209,13 +220,17 @@ class TaskProgress:
         yield from self._read_parts(key, others, None)
 
     def _read_more(self, artifact: TaskArtifact) -> Iterator[Part]:
-        yield from self._read_parts(
-            artifact.artifactId or _UNNAMED, artifact.parts or (), artifact.name
-        )
+        source, parts = artifact.artifactId or _UNNAMED, artifact.parts or ()
+        if (repeats := self._repeats.get(source)) is not None:
+            parts = repeats.take(parts)
+            if repeats.is_decided:
+                del self._repeats[source]
+        yield from self._read_parts(source, parts, artifact.name)
 
     def _read_whole(self, artifact: TaskArtifact) -> Iterator[Part]:
         """Yield what is new in an artifact with all of its parts."""
         source, parts = artifact.artifactId or _UNNAMED, artifact.parts or ()
+        self._repeats.pop(source, None)
         known = self._text_of(source)
         text = "".join(read_text(part.text) for part in parts if not _is_reasoning(part))
         if not text.startswith(known):

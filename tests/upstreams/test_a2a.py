@@ -259,13 +259,14 @@ async def test_an_answer(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["1.0", "0.3", "HTTP+JSON"])
 @pytest.mark.parametrize("cut", range(1, len(WORDS) + 1))
-@pytest.mark.parametrize(("missed", "repeats"), [(0, 0), (2, 0), (1, 1)])
+@pytest.mark.parametrize(("missed", "repeats"), [(0, 0), (2, 0), (1, 1), (1, 2)])
 async def test_a_broken_connection(kind: str, cut: int, missed: int, repeats: int) -> None:
     """The task is followed again, whatever happened meanwhile: one message, each word once."""
     agent = AGENTS[kind](cut=cut, missed=missed, repeats=repeats)
     async with serving(agent) as upstream:
         output = await read(upstream)
     assert text_of(output) == TEXT
+    assert all(TEXT.startswith(text_of(output[:n])) for n in range(len(output)))
     assert len(agent.messages) == 1
     follow = "get" if kind == "0.3" else "subscribe"
     assert agent.operations[1] == follow
