@@ -26,7 +26,10 @@ from hub.ports.commands import CommandBus
 
 _GATHER_SECONDS: Final = 0.01
 _MAX_CHECKS: Final = 500
-_REPLY_TIMEOUT_SECONDS: Final = 1.0
+_REPLY_TIMEOUT_SECONDS: Final = 5.0
+"""A node that is busy for a moment must not cost its users a notification of what they see, and a
+node that was lost delays notifications only until its state has expired.
+"""
 
 
 class _Check(msgspec.Struct, frozen=True, array_like=True):
@@ -79,9 +82,19 @@ class TakenReplies:
 
 
 class TakenQuery:
-    """Sends requests to all nodes. Without `run`, no call returns."""
+    """Sends requests to all nodes. Without `run`, no call returns.
 
-    def __init__(self, bus: CommandBus, clock: Clock) -> None:
+    reply_timeout_seconds: how long a node may take to reply.
+    """
+
+    def __init__(
+        self,
+        bus: CommandBus,
+        clock: Clock,
+        *,
+        reply_timeout_seconds: float = _REPLY_TIMEOUT_SECONDS,
+    ) -> None:
+        self._reply_timeout_seconds = reply_timeout_seconds
         self._bus = bus
         self._clock = clock
         self._pending: list[tuple[_Check, asyncio.Future[bool]]] = []
@@ -130,7 +143,7 @@ class TakenQuery:
         try:
             await self._bus.broadcast(msgspec.json.encode(request))
             with suppress(TimeoutError):
-                async with asyncio.timeout(_REPLY_TIMEOUT_SECONDS):
+                async with asyncio.timeout(self._reply_timeout_seconds):
                     while missing and len(numbers) < len(checks):
                         reply = await replies.get()
                         missing.discard(reply.node)

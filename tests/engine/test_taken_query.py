@@ -131,7 +131,7 @@ async def test_silent_node() -> None:
     backend, clock = MemoryBackend(), SystemClock()
     state = {"node": "n", "since": 1, "seen_at": 1, "connections": 0, "users": 0, "draining": False}
     await backend.commands.put_node_state("n", msgspec.json.encode(state))
-    query = TakenQuery(backend.commands, clock)
+    query = TakenQuery(backend.commands, clock, reply_timeout_seconds=0.05)
     async with Supervisor(clock) as tasks:
         tasks.start("query", query.run)
         assert not await query.is_taken("alice", ALICE, Position("aaaaa", 1))
