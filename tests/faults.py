@@ -75,6 +75,7 @@ class _ConnectionPair:
         self.server = server
         self.is_frozen = False  # all bytes are dropped, and the connections stay open
         self.mute = False  # replies are dropped from now on
+        self.is_diverted = False  # the first reply ends the diversion
         self.left: int | None = None  # bytes of replies until the reset
 
     def reset(self) -> None:
@@ -96,6 +97,7 @@ class FaultProxy(TcpProxy):
         self._swallowing = False
         self._cut_after: int | None = None
         self._cut_next_after: int | None = None
+        self._diversion: str | tuple[str, int] | None = None
         self._pairs: set[_ConnectionPair] = set()
 
     @property
@@ -135,6 +137,10 @@ class FaultProxy(TcpProxy):
         for pair in self._pairs:
             pair.left = replied_bytes
 
+    def divert(self, target: str | tuple[str, int]) -> None:
+        """Connect new clients to another target, until it has replied to one of them."""
+        self._diversion = target
+
     def cut_next_after(self, replied_bytes: int) -> None:
         """Reset the next new connection after so many bytes of replies."""
         self._cut_next_after = replied_bytes
@@ -144,14 +150,16 @@ class FaultProxy(TcpProxy):
             writer.transport.abort()
             return
         try:
-            if isinstance(self.target, str):
-                there, to_there = await asyncio.open_unix_connection(self.target)
+            target = self._diversion or self.target
+            if isinstance(target, str):
+                there, to_there = await asyncio.open_unix_connection(target)
             else:
-                there, to_there = await asyncio.open_connection(*self.target)
+                there, to_there = await asyncio.open_connection(*target)
         except OSError:
             writer.transport.abort()
             return
         pair = _ConnectionPair(writer, to_there)
+        pair.is_diverted = target is self._diversion
         pair.left, self._cut_next_after = self._cut_next_after or self._cut_after, None
         self._pairs.add(pair)
         try:
@@ -177,6 +185,8 @@ class FaultProxy(TcpProxy):
                     await asyncio.sleep(self.latency_seconds)
                 if self._swallowing or pair.is_frozen:
                     continue
+                if replies and pair.is_diverted:
+                    self._diversion = None
                 if replies and pair.mute:
                     pair.reset()
                     break

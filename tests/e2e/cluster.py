@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -177,28 +177,37 @@ class Cluster:
             return response.status, await response.json()
 
     async def read_generation(
-        self, user: str, cursor: str, *, more_seconds: float = 0.0
+        self,
+        user: str,
+        cursor: str,
+        *,
+        more_seconds: float = 0.0,
+        on_event: Callable[[str], None] = lambda name: None,
     ) -> GenerationEvents:
         """Return the user's generation events up to an end event.
 
-        more_seconds: keep reading for this time after the end event.
+        more_seconds: keep reading for this time after the end event. on_event: called with the name
+        of each event when it arrives. Raise TimeoutError if no end
+        event comes.
         """
         decoder, events = SseDecoder(), list[tuple[str, dict[str, Any]]]()
         url = f"{self.url}/sse/connect/{user}"
         headers = {"Last-Event-ID": cursor}
         async with self.session.get(url, headers=headers) as response:
-            timeout = asyncio.timeout(60)
+            timeout = asyncio.timeout(120)
             try:
                 async with timeout:
                     async for chunk in response.content.iter_any():
                         for event in decoder.feed(chunk):
                             if event.name.startswith("generation."):
                                 events.append((event.name, json.loads(event.data)))
+                                on_event(event.name)
                             if event.name in ENDS:
                                 now = asyncio.get_running_loop().time()
                                 timeout.reschedule(now + more_seconds)
             except TimeoutError:
-                pass
+                if not any(name in ENDS for name, _ in events):
+                    raise
         return events
 
     async def _start_process(self, command: str, *flags: str) -> Process:

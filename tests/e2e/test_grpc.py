@@ -55,7 +55,7 @@ async def read_acknowledgements(call: Any) -> list[int]:
 async def wait_for_both(cluster: Cluster) -> None:
     """Wait until both processes are ready. The kernel chooses the process that answers."""
     seen = set[str]()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(seen) < 2:
             headers = {"Connection": "close"}
             async with cluster.session.get(
@@ -84,7 +84,7 @@ async def test_two_processes_over_grpc(cluster: Cluster) -> None:
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(CLIENTS)
     ]
     internal = grpc.aio.insecure_channel(f"127.0.0.1:{internal_port}")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         streams = await asyncio.gather(*(open_stream(c, n) for n, c in enumerate(channels)))
         assert len({node for node, _ in streams}) == 2
         async for health in HealthStub(channels[0]).Watch(HealthCheckRequest()):

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 
 from hub.core.folded_parts import FoldedParts
 from hub.upstreams.simulated_answers import choose_answer
+from tests.doubles import until
 from tests.e2e.cluster import Cluster, GenerationEvents, create_cluster
 
 APP = "tests.e2e.guard_app"
@@ -136,7 +137,7 @@ async def test_guards(cluster: Cluster, endpoint: tuple[Endpoint, str]) -> None:
     events = await ask(cluster, "fails", "abc")
     assert (events[-1][1]["code"], texts(events)[-1]) == ("guard_failed", "")
     assert not any("secret" in json.dumps(data) for _, data in events)
-    assert "a secret of the application" in cluster.log("worker")
+    await until(lambda: "a secret of the application" in cluster.log("worker"))
 
     for name, status in (("asks", "waiting"), ("suspends", "suspended")):
         _, answer = await cluster.start_generation(name, "x", name)

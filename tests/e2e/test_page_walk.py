@@ -147,6 +147,8 @@ async def test_every_control_by_keyboard(chromium: Browser, dev: Dev) -> None:
     walk = await begin(chromium, dev, "kate", "wide")
     page = walk.page
     await expect(page.get_by_role("heading", name="Ask, then try to break it.")).to_be_visible()
+    # It is shown when the browser has said whether it can notify.
+    await expect(page.get_by_role("button", name="Notify me")).to_be_enabled()
     wanted = await page.evaluate(
         """() => [...document.querySelectorAll("a, button, input, textarea, summary, hub-inbox")]
             .filter((element) => element.checkVisibility() && !element.disabled)

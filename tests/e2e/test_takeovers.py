@@ -24,7 +24,7 @@ async def test_upstream_generates_each_answer_once(upstream: str) -> None:
         takeovers = Takeovers(cluster, upstream=upstream, users=3, seed=1)
         await takeovers.run(kills=5, max_pause_seconds=0.4)
         assert takeovers.problems == []
-        assert takeovers.counts["kills"] == 5
+        assert takeovers.counts["kills"] >= 5
         assert takeovers.counts["continued"] >= 1
         if upstream == "background":
             _, started = await cluster.start_generation("stopper", "count to 999", "llm")

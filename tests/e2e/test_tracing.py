@@ -63,10 +63,10 @@ async def test_trace_from_the_caller_to_the_delivery_and_to_the_llm() -> None:
         worker = await cluster.start_worker()
         claims = {"sub": USER, "exp": 2**33, "topics": [TOPIC]}
         token = jwt.encode(claims, SECRET)
-        await asyncio.wait_for(_use_hub(cluster, token), 30)
+        await asyncio.wait_for(_use_hub(cluster, token), 60)
         for process in (cluster.node, worker):
             process.send_signal(signal.SIGTERM)
-        ended = await asyncio.wait_for(asyncio.gather(cluster.node.wait(), worker.wait()), 20)
+        ended = await asyncio.wait_for(asyncio.gather(cluster.node.wait(), worker.wait()), 60)
         assert [*ended] == [0, 0]
 
     request = collector.find("hub-node", "POST /publish")

@@ -140,7 +140,6 @@ async def agents() -> AsyncIterator[Agents]:
                 cluster.set(f"{variable}__BASE_URL", url)
                 cluster.set(f"{variable}__RETRIES", 0)
                 cluster.set(f"{variable}__MAX_RUNNING", 1)
-        cluster.set("WORKER__LEASE_SECONDS", 2.0)
         await cluster.start()
         running = Agents(cluster, printed)
         running.worker = await cluster.start_ready_worker()

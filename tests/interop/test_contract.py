@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -69,11 +70,9 @@ async def test_thousand_events_over_two_drops(
         await hub.publish(user, notes[:300])
         await program.until(lambda program: len(program.named("note")) == 300)
 
-        proxy.target = hub.expiring_node
+        proxy.divert(hub.expiring_node)  # for one connection, however busy this machine is
         proxy.reset_all()
         await hub.publish(user, notes[300:500])  # while it is disconnected
-        await program.until(lambda program: len(program.named("hub.open")) == 2)
-        proxy.target = hub.main_node
         await program.until(lambda program: len(program.named("hub.open")) == 3)
 
         await hub.publish(user, notes[500:800])
@@ -114,4 +113,6 @@ async def test_stopping_an_answer(client: Client, hub: RunningHub, programs: Pro
         else:
             assert events[-1].name == "generation.stopped"
             assert snapshot["text"] == seen
-    assert (await hub.cluster.stats("MAIN"))["running"] == 0
+    async with asyncio.timeout(60):
+        while (await hub.cluster.stats("MAIN"))["running"]:
+            await asyncio.sleep(0.02)

@@ -25,9 +25,9 @@ async def test_use_chat(hub: RunningHub, programs: Programs) -> None:
         token = hub.token(hub.user())
         await page.goto(f"{hub.url}/interop/use_chat_parts.html?token={token}")
         await page.get_by_role("button", name="Ask").click()
-        await expect(page.locator("output")).to_have_text("ready")
         answer = page.locator("article").nth(1)
         await expect(answer).to_contain_text("Tea is here")
+        await expect(page.locator("output")).to_have_text("ready")  # all of the answer is there
         assert (await answer.inner_text()).split("\n\n") == [
             'tool-find output-available {"query":"tea"} {"hits":2}',
             "tool-open output-error {} no such page",

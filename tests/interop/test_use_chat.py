@@ -17,6 +17,7 @@ from tests.interop.wordy_llm import ANSWER, HALF
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PROMPT = "Say it, and wait"  # the LLM waits in the middle until `release`
+_TIMEOUT_MS = 60_000
 _IS_SHOWN = """([status, texts]) => {
   const now = shown.at(-1);
   return now?.status === status && JSON.stringify(now.texts) === JSON.stringify(texts);
@@ -52,7 +53,7 @@ class Chat:
     async def shows(self, status: str, *texts: str) -> None:
         """Wait until the page has this status and exactly these messages."""
         try:
-            await self._page.wait_for_function(_IS_SHOWN, arg=[status, texts], timeout=15_000)
+            await self._page.wait_for_function(_IS_SHOWN, arg=[status, texts], timeout=_TIMEOUT_MS)
         except PlaywrightTimeout:
             now = await self._page.evaluate("shown.at(-1)")
             pytest.fail(f"expected {status} with {texts}, got {now}")
@@ -63,7 +64,7 @@ class Chat:
         Response.finished() does not serve: the hook cancels the request at `[DONE]`, and Playwright
         then waits for ever unless the last bytes came first.
         """
-        await self._page.wait_for_function("finished.length > 0", timeout=15_000)
+        await self._page.wait_for_function("finished.length > 0", timeout=_TIMEOUT_MS)
         ends: list[dict[str, bool]] = await self._page.evaluate("finished")
         return ends
 

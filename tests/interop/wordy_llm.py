@@ -45,7 +45,7 @@ class WordyLlm:
         self._released = asyncio.Event()
 
     def release(self) -> None:
-        """Continue the answers that are waiting now."""
+        """Continue the answers that are waiting now, or will after their first half."""
         self._released.set()
         self._released = asyncio.Event()
 
@@ -56,6 +56,7 @@ class WordyLlm:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Stream the answer; if the prompt contains `wait`, stop in the middle until `release`."""
+        released = self._released  # a client may have the first half before the wait begins
         waits = b"wait" in await request.read()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -65,7 +66,7 @@ class WordyLlm:
                 await response.write(_chunk({"delta": {"content": chunk_text(number)}}))
                 await asyncio.sleep(_PAUSE_SECONDS)
                 if waits and number == CHUNKS // 2 - 1:
-                    await self._released.wait()
+                    await released.wait()
             await response.write(_chunk({"delta": {}, "finish_reason": "stop"}))
             await response.write(b"data: [DONE]\n\n")
         finally:

@@ -43,6 +43,8 @@ class Takeovers:
         self._random = random.Random(seed)
         self._workers: list[Process] = []
         self._is_over = False
+        self._has_text = asyncio.Event()
+        self._has_continued = False
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
 
@@ -53,7 +55,11 @@ class Takeovers:
         max_pause_seconds: float = 1.5,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Kill workers so often, at random moments, and let all answers end."""
+        """Kill workers so often, at random moments after text has arrived, and let all answers end.
+
+        There are more kills if none of them has interrupted an answer that another worker
+        continues.
+        """
         cluster = self._cluster
         await cluster.add_upstream(
             "llm", tokens_per_second=_TOKENS_PER_SECOND, **_UPSTREAMS[self._upstream]
@@ -61,13 +67,15 @@ class Takeovers:
         cluster.set("WORKER__LEASE_SECONDS", LEASE_SECONDS)
         cluster.set("GENERATIONS__MAX_ATTEMPTS", 100)
         await cluster.start()
-        self._workers = [await cluster.start_worker() for _ in range(2)]
+        self._workers = [await cluster.start_ready_worker() for _ in range(2)]
         async with asyncio.TaskGroup() as group:
             reading = [group.create_task(self._ask(f"user{n}")) for n in range(self._users)]
-            for number in range(1, kills + 1):
+            while self.counts["kills"] < kills or not self._has_continued:
+                self._has_text.clear()
+                await self._has_text.wait()
                 await asyncio.sleep(self._random.uniform(0.0, max_pause_seconds))
                 await self._kill()
-                log(f"kill {number}: {dict(self.counts)}")
+                log(f"kill {self.counts['kills']}: {dict(self.counts)}")
             self._is_over = True
             await asyncio.gather(*reading)
         stats = await cluster.stats("llm")
@@ -81,15 +89,23 @@ class Takeovers:
         victim.kill()
         await victim.wait()
         self.counts["kills"] += 1
-        self._workers.append(await self._cluster.start_worker())
+        self._workers.append(await self._cluster.start_ready_worker())
 
     async def _ask(self, user: str) -> None:
         while not self._is_over:
             status, started = await self._cluster.start_generation(user, _PROMPT, "llm")
             assert status == 202, started
-            events = await self._cluster.read_generation(user, started["cursor"])
+            events = await self._cluster.read_generation(
+                user, started["cursor"], on_event=self._on_event
+            )
             self.counts["answers"] += 1
             self._read(started["generation"], events)
+
+    def _on_event(self, name: str) -> None:
+        if name == "generation.delta":
+            self._has_text.set()
+        elif name == "generation.continued":
+            self._has_continued = True
 
     def _read(self, generation: str, events: list[tuple[str, dict[str, Any]]]) -> None:
         """Read an answer as a client does that keeps each part."""

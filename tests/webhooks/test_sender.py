@@ -54,9 +54,17 @@ class Kit:
         self.endpoints: Endpoints
 
     async def open(
-        self, opened: AsyncExitStack, *, url: str | None = None, resolver: Any = None
+        self,
+        opened: AsyncExitStack,
+        *,
+        url: str | None = None,
+        resolver: Any = None,
+        timeout_seconds: float = 60.0,
     ) -> None:
-        """Open a sender for one endpoint. url: a public one instead of the receiver's."""
+        """Open a sender for one endpoint. url: a public one instead of the receiver's.
+
+        timeout_seconds: of a request to the receiver.
+        """
         endpoint = Endpoint(
             id=settings_endpoint_id("x"),
             url=url or self.receiver.url,
@@ -68,7 +76,7 @@ class Kit:
             open_public_client(timeout_seconds=20.0, resolver=resolver)
         )
         private = await opened.enter_async_context(
-            open_public_client(allow_private=True, timeout_seconds=0.3)
+            open_public_client(allow_private=True, timeout_seconds=timeout_seconds)
         )
         self.sender = WebhookSender(
             self.endpoints, self.store, public, private, max_per_endpoint=2, pauses=POLICY
@@ -187,7 +195,10 @@ async def test_hostile_responses(kit: Kit, kind: str) -> None:
         return response
 
     kit.receiver.respond = respond
-    result = await kit.send()
+    async with AsyncExitStack() as opened:
+        if kind in ("endless", "hangs"):
+            await kit.open(opened, timeout_seconds=0.3)
+        result = await kit.send()
     released.set()
     assert isinstance(result, Failed)
 
