@@ -237,4 +237,6 @@ async def create_cluster() -> AsyncIterator[Cluster]:
         folder = temporary_folder("cluster", stack)
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Cluster(folder, stack, session)
+        cluster = Cluster(folder, stack, session)
+        cluster.set("REDIS__TIMEOUT_SECONDS", 10)  # Valkey may be slow on a busy machine
+        yield cluster

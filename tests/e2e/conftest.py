@@ -40,7 +40,8 @@ class Dev:
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
         self._output = folder / f"dev-{self.port}.log"
         args = ("dev", *args, "--port", str(self.port), "--internal-port", str(self.internal_port))
-        whole_env = {**os.environ, **(env or {})}
+        # Valkey may be slow on a busy machine.
+        whole_env = {"HUB_REDIS__TIMEOUT_SECONDS": "10", **os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | HubProcess
         with self._output.open("wb") as output:
             if program is None:

@@ -12,7 +12,7 @@ from tests.soak.takeovers import Takeovers
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("upstream", ["background", "prefix"])
 async def test_upstream_generates_each_answer_once(upstream: str) -> None:
     """The LLM counts one generation for each answer, and readers get each text exactly once.

@@ -15,7 +15,7 @@ from tests.conftest import missing
 from tests.examples.sites import Sites, port_of
 
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-_TIMEOUT_MS = 20_000
+_TIMEOUT_MS = 60_000
 _FIRST_WORDS = re.compile("^1 2 3 4 5 ")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
