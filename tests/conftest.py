@@ -30,7 +30,7 @@ from tests.quick import QuickSelection
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
 pytest.register_assert_rewrite("hub.testing.contracts")
-expect.set_options(timeout=30_000)  # the default of 5 s is too short for a busy machine
+expect.set_options(timeout=60_000)  # the default of 5 s is too short for a busy machine
 
 
 def missing(what: str) -> NoReturn:

@@ -35,6 +35,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 async def open_console(browser: Browser, url: str) -> Page:
     page = await browser.new_page(viewport={"width": 1280, "height": 1250})
+    page.set_default_timeout(90_000)  # the first page takes long on a busy machine
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{url}/console")
     return page

@@ -99,6 +99,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """The browser context that all tabs of one test share."""
     context = await browser.new_context()
+    context.set_default_timeout(90_000)  # the first page takes long on a busy machine
     yield context
     await context.close()
 

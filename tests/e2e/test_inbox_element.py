@@ -89,6 +89,7 @@ class Shop:
         """Open a page, in a browser of its own without a context, and wait until it is live."""
         context = context or await self._browser.new_context(**options)
         page = await context.new_page()
+        page.set_default_timeout(90_000)  # the first page takes long on a busy machine
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", lambda message: self._note(message.type, message.text))
         html = _PAGE.format(lang=lang, direction=direction, user=self.user, attributes=attributes)

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
 SVG = b64encode(
     b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><path d="M0 0h8v8z"/></svg>'
 ).decode()
+BROWSER_TIMEOUT_MS = 90_000  # the first page of a browser takes long on a busy machine
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -61,6 +62,7 @@ async def browser(chromium: Browser) -> AsyncIterator[Browser]:
 async def open_page(browser: Browser, dev: Dev, user: str, **context: object) -> Page:
     """Open the user's page and wait until it is live. A page error fails the test."""
     page = await (await browser.new_context(**context)).new_page()  # type: ignore[arg-type]
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{dev.url}/?user={user}")
     await expect_live(page)
@@ -587,6 +589,7 @@ async def test_notify_when_an_answer_is_ready(browser: Browser, dev: Dev) -> Non
     device = Device("phone", "https://push.example.com/phone")
     await context.add_init_script(fake_push_service(device))
     page = await context.new_page()
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{dev.url}/?user=nora")
     await expect_live(page)

@@ -17,7 +17,14 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import ask, expect_live, expect_status, launch_chromium, text_of
+from tests.e2e.test_page import (
+    BROWSER_TIMEOUT_MS,
+    ask,
+    expect_live,
+    expect_status,
+    launch_chromium,
+    text_of,
+)
 
 AXE: Final = Path(__file__).parents[1] / "pages" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
@@ -77,6 +84,7 @@ async def begin(chromium: Browser, dev: Dev, user: str, size: str) -> Walk:
         missing("axe-core, which scripts/test installs,")
     width, height = SIZES[size]
     context = await chromium.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(BROWSER_TIMEOUT_MS)
     walk = Walk(await context.new_page(), dev.url)
     await walk.page.goto(f"{dev.url}/?user={user}")
     await expect_live(walk.page)
@@ -173,6 +181,7 @@ async def test_first_visit(chromium: Browser, dev: Dev) -> None:
     The second visit loads little: the browser has the files.
     """
     context = await chromium.new_context()
+    context.set_default_timeout(BROWSER_TIMEOUT_MS)
     page = await context.new_page()
     sizes: dict[str, float] = {}
     network = await context.new_cdp_session(page)

@@ -247,6 +247,7 @@ async def open_browser(
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         context = await browser.new_context()
+        context.set_default_timeout(90_000)  # the first page takes long on a busy machine
         if permission == "granted":
             await context.grant_permissions(["notifications"])
         await context.add_init_script(fake_push_service(device))

@@ -48,7 +48,7 @@ def test_leases_expire_in_time() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_lost_worker_with_a_hundred_answers(cluster: Cluster, how: signal.Signals) -> None:
     """F4: another worker takes over each answer once its lease has expired, and each answer has one
@@ -67,7 +67,7 @@ async def test_lost_worker_with_a_hundred_answers(cluster: Cluster, how: signal.
     )
     assert {status for status, _ in started} == {202}
     cursors = {user: answer["cursor"] for user, (_, answer) in zip(users, started, strict=True)}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (await cluster.stats("sim"))["running"] < 100:
             await asyncio.sleep(0.05)
     second = await cluster.start_ready_worker()

@@ -40,6 +40,7 @@ async def page(browser: Browser, example: str) -> AsyncIterator[Page]:
     """Open the example with a user of its own. A page error fails the test."""
     context = await browser.new_context()
     page = await context.new_page()
+    page.set_default_timeout(90_000)  # the first page takes long on a busy machine
     errors: list[str] = []
 
     def on_console_message(message: ConsoleMessage) -> None:
