@@ -220,7 +220,8 @@ class TaskProgress:
         yield from self._read_parts(key, others, None)
 
     def _read_more(self, artifact: TaskArtifact) -> Iterator[Part]:
-        source, parts = artifact.artifactId or _UNNAMED, artifact.parts or ()
+        source = artifact.artifactId or _UNNAMED
+        parts: Sequence[TaskPart] = artifact.parts or ()
         if (repeats := self._repeats.get(source)) is not None:
             parts = repeats.take(parts)
             if repeats.is_decided:
