@@ -21,7 +21,7 @@ import pytest
 from tests.forked_hub import HubProcess, start_hub
 from tests.topologies import free_ports
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 class Dev:

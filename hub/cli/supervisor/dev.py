@@ -37,7 +37,7 @@ from hub.cli.supervisor.dev_reload import reload_on_change
 from hub.cli.supervisor.dev_state import DevState, ready_text, write_dev_state
 from hub.errors import BrokerUnavailable, OperatorError
 
-_START_TIMEOUT_SECONDS: Final = 15.0
+_START_TIMEOUT_SECONDS: Final = 60.0  # a busy machine takes long to import everything
 CHILDREN_STOP_SECONDS: Final = 2.0
 UPSTREAM_STOP_SECONDS: Final = 0.3
 BROKER_STOP_SECONDS: Final = 0.5
