@@ -40,6 +40,10 @@ hub.ready.then(() => (window.isReady = true));
 window.answer = joins && hub.join(joins);
 </script>"""
 
+_TEXT = (
+    "received.filter(([name]) => name === 'generation.delta').map(([, data]) => data.text).join('')"
+)
+
 
 class Recorder:
     """A page that holds a hub and records its events."""
@@ -55,6 +59,10 @@ class Recorder:
         generation: str = await self.page.evaluate("(p) => hub.ask(p).accepted", prompt)
         return generation
 
+    async def until_text(self, characters: int) -> None:
+        """Wait until the answer has more characters. A busy hub sends it in a few large deltas."""
+        await self.until(f"{_TEXT}.length > {characters}")
+
     async def until_end(self) -> None:
         await self.until("received.some(([name]) => name === 'generation.done')")
 
@@ -66,10 +74,7 @@ class Recorder:
         return numbers
 
     async def text(self) -> str:
-        text: str = await self.page.evaluate(
-            "received.filter(([name]) => name === 'generation.delta')"
-            ".map(([, data]) => data.text).join('')"
-        )
+        text: str = await self.page.evaluate(_TEXT)
         return text
 
     async def is_leader(self) -> bool:
@@ -162,7 +167,7 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     await until_one_connection(dev, "lea")
 
     generation = await tab.ask("count to 120")
-    await phone.until("received.length > 20")
+    await phone.until_text(40)
     late = await record(context, dev.url, "lea", joins=generation, topics=["lobby"])
     await leader.page.close()
     dev.publish("lea", {"n": 1})
@@ -328,8 +333,8 @@ async def test_cut_in_the_middle_of_an_answer(context: BrowserContext, dev: Dev)
     async with running_proxy(dev) as proxy:
         tab = await record(context, proxy.url, "cora", openTimeoutMs=60_000)  # it need not poll
         await tab.ask("count to 120")
-        for received in (10, 40):
-            await tab.until(f"received.length > {received}")
+        for characters in (20, 100):
+            await tab.until_text(characters)
             proxy.cut()
         await tab.until_end()
         await tab.expect_whole()
