@@ -6,7 +6,9 @@ import asyncio
 import os
 import shutil
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -63,44 +65,45 @@ class Valkey:
         return reply
 
 
-class Node:
-    """A `hub serve` process on its own ports."""
+class HubMember(ABC):
+    """A process of the hub that can be killed, paused and started again.
+
+    proxy: what leads it to the broker. log: the file of its output. settings: variables of the
+    environment.
+    """
+
+    command = ""  # of `hub`
 
     def __init__(
-        self, name: str, proxy: FaultProxy, log: Path, settings: Mapping[str, str] | None = None
+        self, name: str, proxy: FaultProxy, log: Path, settings: Mapping[str, str]
     ) -> None:
         self.name = name
         self.proxy = proxy
         self._log = log
-        port, internal_port = free_ports(2)
-        self.url = f"http://127.0.0.1:{port}"
-        self.internal_url = f"http://127.0.0.1:{internal_port}"
         self._env = {
             **os.environ,
-            "HUB_NODE__NAME": name,
-            "HUB_PUBLIC__PORT": str(port),
-            "HUB_INTERNAL__PORT": str(internal_port),
             "HUB_REDIS__URL": f"redis://127.0.0.1:{proxy.port}",
             "HUB_AUTH__DISABLED": "true",
-            "HUB_STREAM__HEARTBEAT_SECONDS": "1",
-            "HUB_STREAM__RETRY_MS": "300",
             "HUB_LOGS__FORMAT": "json",
-            **(settings or {}),
+            **settings,
         }
         self._process: HubProcess | None = None
 
     async def start(self, session: aiohttp.ClientSession) -> None:
-        """Return when the node answers; start it again when it found no broker."""
+        """Return when the process answers; start it again when it found no broker."""
         async with asyncio.timeout(60):
             while True:
                 with self._log.open("ab") as log:
-                    self._process = start_hub("serve", env=self._env, output=log)
+                    self._process = start_hub(self.command, env=self._env, output=log)
                 while self._process.returncode is None:
-                    try:
-                        async with session.get(f"{self.internal_url}/healthz"):
+                    with suppress(aiohttp.ClientError):
+                        async with session.get(self._health_url()):
                             return
-                    except aiohttp.ClientError:
-                        await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)
+
+    @abstractmethod
+    def _health_url(self) -> str:
+        """Return the URL that answers when the process has started."""
 
     @property
     def has_ended(self) -> bool:
@@ -114,6 +117,47 @@ class Node:
 
     async def end(self, how: signal.Signals) -> None:
         await _end(self._process, how)
+
+
+class Node(HubMember):
+    """A `hub serve` process on its own ports."""
+
+    command = "serve"
+
+    def __init__(
+        self, name: str, proxy: FaultProxy, log: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
+        port, internal_port = free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        self.internal_url = f"http://127.0.0.1:{internal_port}"
+        own = {
+            "HUB_NODE__NAME": name,
+            "HUB_PUBLIC__PORT": str(port),
+            "HUB_INTERNAL__PORT": str(internal_port),
+            "HUB_STREAM__HEARTBEAT_SECONDS": "1",
+            "HUB_STREAM__RETRY_MS": "300",
+        }
+        super().__init__(name, proxy, log, {**own, **(settings or {})})
+
+    def _health_url(self) -> str:
+        return f"{self.internal_url}/healthz"
+
+
+class Worker(HubMember):
+    """A `hub worker` process."""
+
+    command = "worker"
+
+    def __init__(
+        self, name: str, proxy: FaultProxy, log: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
+        (self._port,) = free_ports(1)
+        super().__init__(
+            name, proxy, log, {"HUB_WORKER__PORT": str(self._port), **(settings or {})}
+        )
+
+    def _health_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/healthz"
 
 
 async def _end(

@@ -6,13 +6,14 @@ has done with it is a short text beside the user's own items (core/shared_items.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from hub.core.channel import ALL, Channel, topic_channel
 from hub.core.cursor import Position
+from hub.core.deliveries import Delivery
 from hub.core.inbox import (
     ChangeTarget,
     InboxItem,
@@ -64,8 +65,8 @@ class ListedItems(msgspec.Struct, frozen=True):
 class Inboxes:
     """Lists and changes the items of users.
 
-    changes: counts the changes that users request. on_read: called with the user and the ids of the
-    items that the user has read, after the change is stored.
+    changes: counts the changes that users request. read_deliveries: returns the deliveries of what
+    a user reads, without the ids of the items (ports.inbox.InboxStore.change).
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Inboxes:
         *,
         max_topics: int,
         changes: Counter,
-        on_read: Callable[[str, Sequence[str]], Awaitable[None]] | None = None,
+        read_deliveries: Callable[[str], Sequence[Delivery]] = lambda user: (),
     ) -> None:
         self.max_topics = max_topics
         self._store = store
-        self._on_read = on_read
+        self._read_deliveries = read_deliveries
         self._changes = changes
 
     async def list(self, user: str, which: ItemFilter, allows: AllowsTopic) -> ListedItems:
@@ -104,14 +105,13 @@ class Inboxes:
     ) -> AllCounts:
         """Change items, and return the counts after it. Raise BrokerUnavailable."""
         self._changes[change.value] += 1
+        deliveries = self._read_deliveries(user) if change is ItemChange.READ else ()
         for _ in range(_MAX_CHANGE_ATTEMPTS):
             page = await self._store.read(user, _NO_ITEMS)
             shared = await self._read_shared(page.settings, allows)
             states, request = shared.apply(change, target)
-            changed = await self._store.change(user, change, target, request)
+            changed = await self._store.change(user, change, target, request, deliveries)
             if changed is not None:
-                if change is ItemChange.READ and changed.items and self._on_read is not None:
-                    await self._on_read(user, changed.items)
                 return _all_counts(changed.counts, states, shared)
         raise BrokerUnavailable("other requests are changing the same inbox")
 

@@ -13,6 +13,7 @@ import msgspec
 
 from hub.core.channel import Channel
 from hub.core.cursor import Position
+from hub.core.deliveries import Delivery
 from hub.core.inbox import ChangeTarget, InboxItem, ItemChange, ItemFlags, ItemId
 from hub.core.inbox_settings import InboxSettings, MutedCategories
 from hub.core.shared_items import SharedEntry
@@ -92,11 +93,15 @@ class InboxStore(Protocol):
         change: ItemChange,
         target: ChangeTarget,
         shared: SharedChange = NO_SHARED_CHANGE,
+        deliveries: Sequence[Delivery] = (),
     ) -> ChangedItems | None:
         """Change the user's own items, and the user's states of shared ones, in one step.
 
         `inbox.changed` names the items of both. Return None if a state is not what it was: then
         nothing has changed. Raise BrokerUnavailable.
+
+        deliveries: of the queue `webhook` and the user's channel. They are added if an item
+        changed. Their bodies end with `[]}}`; the ids of the items come into this list.
         """
         ...
 

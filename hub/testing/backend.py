@@ -71,6 +71,7 @@ class MemoryBackend:
             self.check_available,
             now,
             cancel_push=partial(self.deliveries.cancel, PUSH_QUEUE),
+            add_deliveries=self.deliveries.add,
             max_items=inbox_max_items,
         )
         self.webhooks = MemoryWebhookStore(check_available=self.check_available, now=now)

@@ -10,7 +10,7 @@ import msgspec
 
 from hub.core.channel import Channel, topic_channel, topics_among, user_channel
 from hub.core.cursor import Position
-from hub.core.deliveries import PUSH_QUEUE
+from hub.core.deliveries import PUSH_QUEUE, Delivery
 from hub.core.inbox import (
     NEW,
     ChangeTarget,
@@ -39,10 +39,6 @@ from hub.ports.inbox import (
 HubEvent = tuple[str, bytes]
 """The name and the data of an event of the hub."""
 _NO_SETTINGS: Final = InboxSettings()
-
-
-async def _cancel_nothing(delivery: str) -> None:
-    pass
 
 
 class _StoredItem(msgspec.Struct, kw_only=True):
@@ -92,7 +88,7 @@ class MemoryInboxStore:
     """Implements ports.inbox.InboxStore.
 
     append: publishes an event of the hub in a channel. head_of: returns the position of a channel.
-    cancel_push: cancels a delivery. now: Unix time in seconds.
+    cancel_push: cancels a delivery. add_deliveries: adds some. now: Unix time in seconds.
     """
 
     def __init__(
@@ -102,7 +98,8 @@ class MemoryInboxStore:
         check_available: Callable[[], None],
         now: Callable[[], float] = time.time,
         *,
-        cancel_push: Callable[[str], Awaitable[object]] = _cancel_nothing,
+        cancel_push: Callable[[str], Awaitable[object]],
+        add_deliveries: Callable[[Sequence[Delivery]], Awaitable[None]],
         max_items: int = 200,
         ttl_seconds: float = 30 * 86400.0,
     ) -> None:
@@ -113,6 +110,7 @@ class MemoryInboxStore:
         self._max_items = max_items
         self._ttl_seconds = ttl_seconds
         self._cancel_push = cancel_push
+        self._add_deliveries = add_deliveries
         self._inboxes: dict[Channel, _Inbox] = {}
         self._settings: dict[str, InboxSettings] = {}
 
@@ -131,6 +129,7 @@ class MemoryInboxStore:
         change: ItemChange,
         target: ChangeTarget,
         shared: SharedChange = NO_SHARED_CHANGE,
+        deliveries: Sequence[Delivery] = (),
     ) -> ChangedItems | None:
         self._check_available()
         settings = self._settings.get(user, _NO_SETTINGS)
@@ -159,6 +158,13 @@ class MemoryInboxStore:
             await self._cancel_push(push)
         if changed:
             self._append(channel, *inbox.change_event(changed, change))
+            end = msgspec.json.encode(changed) + b"}}"
+            await self._add_deliveries(
+                [
+                    msgspec.structs.replace(each, body=each.body.removesuffix(b"[]}}") + end)
+                    for each in deliveries
+                ]
+            )
         return ChangedItems(changed, self._counts(channel))
 
     async def erase(self, user: str) -> None:

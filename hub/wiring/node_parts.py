@@ -9,6 +9,7 @@ import msgspec
 
 from hub.api.publish_requests import PublishRateLimits
 from hub.core.channel import Channel, user_channel
+from hub.core.deliveries import Delivery
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.attempt import GenerationResult
 from hub.engine.connection_query import ConnectionQuery
@@ -101,11 +102,8 @@ def build_node_parts(
         metrics.record(result)
         await usage.record(result)
 
-    async def on_inbox_read(user: str, items: Sequence[str]) -> None:
-        channel = user_channel(user)
-        deliveries = webhooks.deliveries.build("inbox.read", channel, {"items": items})
-        if deliveries:
-            await backend.deliveries.add(deliveries)
+    def read_deliveries(user: str) -> Sequence[Delivery]:
+        return webhooks.deliveries.build("inbox.read", user_channel(user), {"items": []})
 
     heartbeat_wheel = HeartbeatWheel(clock, stream.heartbeat_seconds, metrics)
     topic_presence = TopicPresence(
@@ -165,7 +163,7 @@ def build_node_parts(
             backend.inboxes,
             max_topics=settings.inbox.max_topics,
             changes=metrics.inbox_changes,
-            on_read=on_inbox_read,
+            read_deliveries=read_deliveries,
         ),
         generations=generations,
         inputs=Inputs(backend.events, store, backend.queue, jobs),

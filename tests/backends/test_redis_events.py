@@ -11,10 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.backends.redis.client import channel_keys, generation_keys, publish_idempotency_key
-from hub.backends.redis.events import EVENTS_PER_CALL, RedisEventLog, pack_calls
+from hub.backends.redis.events import (
+    EVENTS_PER_CALL,
+    RedisEventLog,
+    pack_calls,
+    parse_announcement,
+)
 from hub.backends.redis.publish_lane import PublishBatch
 from hub.core.channel import ALL, PARTITIONS, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
+from hub.core.event import Event
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -23,6 +29,7 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
+from hub.core.inbox import InboxOptions
 from hub.ports.events import FROM_START, Outcome, Page, Publication
 from tests.conftest import OpenedRedis
 from tests.redis_backend import redis_backend, retention
@@ -301,6 +308,51 @@ async def test_same_key_after_a_restart(restarted: Restarted) -> None:
     assert (again.outcome, again.position) == (Outcome.DUPLICATE, first.position)
     page = await read(restarted.log, again.position)
     assert [event.data for event in page.events] == [b"2"]
+
+
+@pytest.mark.parametrize(("ephemeral", "trace"), [(False, ""), (True, ""), (False, "0a" * 24)])
+async def test_event_and_its_item_are_one_notification(
+    server: OpenedRedis, ephemeral: bool, trace: str
+) -> None:
+    """The subscribers get the events of one step, with data of several lines, in one message."""
+    log, payload = RedisEventLog(server.hub_client, retention()), b""
+    publication = Publication(
+        channel=ALICE,
+        name="n",
+        data=b'{\n"a":1}\n',
+        ephemeral=ephemeral,
+        inbox=InboxOptions(),
+        trace=trace,
+    )
+    async with server.client.pubsub() as pubsub, asyncio.timeout(30):
+        await pubsub.subscribe(KEYS.log)
+        await log.publish([publication])
+        while not payload:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)
+            payload = b"" if message is None else message["data"]
+    events: list[Event] = []
+    parse_announcement(ALICE, payload, events)
+    assert [(event.name, event.trace) for event in events] == [("n", trace), ("inbox.item", "")]
+    assert events[0].data == publication.data
+    stored = (await read(log, FROM_START)).events
+    assert [(each.position, each.data) for each in stored] == [
+        (each.position, each.data) for each in events if each.position is not None
+    ]
+
+
+async def test_one_write_of_the_head_for_an_event_and_its_items(server: OpenedRedis) -> None:
+    """Also where items were removed for the new one; the next publish counts on from there."""
+    log = RedisEventLog(server.hub_client, retention())
+    kept = Publication(channel=ALICE, name="n", data=b"1", inbox=InboxOptions())
+    for _ in range(4):
+        await log.publish([kept] * 50)
+    await server.client.config_resetstat()
+    (published,) = await log.publish([kept])
+    stats = await server.client.info("commandstats")
+    assert [stats[f"cmdstat_{each}"]["calls"] for each in ("xadd", "publish")] == [4, 1]
+    assert stats["cmdstat_hset"]["calls"] == 2  # head, and state of the inbox
+    assert published.position is not None
+    assert (await publish(log, b"2")).offset == published.position.offset + 3
 
 
 async def test_invalid_publication_affects_no_other(server: OpenedRedis) -> None:

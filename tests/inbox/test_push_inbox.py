@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from hub.core.channel import Channel, topic_channel, user_channel
@@ -73,22 +71,3 @@ async def test_settings() -> None:
     for user in "cab":
         await backend.inboxes.subscribe(user, ["news"])
     assert await push_inbox.topic_users("news", "a", 9) == ["b", "c"]
-
-
-async def test_listener_gets_what_was_read() -> None:
-    """Once for each item, and not for other changes."""
-    backend, received = MemoryBackend(), list[tuple[str, list[str]]]()
-
-    async def on_read(user: str, items: Sequence[str]) -> None:
-        received.append((user, [*items]))
-
-    counter = Counter("n", "h", "change")
-    inboxes = Inboxes(backend.inboxes, max_topics=9, changes=counter, on_read=on_read)
-    for _ in range(2):
-        await _publish(backend, user_channel("alice"))
-    target = ChangeTarget(category="c")
-    for change in (ItemChange.SEEN, ItemChange.READ, ItemChange.READ, ItemChange.ARCHIVE):
-        await inboxes.change("alice", change, target, lambda topic: True)
-    ((user, items),) = received
-    assert (user, len(items)) == ("alice", 1)
-    assert counter == {"seen": 1, "read": 2, "archive": 1}

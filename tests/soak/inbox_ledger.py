@@ -61,10 +61,9 @@ class ExpectedInbox:
 
 
 class InboxLedger:
-    """The totals. data_losses: the faults of the soak test count in it; here there are none."""
+    """The totals."""
 
     def __init__(self) -> None:
-        self.data_losses = 0
         self.totals: Counter[str] = Counter()
         self.violations: Counter[str] = Counter(
             {"lost": 0, "twice": 0, "not deleted": 0, "read again unread": 0, "wrong count": 0}

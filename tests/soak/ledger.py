@@ -49,9 +49,14 @@ class Ledger:
     def __init__(self) -> None:
         self.acknowledged: Counter[str] = Counter()  # channel: last acknowledged number
         self.data_losses = 0  # how often the broker restarted without data
+        self.slowest_seconds = 0.0  # of a delivery
         self._subscriptions: dict[tuple[str, str], _Subscription] = {}
         self._totals: Counter[str] = Counter()
         self._cases: list[str] = []
+
+    def record_data_loss(self) -> None:
+        """Record that the broker restarts without data."""
+        self.data_losses += 1
 
     def add_client(self, client: str, channels: Iterable[str]) -> None:
         """Expect the client to receive all events of these channels from now on."""

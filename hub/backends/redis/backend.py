@@ -72,7 +72,7 @@ class RedisBackend:
         self.user_presence = RedisUserPresenceStore(client, delivery_limits)
         self.budgets = RedisBudgetStore(client, seconds=retention.generation_ttl_seconds)
         self.usage = RedisUsageStore(client, ttl_seconds=usage_seconds)
-        self.inboxes = RedisInboxStore(client, retention)
+        self.inboxes = RedisInboxStore(client, retention, delivery_limits)
         self.health = RedisHealth(client, self.subscriptions)
         clients = [client] if replica_wait is None else [client, replica_wait.client]
         self.statistics = RedisStatistics(clients, self.subscriptions)

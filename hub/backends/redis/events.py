@@ -513,18 +513,27 @@ def _encode_input(update: RequestedInput | AnsweredInput) -> tuple[Argument, ...
     return action, request.input, msgspec.json.encode(request), expires_ms
 
 
-def parse_announcement(channel: Channel, payload: bytes) -> Event:
-    """Parse a message that publish.lua sent: `<epoch>-<offset>[ <trace>]`, name and data."""
-    position_text, name, data = payload.split(b"\n", 2)
-    epoch, rest = position_text.decode().rsplit("-", 1)
-    trace = ""
-    try:
-        offset = int(rest)
-    except ValueError:  # followed by a trace; rare, so that other events cost nothing more
-        number, trace = rest.split(" ")
-        offset = int(number)
-    position = Position(epoch, offset) if epoch else None
-    return Event(channel, name.decode(), data, position, trace)
+def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) -> None:
+    """Append the events of a message that publish.lua sent.
+
+    Each is a line `<epoch>-<offset>[ <trace>][ +<bytes of the data>]`, the line of the name, and
+    the data. Where the data have a length, another event of the same step follows.
+    """
+    while payload:
+        position_text, name, data = payload.split(b"\n", 2)
+        epoch, rest = position_text.decode().rsplit("-", 1)
+        trace, payload = "", b""
+        try:
+            offset = int(rest)
+        except ValueError:  # has more; rare, so that other events cost nothing more
+            number, *more = rest.split(" ")
+            offset = int(number)
+            if more[-1].startswith("+"):
+                size = int(more.pop())
+                data, payload = data[:size], data[size + 1 :]
+            trace = "".join(more)
+        position = Position(epoch, offset) if epoch else None
+        events.append(Event(channel, name.decode(), data, position, trace))
 
 
 def to_milliseconds(seconds: float) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from hub.backends.redis.client import RedisClient, Script, ScriptCall, channel_keys, inbox_keys
 from hub.backends.redis.client.connection import Argument
+from hub.backends.redis.deliveries import encode_delivery, encode_limits
 from hub.backends.redis.events import Retention, channel_retention, to_milliseconds
 from hub.backends.redis.inbox_replies import (
     encode_shared,
@@ -24,7 +25,7 @@ from hub.backends.redis.inbox_replies import (
 from hub.backends.redis.keys import deliveries_key
 from hub.core.channel import Channel, topic_channel, user_channel
 from hub.core.cursor import Position, new_epoch
-from hub.core.deliveries import PUSH_QUEUE
+from hub.core.deliveries import PUSH_QUEUE, Delivery, DeliveryLimits
 from hub.core.inbox import (
     ChangeTarget,
     InboxItem,
@@ -36,6 +37,7 @@ from hub.core.inbox import (
 )
 from hub.core.inbox_settings import InboxSettings, MutedCategories
 from hub.core.shared_items import SharedEntry
+from hub.core.webhooks import WEBHOOK_QUEUE
 from hub.ports.inbox import (
     NO_SHARED_CHANGE,
     ChangedItems,
@@ -64,8 +66,11 @@ _MAX_INDEX_UPDATES: Final = 20
 class RedisInboxStore:
     """Implements ports.inbox.InboxStore."""
 
-    def __init__(self, client: RedisClient, retention: Retention) -> None:
+    def __init__(
+        self, client: RedisClient, retention: Retention, delivery_limits: DeliveryLimits
+    ) -> None:
         self._client = client
+        self._delivery_limits = encode_limits(delivery_limits)
         self._retention = retention
         self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
         self._settings_ms = to_milliseconds(retention.inbox.settings_ttl_seconds)
@@ -90,11 +95,14 @@ class RedisInboxStore:
         change: ItemChange,
         target: ChangeTarget,
         shared: SharedChange = NO_SHARED_CHANGE,
+        deliveries: Sequence[Delivery] = (),
     ) -> ChangedItems | None:
         channel = user_channel(user)
         arguments = [
             *(change.value, self._settings_ms),
             *encode_shared(channel, change, shared),
+            *(self._delivery_limits, channel, len(deliveries)),
+            *(field for each in deliveries for field in encode_delivery(each)),
             *encode_target(target),
         ]
         reply = await self._run(_CHANGE, channel, arguments)
@@ -207,11 +215,11 @@ class RedisInboxStore:
         self, script: Script, channel: Channel, arguments: Sequence[Argument]
     ) -> list[Any]:
         names, inbox = channel_keys(channel), inbox_keys(channel)
-        pushes = deliveries_key(names.partition, PUSH_QUEUE)
+        queues = [deliveries_key(names.partition, each) for each in (PUSH_QUEUE, WEBHOOK_QUEUE)]
         call = ScriptCall(
             script,
             names.partition,
-            (names.head, names.log, inbox.state, inbox.items, inbox.settings, pushes),
+            (names.head, names.log, inbox.state, inbox.items, inbox.settings, *queues),
             (
                 self._publish_command,
                 new_epoch(),

@@ -140,11 +140,11 @@ class RedisSubscriptions:
             owner.migrate_from(name, before[1])
 
     def _on_messages(self, messages: Sequence[list[bytes]]) -> None:
-        channels, events = self._channels, []
+        channels, events = self._channels, list[Event]()
         for _, name, payload in messages:
             entry = channels.get(name)
             if entry is not None:
-                events.append(parse_announcement(entry[0], payload))
+                parse_announcement(entry[0], payload, events)
         self._on_events(events)
 
     def _on_connection_resubscribed(self) -> None:

@@ -377,6 +377,30 @@ class InboxesContract:
         assert await store.change("alice", ItemChange.DELETE, own, shared) is None
         assert len((await _read(node)).items) == 1
 
+    async def test_webhook_of_a_change(self, node: Node) -> None:
+        """It is written in the step of the change, with the items, and only if one changed."""
+        store, deliveries = node.backend.inboxes, node.backend.deliveries
+        await node.publish(inbox=KEPT)
+        await node.publish(inbox=KEPT)
+        target = ChangeTarget(category="")
+        webhook = Delivery(
+            queue="webhook",
+            channel=ALICE,
+            lane="w",
+            id=new_delivery_id(ALICE),
+            body=b'{"type":"inbox.read","data":{"items":[]}}',
+        )
+
+        async def read(shared: SharedChange) -> ChangedItems | None:
+            return await store.change("alice", ItemChange.READ, target, shared, [webhook])
+
+        assert await read(SharedChange({"*": ("x", "")})) is None
+        assert await read(SharedChange({"*": ("", "1-0")}, ["5-0*"])) is not None
+        assert await read(SharedChange()) == ChangedItems([], (await _read(node)).counts)
+        (waiting,) = await deliveries.take("webhook", 9, lease_seconds=9.0)
+        items = [item.id for item in (await _read(node)).items]
+        assert msgspec.json.decode(waiting.body)["data"]["items"] == ["5-0*", *reversed(items)]
+
     @pytest.mark.parametrize("change", [ItemChange.READ, ItemChange.DELETE, ItemChange.SEEN])
     async def test_reading_cancels_the_push(self, node: Node, change: ItemChange) -> None:
         """Also that of an item of a topic, whose push has an id that is made from the item's."""

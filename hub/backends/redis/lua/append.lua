@@ -34,7 +34,8 @@ local function maintain(log, head_key, log_key, head, before, retention)
 end
 
 -- Assigns the next offset and appends an event to the log. Returns its epoch and offset, as texts.
-local function append(log, head_key, log_key, name, data, retention, event_ttl_ms)
+-- is_followed: whether the same step appends another event to this log, which writes the head of both.
+local function append(log, head_key, log_key, name, data, retention, event_ttl_ms, is_followed)
   if not log.now then
     log.now = now_ms()
     log.now_text = string.format('%013d', log.now)
@@ -53,16 +54,28 @@ local function append(log, head_key, log_key, name, data, retention, event_ttl_m
     redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before,
       'x', string.format('%d', log.now + event_ttl_ms))
   end
-  redis.call('HSET', head_key, 'o', offset .. string.format(' %d', head.bytes))
-  if log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes) then
+  local is_due = log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes)
+  if is_due or not is_followed then
+    redis.call('HSET', head_key, 'o', offset .. string.format(' %d', head.bytes))
+  end
+  if is_due then
     maintain(log, head_key, log_key, head, tonumber(before), retention)
     log.head_key = nil
   end
   return head.epoch, offset
 end
 
--- Notifies the subscribers of an event. command: PUBLISH or SPUBLISH. trace: '', or what follows the
--- position.
-local function notify(command, log_key, epoch, offset, trace, name, data)
-  redis.call(command, log_key, epoch .. '-' .. offset .. trace .. '\n' .. name .. '\n' .. data)
+-- Returns the notification of an event. trace: '', or what follows the position. following: the
+-- notification of the next event of the same step, or nil; then the first line ends with the length of
+-- the data, which the other notification follows.
+local function notification(epoch, offset, trace, name, data, following)
+  if following then
+    return epoch .. '-' .. offset .. trace .. ' +' .. #data .. '\n' .. name .. '\n' .. data .. '\n' .. following
+  end
+  return epoch .. '-' .. offset .. trace .. '\n' .. name .. '\n' .. data
+end
+
+-- Notifies the subscribers of an event. command: PUBLISH or SPUBLISH.
+local function notify(command, log_key, ...)
+  redis.call(command, log_key, notification(...))
 end

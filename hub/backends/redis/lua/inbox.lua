@@ -16,13 +16,25 @@
 -- 3. There are at most max_items items, and none stays longer than ttl_ms. Both keys expire at the
 --    same time, an eighth of ttl_ms to a quarter of it after the last item could have expired.
 
+local NO_ITEM = '0-0' -- the id of the newest item of an inbox that never had one
+
+-- Returns the limits of inboxes from their text, which is the same for all inboxes of a call.
+local max_items, max_ttl_ms
+local function parse_inbox_limits(text)
+  if not max_items then
+    local items, ttl_ms = string.match(text, '^(%d+) (%d+)$')
+    max_items, max_ttl_ms = tonumber(items), tonumber(ttl_ms)
+  end
+  return max_items, max_ttl_ms
+end
+
 -- Returns the state of an inbox. limits: 'max_items ttl_ms'.
 local function open_inbox(state_key, items_key, limits)
-  local state = redis.call('HGET', state_key, 'c') or '0 0 0 0-0 0 0'
+  local state = redis.call('HGET', state_key, 'c') or '0 0 0 ' .. NO_ITEM .. ' 0 0'
   local count, unread, unseen, last, expires_ms, refresh_ms = string.match(state, '^(%d+) (%d+) (%d+) (%S+) (%d+) (%d+)$')
-  local max_items, ttl_ms = string.match(limits, '^(%d+) (%d+)$')
+  local max_items, ttl_ms = parse_inbox_limits(limits)
   return {
-    state_key = state_key, items_key = items_key, max_items = tonumber(max_items), ttl_ms = tonumber(ttl_ms),
+    state_key = state_key, items_key = items_key, max_items = max_items, ttl_ms = ttl_ms,
     count = tonumber(count), unread = tonumber(unread), unseen = tonumber(unseen), last = last,
     expires_ms = expires_ms ~= '0' and tonumber(expires_ms) or nil, refresh_ms = tonumber(refresh_ms)
   }
@@ -94,29 +106,27 @@ local function remove_expired(inbox, now)
   return removed
 end
 
--- Returns the id of a new item.
+-- Returns the id of a new item. The time in it has 13 digits, so that it is compared as a text.
 local function next_item_id(inbox, now)
-  local ms, n = string.match(inbox.last, '^(%d+)-(%d+)$')
-  if now > tonumber(ms) then
-    return string.format('%d-0', now)
+  local now_text = string.format('%013d', now)
+  if inbox.last == NO_ITEM or now_text > string.sub(inbox.last, 1, 13) then
+    return now_text .. '-0'
   end
+  local ms, n = string.match(inbox.last, '^(%d+)-(%d+)$')
   return ms .. '-' .. string.format('%d', tonumber(n) + 1)
 end
 
 -- Returns the event of new or replaced items, as JSON.
 local function item_event(inbox, id, item, data, replaced)
-  local ms = tonumber(string.match(id, '^%d+'))
   return '{"item":{"id":"' .. id .. '",' .. item.fields .. ',"data":' .. data .. ',"created_at":'
-    .. string.format('%d.%03d', math.floor(ms / 1000), ms % 1000)
-    .. ',"seen":false,"read":false,"archived":false},"replaced":' .. tostring(replaced)
-    .. ',"unread":' .. string.format('%d', inbox.unread)
-    .. ',"unseen":' .. string.format('%d', inbox.unseen) .. '}'
+    .. string.sub(id, 1, 10) .. '.' .. string.sub(id, 11, 13)
+    .. ',"seen":false,"read":false,"archived":false},"replaced":' .. (replaced and 'true' or 'false')
+    .. ',"unread":' .. inbox.unread .. ',"unseen":' .. inbox.unseen .. '}'
 end
 
 -- Returns the event of changed items, as JSON.
 local function change_event(inbox, ids, change)
-  return '{"unread":' .. string.format('%d', inbox.unread) .. ',"unseen":' .. string.format('%d', inbox.unseen)
-    .. ',"items":["' .. table.concat(ids, '","') .. '"],"change":"' .. change .. '"}'
+  return '{"unread":' .. inbox.unread .. ',"unseen":' .. inbox.unseen .. ',"items":["' .. table.concat(ids, '","') .. '"],"change":"' .. change .. '"}'
 end
 
 -- Removes the items that expired, and the oldest ones until there is room for one more. key: that of
@@ -171,6 +181,18 @@ local function add_item(inbox, item, data, now)
     save_inbox(inbox, now)
   end
   return id, item_event(inbox, id, item, data, before and true or false), removal
+end
+
+-- Appends the events of a new item to the user's channel: removed, that of the items that were removed
+-- for it, or nil, and added. Returns their notification.
+local function append_item_events(log, head_key, log_key, retention, added, removed)
+  local epoch, offset
+  if removed then
+    epoch, offset = append(log, head_key, log_key, 'inbox.changed', removed, retention, nil, true)
+  end
+  local added_epoch, added_offset = append(log, head_key, log_key, 'inbox.item', added, retention)
+  local following = notification(added_epoch, added_offset, '', 'inbox.item', added)
+  return removed and notification(epoch, offset, '', 'inbox.changed', removed, following) or following
 end
 
 -- Removes the items that expired, and appends the event of it to the user's channel.

@@ -76,10 +76,16 @@ local function reply(outcome, epoch, offset, stop_requested_by, received, item)
   return table.concat({outcome, epoch, offset, received or '0', item or '', stop_requested_by or ''}, ' ')
 end
 
--- Appends an event of the hub to the channel of a user, and notifies the subscribers.
-local function publish_more(head_key, log_key, name, data, retention)
-  local epoch, offset = append(log, head_key, log_key, name, data, retention)
-  notify(ARGV[2], log_key, epoch, offset, '', name, data)
+-- The letters of each text of flags, as a table.
+local letters = {}
+local function letters_of(flags)
+  if not letters[flags] then
+    letters[flags] = {}
+    for letter in string.gmatch(flags, '.') do
+      letters[flags][letter] = true
+    end
+  end
+  return letters[flags]
 end
 
 local function publish()
@@ -89,33 +95,34 @@ local function publish()
   local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer, item
   local trace, key_ttl_ms, deliveries = '', ARGV[5]
   if #flags > 1 then
-    ephemeral = string.find(flags, 'e', 2, true)
-    if string.find(flags, 'k', 2, true) then
+    local has = letters_of(flags)
+    ephemeral = has.e
+    if has.k then
       idempotency_key, digest = next_key(), next_arg()
     end
-    if string.find(flags, 'y', 2, true) then
+    if has.y then
       key_ttl_ms = next_arg()
     end
-    event_ttl_ms = string.find(flags, 'x', 2, true) and next_arg()
-    if string.find(flags, 's', 2, true) then
+    event_ttl_ms = has.x and next_arg()
+    if has.s then
       update = {next_key(), next_key(), next_key(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
     end
-    if string.find(flags, 'l', 2, true) then
+    if has.l then
       external = {after = next_arg(), progress = next_arg(), lease_ms = next_arg(), notes = next_arg()}
     end
-    if string.find(flags, 'i', 2, true) then
+    if has.i then
       input = {action = next_arg(), key = next_arg(), text = next_arg(), expires_ms = next_arg()}
     end
-    if string.find(flags, 'd', 2, true) then
+    if has.d then
       deliveries = {}
       for n = 1, tonumber(next_arg()) do
         deliveries[n] = {next_key(), ARGV[1], next_arg(), next_arg(), next_arg(), next_arg(), next_arg(), next_arg()}
       end
     end
-    if string.find(flags, 'b', 2, true) then
+    if has.b then
       item = {state_key = next_key(), items_key = next_key(), settings_key = next_key(), key = next_arg(), category = next_arg(), ttl_ms = next_arg(), fields = next_arg(), required = next_arg(), pushes = next_arg()}
     end
-    if string.find(flags, 'c', 2, true) then
+    if has.c then
       trace = ' ' .. next_arg()
     end
   end
@@ -141,38 +148,39 @@ local function publish()
       return reply('written', '', '0', stop_requested_by, external and count_received(update[1]))
     end
   end
+  local is_kept = item and not is_muted(item)
+  local has_item_event = is_kept and string.sub(flags, 1, 1) == 'u'
   local epoch, offset = '', '0'
   if not ephemeral then
-    epoch, offset = append(log, head_key, log_key, name, data, retention, event_ttl_ms)
+    epoch, offset = append(log, head_key, log_key, name, data, retention, event_ttl_ms, has_item_event)
   end
   if idempotency_key then
     redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', key_ttl_ms)
   end
-  notify(ARGV[2], log_key, epoch, offset, trace, name, data)
   if deliveries then
     for _, delivery in ipairs(deliveries) do
       delivery[9] = ephemeral and '' or epoch .. ' ' .. offset
       add_delivery(unpack(delivery))
     end
   end
+  local following, id
   if answer then
     local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
-    publish_more(head_key, log_key, answer_name, answer_data, retention)
+    local next_epoch, next_offset = append(log, head_key, log_key, answer_name, answer_data, retention)
+    following = notification(next_epoch, next_offset, '', answer_name, answer_data)
   end
-  if item and not is_muted(item) then
+  if is_kept then
     local now = log.now or now_ms() -- an ephemeral event has not read the clock
     local inbox = open_inbox(item.state_key, item.items_key, ARGV[11])
     item.position = epoch .. ' ' .. offset
-    local id, added, removed = add_item(inbox, item, data, now)
-    if string.sub(flags, 1, 1) == 'u' then
-      if removed then
-        publish_more(head_key, log_key, 'inbox.changed', removed, retention)
-      end
-      publish_more(head_key, log_key, 'inbox.item', added, retention)
+    local added, removed
+    id, added, removed = add_item(inbox, item, data, now)
+    if has_item_event then
+      following = append_item_events(log, head_key, log_key, retention, added, removed)
     end
-    return reply('written', epoch, offset, stop_requested_by, '0', id)
   end
-  return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]))
+  notify(ARGV[2], log_key, epoch, offset, trace, name, data, following)
+  return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]), id)
 end
 
 local replies = {}
