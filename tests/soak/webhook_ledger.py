@@ -83,13 +83,13 @@ class WebhookLedger:
             self._add("lost", f"{user}: {name}")
         for name in (Counter(arrived) - Counter(logged)).elements():
             self._add("not in the log", f"{user}: {name}")
-        places = {name: place for place, name in enumerate(logged)}
+        indexes = {name: index for index, name in enumerate(logged)}
         newest = -1
         for name in arrived:
-            place = places.get(name, newest)
-            if place < newest:
+            index = indexes.get(name, newest)
+            if index < newest:
                 self._add("out of order", f"{user}: {name} after {logged[newest]}")
-            newest = max(newest, place)
+            newest = max(newest, index)
 
     def _check_record(self, data: Body, texts: Mapping[str, str]) -> None:
         record, expected = data["record"], texts.get(data["generation"])
