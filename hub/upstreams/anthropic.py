@@ -16,13 +16,15 @@ import msgspec
 from hub.core.finish_reasons import latest_reason, normalise_finish_reason
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
-from hub.core.parts import Part, Reasoning, ReasoningDetails, ToolCallDelta
+from hub.core.message_blocks import STOP_DATA, STOP_REASONS, split_block
+from hub.core.parts import Data, Part, Reasoning, ReasoningDetails, ToolCallDelta
 from hub.core.reasoning_formats import ANTHROPIC
 from hub.core.sse_decoder import ServerSentEvent
 from hub.upstreams.anthropic_request import (
     build_beta_header,
     build_conversation,
     build_params,
+    is_native,
 )
 from hub.upstreams.content import AnnotationReader, ContentText, read_content, read_text
 from hub.upstreams.dialect import (
@@ -46,6 +48,7 @@ class _Delta(msgspec.Struct, gc=False):
     signature: str | None = None
     citation: dict[str, Any] | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -69,8 +72,10 @@ class _StreamEvent(msgspec.Struct, gc=False):
     error: Any = None
     content: list[_Block] | None = None  # these two: of a message that is not streamed
     stop_reason: str | None = None
+    stop_sequence: str | None = None
 
 
+_READ_TYPES: Final = (None, "text", "thinking", "redacted_thinking")
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
 
 
@@ -103,7 +108,7 @@ class AnthropicMessages:
         )
 
     def new_reader(self, request: GenerationRequest | None = None) -> _MessageReader:
-        return _MessageReader()
+        return _MessageReader(keeps_blocks=request is not None and is_native(request))
 
 
 class _Thinking(msgspec.Struct):
@@ -113,8 +118,26 @@ class _Thinking(msgspec.Struct):
     signatures: list[str] = []
 
 
+class _OtherBlock(msgspec.Struct):
+    """A block of a tool that the server runs. block: its fields, empty if no client gets them."""
+
+    block: dict[str, Any]
+    input: list[str] = []
+
+    def complete(self) -> dict[str, Any]:
+        """Return the block with its input."""
+        try:
+            return {**self.block, "input": msgspec.json.decode("".join(self.input))}
+        except msgspec.DecodeError:  # it came with the start of the block, or there is none
+            return self.block
+
+
 class _MessageReader:
-    """Implements ResponseReader for the events of a streamed message."""
+    """Implements ResponseReader for the events of a streamed message.
+
+    keeps_blocks: whether the client has this API too, and gets what only this API has
+    (core/message_blocks.py).
+    """
 
     event_type: ClassVar[Any] = _StreamEvent
     text_events: ClassVar[frozenset[str] | None] = frozenset(
@@ -122,9 +145,10 @@ class _MessageReader:
     )
     has_whole_tool_names: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_blocks: bool = False) -> None:
         self._annotations = AnnotationReader()
-        self._other_blocks: set[int] = set()  # tools of the server, whose input is not for clients
+        self._keeps_blocks = keeps_blocks
+        self._other_blocks: dict[int, _OtherBlock] = {}  # of tools that the server runs, by index
         self._thinking: dict[int, _Thinking] = {}  # by the index of the block
         self.finish_reason: str | None = None
         self.done = False
@@ -136,16 +160,16 @@ class _MessageReader:
             case "content_block_delta":
                 yield from self._read_block_delta(index, data.delta or _Delta())
             case "content_block_start":
-                yield from self._read_block_start(index, data.content_block or _Block())
+                yield from self._read_block_start(index, data.content_block or _Block(), event)
             case "content_block_stop":
-                yield from self._end_thinking(index)
+                yield from self._end_block(index)
             case "message":
-                yield from self._read_message(data)
+                yield from self._read_message(data, event)
             case "message_start":
                 if isinstance(data.message, dict):
                     yield from convert_usage(data.message.get("usage"))
             case "message_delta":
-                yield from self._read_end(data.delta.stop_reason if data.delta else None, data)
+                yield from self._read_end(data.delta or _Delta(), data)
             case "message_stop":
                 self.done = True
             case "error":
@@ -155,37 +179,47 @@ class _MessageReader:
             case _:
                 pass
 
-    def _read_message(self, message: _StreamEvent) -> Iterator[Part]:
+    def _read_message(self, message: _StreamEvent, event: ServerSentEvent) -> Iterator[Part]:
         """Read the whole message of an answer that is not streamed."""
         for index, block in enumerate(message.content or ()):
-            yield from self._read_block_start(index, block)
-        yield from self._read_end(message.stop_reason, message)
+            yield from self._read_block_start(index, block, event)
+            yield from self._end_other(index)
+        yield from self._read_end(message, message)
         self.done = self.finish_reason is not None
 
-    def _read_end(self, stop_reason: str | None, event: _StreamEvent) -> Iterator[Part]:
-        for block_index in [*self._thinking]:
-            yield from self._end_thinking(block_index)
-        if stop_reason:
-            reason = normalise_finish_reason(stop_reason)
+    def _read_end(self, end: _Delta | _StreamEvent, event: _StreamEvent) -> Iterator[Part]:
+        for block_index in sorted({*self._thinking, *self._other_blocks}):
+            yield from self._end_block(block_index)
+        if end.stop_reason:
+            if self._keeps_blocks and end.stop_reason in STOP_REASONS:
+                stop = {"stop_reason": end.stop_reason, "stop_sequence": end.stop_sequence}
+                yield Data(STOP_DATA, stop)
+            reason = normalise_finish_reason(end.stop_reason)
             self.finish_reason = latest_reason(self.finish_reason, reason)
         yield from convert_usage(event.usage)
 
-    def _read_block_start(self, block_index: int, block: _Block) -> Iterator[Part]:
-        self._other_blocks.discard(block_index)  # some servers use an index again
+    def _read_block_start(
+        self, block_index: int, block: _Block, event: ServerSentEvent
+    ) -> Iterator[Part]:
+        self._other_blocks.pop(block_index, None)  # some servers use an index again
         if block.type == "tool_use" or (block.type is None and block.name):
             function = {"name": block.name, "arguments": block.input}
             yield ToolCallDelta([{"index": block_index, "id": block.id, "function": function}])
-        elif block.input is not None:
-            self._other_blocks.add(block_index)
         elif block.data:  # redacted thinking
             detail = {"type": "reasoning.encrypted", "data": block.data}
             yield ReasoningDetails([{**detail, "format": ANTHROPIC, "index": block_index}])
+        elif self._keeps_blocks and block.type not in _READ_TYPES:
+            self._other_blocks[block_index] = _OtherBlock(_decode_block(event, block_index))
+        elif block.input is not None:
+            self._other_blocks[block_index] = _OtherBlock({})
         else:
             yield from self._read_text(block_index, block)
 
     def _read_block_delta(self, block_index: int, delta: _Delta) -> Iterator[Part]:
         yield from self._read_text(block_index, delta)
-        if delta.partial_json and block_index not in self._other_blocks:
+        if delta.partial_json and (other := self._other_blocks.get(block_index)) is not None:
+            other.input.append(str(delta.partial_json))
+        elif delta.partial_json:
             function = {"arguments": delta.partial_json}  # some servers send the object
             yield ToolCallDelta([{"index": block_index, "function": function}])
         if delta.citation is not None:
@@ -202,6 +236,16 @@ class _MessageReader:
             if source.signature:
                 thinking.signatures.append(source.signature)
 
+    def _end_block(self, block_index: int) -> Iterator[Part]:
+        """Yield what only a complete block of thinking, or of a tool of the server, has."""
+        yield from self._end_thinking(block_index)
+        yield from self._end_other(block_index)
+
+    def _end_other(self, block_index: int) -> Iterator[Part]:
+        other = self._other_blocks.pop(block_index, None)
+        if other is not None and other.block:
+            yield from split_block(other.complete())
+
     def _end_thinking(self, block_index: int) -> Iterator[Part]:
         """Yield the signed thinking of a block, if it is one."""
         thinking = self._thinking.pop(block_index, None)
@@ -209,3 +253,10 @@ class _MessageReader:
             text, signature = "".join(thinking.texts), "".join(thinking.signatures)
             detail = {"type": "reasoning.text", "text": text, "signature": signature}
             yield ReasoningDetails([{**detail, "format": ANTHROPIC, "index": block_index}])
+
+
+def _decode_block(event: ServerSentEvent, index: int) -> dict[str, Any]:
+    """Return all fields of the block that begins with an event, or that its message has."""
+    data = msgspec.json.decode(event.data)
+    block = data.get("content_block") or data["content"][index]
+    return block if isinstance(block, dict) else {}

@@ -139,13 +139,17 @@ def _build_output_config(params: dict[str, Any]) -> dict[str, Any]:
     return output
 
 
+def is_native(request: GenerationRequest) -> bool:
+    """Return whether the request was made for this API: it then has a parameter `system`."""
+    return "system" in request.params
+
+
 def build_conversation(request: GenerationRequest) -> dict[str, Any]:
     """Return `messages`, and `system` if there is a system message. Raise UpstreamError.
 
-    With a parameter `system`, the request has been made for this API, and its messages of the role
-    `system` stay where they are.
+    The messages of the role `system` of a request that was made for this API stay where they are.
     """
-    has_system = "system" in request.params
+    has_system = is_native(request)
     system: list[ChatMessage] = []
     messages: list[dict[str, Any]] = []
     tool_results: list[dict[str, Any]] | None = None

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from hub.core.event import encode_json
+
 _TEXTUAL: Final = ("text", "thinking")  # the types whose field of the same name is their text
 Event = dict[str, Any]
 """The data of an event; its name is the field `type`."""
@@ -89,6 +91,17 @@ class ContentBlocks:
         """Add a whole block of redacted thinking."""
         yield from self._start({"type": "redacted_thinking", "data": data})
         yield from self.close()
+
+    def add_whole(self, block: dict[str, Any]) -> Iterator[Event]:
+        """Add a block of another type, whose fields are complete. Its input comes in a delta."""
+        yield from self.close()
+        index, given = len(self._blocks), block.get("input")
+        self._add(block)
+        yield _start(index, block if given is None else {**block, "input": {}})
+        if given:
+            text = encode_json(given).decode()
+            yield _delta(index, {"type": "input_json_delta", "partial_json": text})
+        yield {"type": "content_block_stop", "index": index}
 
     def start_call(self, id_: str, name: str, extras: dict[str, Any]) -> Iterator[Event]:
         """Begin a tool call. extras: further fields, which some upstreams need back."""

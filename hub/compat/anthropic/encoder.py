@@ -4,7 +4,8 @@ Source: docs.claude.com, "Streaming messages", and the types of the package `ant
 appear in the order in which the answer begins them. Sent text cannot be taken back, as in chat
 completions. An answer that failed or was stopped ends with an event `error`, which the SDKs raise,
 and a body without an end. Of the tool calls only those are sent that the client is to run. Sources
-are citations of the text around them. Files, status, steps and data have no form here.
+are citations of the text around them. Blocks of tools that Anthropic runs pass through
+(core/message_blocks.py). Files, status, steps and other data have no form here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hub.compat.call_queue import CallQueue
 from hub.compat.failures import describe_failure, describe_stream_failure
 from hub.core.event import encode_json
 from hub.core.generation import Generation
+from hub.core.message_blocks import BLOCK_DATA, STOP_DATA, BlockJoiner, read_stop
 
 PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 """The heartbeat of Anthropic's API."""
@@ -38,6 +40,9 @@ class MessageEncoder(AnswerEncoderBase):
         self._calls = CallQueue()
         self._sent_arguments: dict[int, int] = {}  # characters, by the index of each sent call
         self._citations: list[dict[str, Any]] = []  # those that wait for a text
+        self._joiner = BlockJoiner()  # of blocks that pass through
+        self._has_sent_blocks = False
+        self.stop: dict[str, Any] | None = None  # see stop_fields
 
     def on_start(self) -> Iterator[bytes]:
         yield _encode({"type": "message_start", "message": message_object(self.record)})
@@ -88,19 +93,29 @@ class MessageEncoder(AnswerEncoderBase):
                 return
             yield from self._end_call()
 
+    def on_data(self, part: dict[str, Any]) -> Iterator[bytes]:
+        if part["name"] == STOP_DATA:
+            self.stop = read_stop(part["value"])
+        elif part["name"] == BLOCK_DATA and (block := self._joiner.add(part["value"])) is not None:
+            self._has_sent_blocks = True
+            yield from self._end_complete_call()
+            yield from map(_encode, self.blocks.add_whole(block))
+
     def on_replaced(self, text: str) -> Iterator[bytes]:
         self._sent.text.restart()
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
-        if self._sent_arguments:
+        if self._sent_arguments or self._has_sent_blocks:
             raise AlreadySentTextChanged
+        self._joiner, self.stop = BlockJoiner(), None
         self._sent.restart(self.answer)
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
-        if self._sent_arguments and self.answer.are_calls_cut:
+        if self._has_sent_blocks or (self._sent_arguments and self.answer.are_calls_cut):
             raise AlreadySentTextChanged
+        self._joiner, self.stop = BlockJoiner(), None
         self._sent.restart(self.answer)
         yield from ()
 
@@ -109,7 +124,7 @@ class MessageEncoder(AnswerEncoderBase):
         yield from self._end_calls()
         yield from self._cite()
         yield from map(_encode, self.blocks.close())
-        delta = stop_fields(self.answer)
+        delta = stop_fields(self.answer, self.stop)
         usage = to_usage(event.usage)
         yield _encode({"type": "message_delta", "delta": delta, "usage": usage})
         yield _encode({"type": "message_stop"})
@@ -181,6 +196,7 @@ class _WholeMessage(MessageEncoder):
     def on_restarted(self) -> Iterator[bytes]:
         self.blocks, self._calls = ContentBlocks(), CallQueue()
         self._sent, self._sent_arguments, self._citations = SentParts(), {}, []
+        self._joiner, self.stop = BlockJoiner(), None
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
@@ -210,7 +226,7 @@ class MessageCollector(AnswerCollector):
                 for block in content
                 if block.get("text") or block.get("citations") or block["type"] != "text"
             ],
-            end=stop_fields(self.answer),
+            end=stop_fields(self.answer, self._message.stop),
             usage=to_usage(self.answer.end.usage),
         )
 

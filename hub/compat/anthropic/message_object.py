@@ -47,14 +47,17 @@ def message_object(
     }
 
 
-def stop_fields(answer: AnswerState) -> dict[str, Any]:
-    """Return why a complete answer ended: its stop reason.
+def stop_fields(answer: AnswerState, reported: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return why a complete answer ended: its stop reason and stop sequence.
 
-    It is `tool_use` exactly if the client has a tool to run, because clients act on that.
+    reported: those of an upstream with Anthropic's API, where the hub has no word for the reason.
+    The reason is `tool_use` exactly if the client has a tool to run, because clients act on that.
     """
+    has_calls = any(call.name and call.run_by == "client" for call in answer.tool_calls)
+    if reported is not None and not has_calls:
+        return dict(reported)
     reason = _STOP_REASONS.get(answer.end.finish_reason or "stop", "end_turn")
     if reason in ("end_turn", "tool_use"):
-        has_calls = any(call.name and call.run_by == "client" for call in answer.tool_calls)
         reason = "tool_use" if has_calls else "end_turn"
     return {"stop_reason": reason, "stop_sequence": None}
 
