@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -12,6 +12,7 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
 from hub.core.upstream_models import UpstreamModels
+from hub.engine.text_guard import TextGuard
 from hub.errors import BadRequest
 from hub.ports.upstreams import Upstream
 
@@ -20,14 +21,19 @@ class AskableUpstreams:
     """Sends the requests of functions to upstreams.
 
     upstreams: those that may be asked, by name and in the order of the settings. models: those of
-    all upstreams, also of functions, which cannot be asked.
+    all upstreams, also of functions, which cannot be asked. guards: what checks their answers
+    before a function gets them.
     """
 
     def __init__(
-        self, upstreams: Mapping[str, Upstream], models: Mapping[str, UpstreamModels]
+        self,
+        upstreams: Mapping[str, Upstream],
+        models: Mapping[str, UpstreamModels],
+        guards: Mapping[str, TextGuard] | None = None,
     ) -> None:
         self._upstreams = upstreams
         self._models = models
+        self._guards = guards or {}
 
     def build_request(
         self,
@@ -62,8 +68,16 @@ class AskableUpstreams:
     def stream(
         self, request: GenerationRequest, context: GenerationContext
     ) -> AsyncGenerator[Sequence[Part], None]:
-        """Send a request of `build_request`. See ports.upstreams.Upstream.stream."""
-        return self._upstreams[request.upstream].stream(request, context)
+        """Send a request of `build_request`. See ports.upstreams.Upstream.stream.
+
+        Also raise UpstreamError when the guard of the upstream ends the answer or fails.
+        """
+        source = self._upstreams[request.upstream].stream(request, context)
+        guard = self._guards.get(request.upstream)
+        if guard is None:
+            return source
+        # A guard yields only what its source does, and parts of texts.
+        return cast("AsyncGenerator[Sequence[Part], None]", guard.stream(source, context))
 
     def _refusal(self, name: str) -> BadRequest:
         others = ", ".join(self._upstreams) or "none"

@@ -20,6 +20,7 @@ from hub.core.generation import (
     UpdateKind,
     build_end_fields,
 )
+from hub.core.journal_entries import read_durable_state
 from hub.core.push_job import end_deliveries
 from hub.engine.attempt import GenerationResult, lost_key
 from hub.engine.generation_log import LogTrimmed, ends_after
@@ -50,9 +51,9 @@ class GenerationJobs:
 
     queues: the queue of each upstream, by name; the others use `default`. claims, retries: the jobs
     that external producers claim, and how often each of those upstreams, by name, lets another one
-    have a job whose producer was lost. cancelling: the upstreams that a worker tells of a suspended
-    answer that a node has ended. on_result: called for each answer of an external producer that
-    ended on this node.
+    have a job whose producer was lost. cancelling: the upstreams that a worker tells of an answer
+    which a node has ended, and which may go on there. on_result: called for each answer of an
+    external producer that ended on this node.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class GenerationJobs:
             if published in (Outcome.STALE, Outcome.GAP):
                 return False
             await self.remove_job(latest)
-            if latest.suspended is not None and latest.request.upstream in self._cancelling:
+            if latest.request.upstream in self._cancelling and _may_go_on(latest, status):
                 await self.add_again(latest)  # the worker finds that it has ended
             if published is Outcome.WRITTEN and latest.external is not None:
                 await self._on_result(result)
@@ -270,6 +271,18 @@ class GenerationJobs:
         # Without a user, the limits of one user hold for the topic.
         user = record.user or record.channel
         return Job(record.id, user, request.upstream, queue, request.topic)
+
+
+def _may_go_on(record: Generation, status: Status) -> bool:
+    """Return whether an upstream may still work for a generation that has ended.
+
+    An answer in the background that no worker continued in time is complete meanwhile.
+    """
+    if record.suspended is not None:
+        return True
+    if status is not Status.STOPPED or not record.attempt:
+        return False
+    return read_durable_state(record.journal).checkpoint is not None
 
 
 def _build_end(

@@ -134,7 +134,7 @@ class Relay:
         if record is None:
             return await self._end_unstarted(lease, holds_lease)
         if record.status.ended:
-            await self._cancel_suspended(record)
+            await self._cancel_ended(record)
             return None
         if record.status is Status.SUSPENDED:  # the worker before was lost before it released it
             await self._show_to_approvers(record)
@@ -277,9 +277,9 @@ class Relay:
         if stored is not None:
             await publish_request(self._events, record, stored.request)
 
-    async def _cancel_suspended(self, record: Generation) -> None:
-        """Cancel an answer that a node has ended while it was suspended."""
-        if record.suspended is not None:
+    async def _cancel_ended(self, record: Generation) -> None:
+        """Cancel an answer that a node has ended while it was suspended or had no worker."""
+        if record.suspended is not None or record.status is Status.STOPPED:
             checkpoint = read_durable_state(record.journal).checkpoint
             await self._cancel(record.request, checkpoint)
 

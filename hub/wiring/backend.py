@@ -242,11 +242,17 @@ def pinned_upstreams(settings: Settings) -> Collection[str]:
 
 
 def cancelling_upstreams(settings: Settings) -> Collection[str]:
-    """Return the upstreams with an endpoint whose task stays open while an answer is suspended."""
+    """Return the upstreams with an endpoint whose answer goes on without a worker.
+
+    It is a task that stays open while an answer is suspended, or an answer in the background.
+    """
+    going_on = {
+        name for name, each in settings.upstreams.items() if each.keeps_tasks or each.background
+    }
     return {
         name
         for name, each in settings.upstreams.items()
-        if any(settings.upstreams[one].keeps_tasks for one in (name, *each.fallbacks))
+        if going_on.intersection((name, *each.fallbacks))
     }
 
 

@@ -40,11 +40,7 @@ async def open_functions(
     processes are added.
     Raise OperatorError when the application cannot be loaded, or contradicts the settings.
     """
-    upstreams = {
-        name: each
-        for name, each in settings.upstreams.items()
-        if each.is_function and each.queue in settings.worker.queues
-    }
+    upstreams = select_functions(settings)
     if not upstreams:
         yield {}
         return
@@ -77,6 +73,15 @@ async def open_functions(
                 _check_options(group, pool.options)
                 functions |= _build_functions(settings, group, pool, feeds)
         yield functions
+
+
+def select_functions(settings: Settings) -> dict[str, UpstreamSettings]:
+    """Return the settings of the functions whose queues this worker reads, by name."""
+    return {
+        name: each
+        for name, each in settings.upstreams.items()
+        if each.is_function and each.queue in settings.worker.queues
+    }
 
 
 def reload_on_signal(pools: Sequence[FunctionPool]) -> None:

@@ -35,8 +35,8 @@ async def open_guards(
 ) -> AsyncIterator[Mapping[str, TextGuard]]:
     """Start the processes of guards that are functions; yield the guards by name of the upstream.
 
-    upstreams: those whose answers this worker produces. pools: those of the functions of this
-    worker; the one of the guards is added.
+    upstreams: those whose answers this worker produces or its functions ask for. pools: the one of
+    the guards is added.
     Raise OperatorError when a function cannot be loaded.
     """
     guards = {name: settings.upstreams[name].guard for name in upstreams}

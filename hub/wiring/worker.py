@@ -33,7 +33,7 @@ from hub.wiring.backend import (
     worker_queues,
 )
 from hub.wiring.deliveries import open_delivery_loops
-from hub.wiring.functions import open_functions, reload_on_signal
+from hub.wiring.functions import open_functions, reload_on_signal, select_functions
 from hub.wiring.guards import open_guards
 from hub.wiring.outbox import build_outbox
 from hub.wiring.push import open_push_worker
@@ -80,22 +80,15 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             for name, upstream in endpoints.items()
             if settings.upstreams[name].queue in settings.worker.queues
         }
-        askable = AskableUpstreams(endpoints, build_upstream_models(settings))
-        pools: list[FunctionPool] = []
-        functions = await run_unless(
-            stop.requested,
-            "start of functions",
-            opened.enter_async_context(open_functions(settings, backend, askable, feeds, pools)),
-        )
-        if functions is None:
-            return
+        pools, called = list[FunctionPool](), select_functions(settings)
         guards = await run_unless(
             stop.requested,
             "start of guards",
             opened.enter_async_context(
                 open_guards(
                     settings,
-                    [*upstreams, *functions],
+                    # A function may ask each upstream, also those of other workers.
+                    {**(endpoints if called else upstreams), **called},
                     session,
                     clock,
                     metrics=metrics.guards,
@@ -104,6 +97,14 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             ),
         )
         if guards is None:
+            return
+        askable = AskableUpstreams(endpoints, build_upstream_models(settings), guards)
+        functions = await run_unless(
+            stop.requested,
+            "start of functions",
+            opened.enter_async_context(open_functions(settings, backend, askable, feeds, pools)),
+        )
+        if functions is None:
             return
         reload_on_signal(pools)
         warn_of_worker(settings, [*upstreams, *functions])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -71,7 +72,7 @@ def read(data: bytes, request: Any = NATIVE) -> list[Part]:
     return [*parts, *reader.end(), *reader.finish()]
 
 
-def to_history(parts: list[Part]) -> list[Event]:
+def to_history(parts: Sequence[Part]) -> list[Event]:
     """Return the events of an answer with these parts."""
     events: list[Event] = [STARTED]
     for i, part in enumerate(parts):

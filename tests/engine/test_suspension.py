@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.channel import partition_of, user_channel
-from hub.core.durable import AskInput, Checkpoint, Save, StreamOutput
+from hub.core.durable import AskInput, Checkpoint, ResumePoint, Save, StreamOutput
 from hub.core.generation import (
     Generation,
     GenerationRequest,
@@ -425,3 +425,30 @@ async def test_value_of_an_earlier_input_that_is_given_again() -> None:
     for node in case.nodes:
         await node.answer(case.id, "earlier", 1, "alice")
     assert (await case.record()).status is Status.SUSPENDED
+
+
+@pytest.mark.parametrize(("has_point", "end"), [(True, "stop"), (False, "stop"), (True, "lost")])
+async def test_answer_in_the_background_whose_worker_was_lost(has_point: bool, end: str) -> None:
+    """A stop reaches the upstream once, by the next worker, if the upstream has an answer."""
+    case, task = Case(cancelling=["main"]), Task()
+    await case.start()
+    await case.take()
+    assert case.attempt is not None
+    if has_point:
+        saved = case.attempt.resume_point(ResumePoint(7), None, [])
+        await case.backend.events.publish([*saved, *case.attempt.flush()])
+    await case.die()
+    if end == "stop":
+        await case.stop()
+    else:
+        await case.jobs.end(await case.record(), Status.FAILED, {"code": "queue_timeout"})
+    for _ in range(3):
+        await case.reconcile()
+    assert (await case.record()).status.ended
+    relay = Relay(
+        case.backend.events, case.backend.generations, {"main": task}, FakeClock(), RELAY_LIMITS
+    )
+    while (lease := await case.queue.reserve(0)) is not None:
+        assert await relay.run(lease, StopSignal()) is None
+        await case.queue.complete(lease)
+    assert task.canceled == ([b"7"] if has_point and end == "stop" else [])
