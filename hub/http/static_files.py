@@ -14,7 +14,7 @@ import gzip
 import hashlib
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Final
 
@@ -117,15 +117,20 @@ def accepts_gzip(accepted: str) -> bool:
     return match is not None and float(match["weight"] or 1) > 0
 
 
+@cache  # a process may have several applications; the files belong to the installed package
+def _read_pages(folder: str) -> Mapping[str, StaticFile]:
+    return {
+        page.name: StaticFile(page.read_bytes(), TYPES[suffix])
+        for page in (files("hub.http") / "pages" / folder).iterdir()
+        if (suffix := "." + page.name.rpartition(".")[2]) in TYPES
+    }
+
+
 class StaticFiles:
     """The files in one folder of `hub/http/pages`."""
 
     def __init__(self, folder: str) -> None:
-        self._files = {
-            page.name: StaticFile(page.read_bytes(), TYPES[suffix])
-            for page in (files("hub.http") / "pages" / folder).iterdir()
-            if (suffix := "." + page.name.rpartition(".")[2]) in TYPES
-        }
+        self._files = {**_read_pages(folder)}
 
     def replace(self, name: str, old: bytes, new: bytes) -> None:
         """Replace text in a file."""

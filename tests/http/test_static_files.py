@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
-from hub.http.static_files import accepts_gzip
+from hub.http.static_files import StaticFiles, accepts_gzip
 from tests.http.kit import Hub, running_hub
 
 
@@ -49,6 +51,20 @@ async def test_files_are_compressed_for_clients_that_accept_it(hub: Hub, path: s
 def test_accept_encoding(accepted: str, is_accepted: bool) -> None:
     """A weight of zero refuses an encoding; no header accepts only the plain file."""
     assert accepts_gzip(accepted) is is_accepted
+
+
+def test_files_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applications of one process share the files; what one replaces the others keep."""
+    request = make_mocked_request("GET", "/")
+    first = StaticFiles("demo")
+    read: list[Path] = []
+    monkeypatch.setattr(Path, "read_bytes", read.append)
+    second = StaticFiles("demo")
+    assert read == []
+    before = first.response(request, "demo.html").body
+    second.replace("demo.html", b"<html", b"<HTML")
+    assert first.response(request, "demo.html").body == before
+    assert second.response(request, "demo.html").body != before
 
 
 async def test_streams_are_never_compressed(hub: Hub) -> None:
