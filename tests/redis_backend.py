@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from hub.backends.redis import RedisBackend
@@ -19,6 +20,11 @@ def retention(**log: Any) -> Retention:
     return build_retention(Settings(log=log))
 
 
+@cache
+def _default_settings() -> Settings:
+    return Settings()
+
+
 def redis_backend(
     client: RedisClient,
     *,
@@ -31,10 +37,10 @@ def redis_backend(
     **push: Any,
 ) -> RedisBackend:
     """Return a backend over the client."""
-    settings = Settings()
+    settings = _default_settings()
     return RedisBackend(
         client,
-        build_retention(Settings(log=log or {}, inbox=inbox or {})),
+        build_retention(Settings(log=log or {}, inbox=inbox or {}) if log or inbox else settings),
         queue_limits or build_queue_limits(settings),
         lease_seconds=lease_seconds,
         queues=queues,

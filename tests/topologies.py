@@ -94,7 +94,11 @@ class TcpServer:
 
     def ask(self, *words: str | int) -> Any:
         """One command over a connection of its own; the reply as it is on the wire."""
-        connection = redis.Connection(port=self.port, protocol=2)  # type: ignore[no-untyped-call]
+        connection = redis.Connection(  # type: ignore[no-untyped-call]
+            port=self.port,
+            protocol=2,
+            driver_info=None,  # otherwise each connection reads the metadata of its package
+        )
         try:
             connection.send_command(*words)  # type: ignore[no-untyped-call]
             return connection.read_response()
