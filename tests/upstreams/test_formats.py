@@ -102,9 +102,12 @@ def join_text(parts: list[Part]) -> str:
 
 
 @formats
-@pytest.mark.parametrize("network_chunk_bytes", [None, 7])
+@pytest.mark.parametrize("network_chunk_bytes", [None, 61])
 async def test_whole_answer(name: str, network_chunk_bytes: int | None) -> None:
-    """Text, usage and finish arrive, however the network splits the bytes."""
+    """Text, usage and finish arrive, however the network splits the bytes.
+
+    61 is prime: events are cut in many places. tests/upstreams/test_cases.py cuts at every byte.
+    """
     async with simulated(name, network_chunk_bytes=network_chunk_bytes) as (url, dialect):
         parts = await collect(url, REQUEST, dialect=dialect)
     assert join_text(parts) == choose_answer(PROMPT)
