@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -64,7 +65,11 @@ class Server:
 
     def client(self) -> Any:
         """Return a client of redis-py."""
-        return redis.asyncio.Redis(unix_socket_path=str(self.folder / SOCKET_NAME), protocol=2)
+        return redis.asyncio.Redis(
+            unix_socket_path=str(self.folder / SOCKET_NAME),
+            protocol=2,
+            driver_info=None,  # otherwise each client reads the metadata of its package
+        )
 
     def start(self) -> None:
         (self.folder / SOCKET_NAME).unlink(missing_ok=True)
@@ -223,6 +228,7 @@ def pytest_collection_finish() -> None:
     """Leave the modules and the thousands of tests out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -234,6 +240,8 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis.settings.load_profile("quick")  # before the modules with tests are imported
     if config.getoption("numprocesses", None):  # only in the controlling process
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
+    else:
+        gc.disable()  # until this process has collected the tests, which stay
 
 
 # The tests of these folders use sockets. The paths start at the folder of all tests.
@@ -264,11 +272,16 @@ def pytest_asyncio_loop_factories(
     The files whose subject is how sockets are read and written run on both loops; not with --quick.
     A test with the mark `asyncio(loop_factories=…)` runs on the loops that the mark names.
     """
-    path = item.path.relative_to(Path(__file__).parent)
     mark = item.get_closest_marker("asyncio")
     if mark is not None and "loop_factories" in mark.kwargs:
         return _LOOPS
+    loops = _loops_of_file(item.path)
+    return {"uvloop": _LOOPS["uvloop"]} if config.getoption("--quick") and len(loops) > 1 else loops
+
+
+@cache
+def _loops_of_file(file: Path) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    path = file.relative_to(Path(__file__).parent)
     if path.parts[0] not in _WITH_SOCKETS:
         return {"asyncio": _LOOPS["asyncio"]}
-    is_on_both = path.as_posix() in _ON_BOTH_LOOPS and not config.getoption("--quick")
-    return _LOOPS if is_on_both else {"uvloop": _LOOPS["uvloop"]}
+    return _LOOPS if path.as_posix() in _ON_BOTH_LOOPS else {"uvloop": _LOOPS["uvloop"]}

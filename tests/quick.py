@@ -7,6 +7,7 @@ uvloop (tests/conftest.py). The libraries that take seconds to import are not im
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -43,8 +44,11 @@ class QuickSelection:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Deselect the tests that are left out."""
-        kept = [item for item in items if is_quick(item)]
-        config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
+        kept: list[pytest.Item] = []
+        left_out: list[pytest.Item] = []
+        for item in items:
+            (kept if is_quick(item) else left_out).append(item)
+        config.hook.pytest_deselected(items=left_out)
         items[:] = kept
 
 
@@ -61,6 +65,7 @@ def is_quick(item: pytest.Item) -> bool:
     return _LEFT_OUT_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
+@cache  # thousands of tests are in a few hundred files
 def _is_left_out(path: Path) -> bool:
     if not path.is_relative_to(_TESTS) or path == _TESTS:
         return False

@@ -20,6 +20,7 @@ from hub.http.callback import CallbackResponse
 from hub.http.routing import find_operations
 from hub.http.websocket import ClientMessage, Generate, SetTopics, Stop
 from hub.wiring.route_table import LISTENERS
+from tests.properties import limit_examples
 
 ANY_JSON: Final = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
@@ -88,7 +89,7 @@ def plain_values(type_: inspect.Type) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=limit_examples(25), deadline=None)
 @given(data=st.data())
 def test_null_means_absent(model: Any, data: st.DataObject) -> None:
     """A body with null in optional fields equals the body without them."""

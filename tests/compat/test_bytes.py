@@ -31,6 +31,7 @@ from tests.compat.history import (
     text_delta,
     tool_call_delta,
 )
+from tests.properties import limit_examples
 
 _SPLITTERS = "a\u0085b\u2028c\u2029d\r\ne\0f\ufeff"
 _STORY = [
@@ -41,7 +42,7 @@ _STORY = [
 
 @pytest.mark.parametrize("name", ENCODERS)
 @given(histories)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=limit_examples(25), deadline=None)
 def test_bytes_that_every_client_survives(name: str, events: list[Event]) -> None:
     """Streams have LF only, no byte order mark, no `id:` and no `retry:`; every event has data. The
     streams of OpenAI's chat, the AI SDK and AG-UI have only `data:` lines.
@@ -73,7 +74,7 @@ def test_json_stays_on_one_line_for_clients_that_split_on_unicode(name: str) -> 
 
 @pytest.mark.parametrize("name", ENCODERS)
 @given(histories, st.integers(0, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=limit_examples(25), deadline=None)
 def test_chunks_have_the_same_numbers_for_every_reader(
     name: str, events: list[Event], cut: int
 ) -> None:

@@ -20,6 +20,7 @@ from hub.producer.protocol import End
 from tests import sdks
 from tests.compat.history import DONE, ENCODERS, ID, RECORD, STARTED, Event, encode_all
 from tests.parts import REPLACE, WHOLE_PARTS
+from tests.properties import limit_examples
 
 _STATES: st.SearchStrategy[Part] = st.sampled_from(
     [
@@ -74,7 +75,7 @@ def openai_client(body: bytes) -> sdks.openai.OpenAI:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=limit_examples(25))
 @given(APPENDING)
 async def test_openai_python(values: list[Part]) -> None:
     """The stream helpers of both APIs read every stream, and have the text and the calls."""

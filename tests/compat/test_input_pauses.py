@@ -21,6 +21,7 @@ from hub.core.parts import Part
 from hub.errors import BadRequest
 from tests.compat.history import DONE, FAILED, ID, RECORD, RESTARTED, Event, encode_all, event
 from tests.compat.test_function_streams import FUNCTIONS, events_of
+from tests.properties import limit_examples
 
 OPTIONS = st.sampled_from([None, ["yes", "no"], ["a", "b", "c"]])
 DIALECTS: dict[str, Callable[..., PausingEncoder]] = {
@@ -78,7 +79,7 @@ def feed(encoder: PausingEncoder, events: list[Event]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=limit_examples(40))
 @given(values=FUNCTIONS, options=st.lists(OPTIONS, min_size=1, max_size=3), data=st.data())
 async def test_streams_behind_inputs_continue(
     dialect: str, values: list[Part], options: list[list[str] | None], data: st.DataObject

@@ -27,6 +27,7 @@ from tests.compat.history import (
     text_delta,
     tool_call_delta,
 )
+from tests.properties import limit_examples
 
 Chunk = dict[str, Any]
 _ARGUMENTS = ('{"a":1}', "{}", '{"b":{"c":"}"}}', "")
@@ -83,7 +84,7 @@ def _split(text: str) -> st.SearchStrategy[list[str]]:
 
 
 @given(alternating_calls(), st.sampled_from([[], [text_delta("b")]]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=limit_examples(60), deadline=None)
 def test_items_follow_each_other(events: list[Event], more: list[Event]) -> None:
     """A client that adds each delta to the newest item gets every call whole, in every order."""
     events = [*events, DONE]
@@ -99,7 +100,7 @@ def test_items_follow_each_other(events: list[Event], more: list[Event]) -> None
 
 
 @given(histories)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=limit_examples(60), deadline=None)
 def test_every_item_ends(events: list[Event]) -> None:
     """Whatever an upstream sends, each item of a response ends once, and before the response."""
     chunks = stream(events)

@@ -31,6 +31,7 @@ from tests.compat.history import (
     text_delta,
     tool_call_delta,
 )
+from tests.properties import limit_examples
 
 CLAUDE = "anthropic-claude-v1"
 OPENAI = {"type": "reasoning.encrypted", "data": "z", "format": "openai-responses-v1", "id": "r1"}
@@ -415,7 +416,7 @@ def _answers(draw: st.DrawFn) -> list[Event]:
 
 
 @given(_answers())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=limit_examples(60), deadline=None)
 def test_stream_folds_to_the_whole_message(events: list[Event]) -> None:
     """What the SDK makes of the events is the message that a waiting client gets, and every block
     begins and ends once, in the order of the indexes.
@@ -438,7 +439,7 @@ def test_stream_folds_to_the_whole_message(events: list[Event]) -> None:
     st.lists(st.sampled_from([RESTARTED, event("replaced", i=0, text="ab")]), max_size=2),
     _answers(),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=limit_examples(30), deadline=None)
 def test_new_versions(first: list[Event], changes: list[Event], second: list[Event]) -> None:
     """A stream that survives a new version shows exactly the text of the whole message."""
     events = [*first[:-1], *changes, *second[1:]] if changes else first

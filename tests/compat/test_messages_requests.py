@@ -26,6 +26,7 @@ from tests.compat.history import (
     text_delta,
 )
 from tests.compat.test_messages import OPENAI, REDACTED, details, signed
+from tests.properties import limit_examples
 
 CACHE = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
@@ -364,7 +365,7 @@ _details = st.lists(
 
 
 @given(st.booleans(), _details)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=limit_examples(40), deadline=None)
 def test_reasoning_goes_back(has_reasoning: bool, given_details: list[dict[str, Any]]) -> None:
     """The details of any vendor that an answer had reach that vendor with the next request."""
     story = [STARTED, *([reasoning_delta("hm")] if has_reasoning else []), details(*given_details)]

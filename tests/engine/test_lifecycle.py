@@ -32,6 +32,7 @@ from hub.ports.events import FROM_START
 from hub.testing.backend import MemoryBackend
 from hub.testing.queue import MemoryGenerationQueue
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, Replica, settled
+from tests.properties import limit_examples
 
 ALICE = user_channel("alice")
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
@@ -222,7 +223,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=limit_examples(80))
 @given(st.lists(STEPS, min_size=10, max_size=40))
 def test_random_faults(steps: list[tuple[str, int]]) -> None:
     """No freeze, lost lease, fail-over or stop leaves a generation open or damaged."""

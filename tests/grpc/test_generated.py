@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hub.grpc import hub_pb2 as pb
 from hub.transports.grpc import GrpcEventEncoder, split_messages
+from tests.properties import limit_examples
 
 ROOT = Path(__file__).parents[2]
 MADE = ("hub_pb2.py", "hub_pb2.pyi", "hub_pb2_grpc.py")
@@ -49,7 +50,7 @@ def test_options_of_other_languages() -> None:
     assert (options.csharp_namespace, options.swift_prefix) == ("Hub.V1", "HubV1")
 
 
-@settings(max_examples=60)
+@settings(max_examples=limit_examples(60))
 @given(
     name=st.text(min_size=1, max_size=40),
     data=st.text(max_size=40),

@@ -13,6 +13,7 @@ from hub.ports.inbox import ItemFilter
 from hub.testing.backend import MemoryBackend
 from hub.testing.contracts.inboxes import FoldedInbox, replay
 from hub.testing.contracts.node import Node
+from tests.properties import limit_examples
 
 CHANGES = [change for change in ItemChange if change is not ItemChange.EXPIRE]
 CATEGORIES = st.sampled_from(["", "a", "b"])
@@ -101,4 +102,6 @@ class Devices(RuleBasedStateMachine):
 
 
 TestDevices = Devices.TestCase
-TestDevices.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestDevices.settings = settings(
+    max_examples=limit_examples(25), stateful_step_count=25, deadline=None
+)

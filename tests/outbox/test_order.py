@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend
 from tests.outbox.kit import Outbox, insert, until
+from tests.properties import limit_examples
 
 TRANSACTIONS = 4
 STEPS = st.lists(
@@ -27,7 +28,9 @@ STEPS = st.lists(
 
 @given(steps=STEPS, batch_size=st.integers(1, 5), starts_late=st.booleans())
 @settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=limit_examples(25),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 async def test_order_of_concurrent_transactions(
     steps: list[tuple[int, str, str]], batch_size: int, starts_late: bool, outbox: Outbox

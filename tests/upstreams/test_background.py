@@ -31,6 +31,7 @@ from hub.upstreams.simulated_answers import choose_answer
 from hub.upstreams.stream_reader import StreamReader
 from tests.defaults import simulation
 from tests.engine.test_resumable import World, fold
+from tests.properties import limit_examples
 from tests.topologies import free_ports
 from tests.upstreams.kit import REQUEST, build_upstream
 from tests.upstreams.responses import ITEMS, build_events
@@ -185,7 +186,7 @@ def checkpoint_at(output: Sequence[StreamOutput], number: int) -> Checkpoint:
 MESSAGE = [("message", (["The ", "sky ", "is ", "blue."], False, None))]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=limit_examples(25), deadline=None)
 @given(
     st.lists(ITEMS, max_size=4),
     st.lists(st.integers(1, 6), max_size=4),
