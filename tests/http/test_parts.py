@@ -139,7 +139,7 @@ async def test_no_part_is_lost(parts: list[Part], expected: list[dict[str, Any]]
                 async with hub.ask("POST", path, json=body, headers=STREAMED) as response:
                     assert await read_parts(response) == expected
 
-        await asyncio.gather(*map(ask, range(200)))
+        await asyncio.gather(*map(ask, range(80)))
 
 
 async def test_record_has_the_parts() -> None:
