@@ -59,7 +59,8 @@ class InboxOptions(msgspec.Struct, frozen=True, kw_only=True):
         expires = self.expires_seconds
         if expires is not None and not 0 < expires < 10**9:
             raise BadRequest(
-                "expires_seconds must be a number above 0", path="inbox.expires_seconds"
+                "expires_seconds must be a number above 0 and below 1,000,000,000",
+                path="inbox.expires_seconds",
             )
 
 

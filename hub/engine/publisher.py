@@ -155,7 +155,9 @@ class Publisher:
         if request.idempotency_key is not None:
             check_idempotency_key(request.idempotency_key)
         if request.ttl_seconds is not None and not 0 < request.ttl_seconds < 10**9:
-            raise BadRequest("ttl_seconds must be a number above 0", path="ttl_seconds")
+            raise BadRequest(
+                "ttl_seconds must be a number above 0 and below 1,000,000,000", path="ttl_seconds"
+            )
         if len(request.data) > self._max_data_bytes:
             raise TooLarge(
                 f"data has {len(request.data)} bytes; the limit is {self._max_data_bytes}",

@@ -132,6 +132,10 @@ class DeliveryStore(Protocol):
         """Delete a dead letter, and return whether there was one."""
         ...
 
+    async def list_ids(self, queue: str, channel: Channel) -> list[str]:
+        """Return the ids of the deliveries of a channel: those that wait, then the dead letters."""
+        ...
+
     async def erase(self, queue: str, channel: Channel, *, dead_only: bool = False) -> int:
         """Delete all deliveries of a channel, or its dead letters only, and return their number."""
         ...

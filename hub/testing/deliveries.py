@@ -190,6 +190,12 @@ class MemoryDeliveryStore:
         del self._items[queue, delivery]
         return True
 
+    async def list_ids(self, queue: str, channel: Channel) -> list[str]:
+        self._check_available()
+        own = [item for item in self._of(queue) if item.delivery.channel == channel]
+        own.sort(key=lambda item: item.died_at is not None)
+        return [item.delivery.id for item in own]
+
     async def erase(self, queue: str, channel: Channel, *, dead_only: bool = False) -> int:
         self._check_available()
         erased = [

@@ -143,13 +143,18 @@ async def test_nothing_that_names_the_user_is_left(opened: OpenedRedis, backend:
     await backend.budgets.charge("alice", 10, 1000)
     await backend.push_subscriptions.put("alice", PHONE)
     for queue in DELIVERY_QUEUES:
-        sent = [delivery(name, queue=queue, body=b"alice") for name in ("dead", "waiting")]
+        sent = [delivery(name, queue=queue, body=b'"alice"') for name in ("dead", "waiting")]
         await backend.deliveries.add(sent)
         (taken,) = await backend.deliveries.take(queue, 1, lease_seconds=60.0)
         await backend.deliveries.complete(taken, Dead("no"))
     _, actions = documented_keys()
     erased = {kind_of(name) for name, action in actions.items() if action[:2] in ("er", "re")}
     assert await kinds_that_name(opened.client, b"alice") == {*erased, *KEPT} - {*NAMELESS}
+    parts = [part async for part in registry_of(backend).export("alice")]
+    exported = msgspec.json.decode(b"".join(parts))["deliveries"]
+    assert [(each["queue"], each["state"], each["body"]) for each in exported] == [
+        (queue, state, "alice") for queue in DELIVERY_QUEUES for state in ("waiting", "dead")
+    ]
     await registry_of(backend).erase("alice")
     assert await kinds_that_name(opened.client, b"alice") == set(KEPT)
     assert await backend.generations.take_open(0.0) == []

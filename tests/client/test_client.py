@@ -259,6 +259,23 @@ async def test_server_that_is_not_a_hub() -> None:
     assert len(server.requests) == 2 * attempts
 
 
+async def test_refusal_of_a_server_that_is_not_a_hub() -> None:
+    """An error page has no reason, so the error names the URL, without its query string."""
+    server = Scripted(web.Response(status=404, body=b"<h1>Not here</h1>"))
+    async with server.client() as client:
+        with pytest.raises(NotFound) as refused:
+            await client.inbox.list(unread=True)
+        url = f"{server.url}/inbox"
+        assert str(refused.value) == f"{url}: 404 Not Found"
+
+        def list_blocking() -> None:
+            with SyncHubClient(server.url) as blocking:
+                blocking.publish({"all": True})
+
+        with pytest.raises(NotFound, match=f"{server.url}/publish: 404 Not Found"):
+            await asyncio.to_thread(list_blocking)
+
+
 async def test_page_of_another_server_between_connections() -> None:
     """A stream and a request survive the HTML page of a captive portal or of a restarting proxy."""
 

@@ -105,6 +105,7 @@ async def test_pages() -> None:
         ({"key": "k" * 257}, "inbox.key"),
         ({"expires_seconds": 0}, "inbox.expires_seconds"),
         ({"expires_seconds": "1"}, "inbox.expires_seconds"),
+        ({"expires_seconds": 1e9}, "inbox.expires_seconds"),
         ({"required": 1}, "inbox.required"),
         ({"unknown": 1}, "inbox.unknown"),
         ("yes", "inbox"),

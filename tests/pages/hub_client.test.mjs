@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { connect } from "../../hub/http/pages/hub.js";
+import { connect, HubError } from "../../hub/http/pages/hub.js";
 
 const OPEN = { connection: "c_1", user: "alice", node: "n1", heartbeat_seconds: 8, recovered: false, replayed: 0 };
 
@@ -582,6 +582,14 @@ test("a response that is not from the hub is retried", async () => {
   assert.equal(states.at(-1).state, "reconnecting");
   await tick(500);
   assert.equal((await fake.next()).path, "/sse/connect/alice");
+});
+
+test("an error page of another server is an error with its URL, without the query string", async () => {
+  const response = new Response("<h1>Not here</h1>", { status: 404, statusText: "Not Found" });
+  Object.defineProperty(response, "url", { value: "http://app.example/sse/connect?access_token=t" });
+  const error = await HubError.fromResponse(response);
+  assert.equal(error.message, "http://app.example/sse/connect: 404 Not Found");
+  assert.equal((await HubError.fromResponse(new Response("", { status: 502 }))).message, "502");
 });
 
 test("a failing store is ignored, and a missing url is an error", async () => {

@@ -198,17 +198,17 @@ class _Problem(msgspec.Struct):
 
 
 def error_from_response(
-    status: int, reason: str, retry_after: str | None, body: bytes
+    url: str, status: int, reason: str, retry_after: str | None, body: bytes
 ) -> HubClientError:
     """Return the error for a refused request.
 
-    reason: the phrase of the status line, used when the body is not a problem document.
-    retry_after: the `Retry-After` header, or None.
+    url: without a query string, which may hold a token. reason: the phrase of the status line.
+    Both are used when the body is not a problem document. retry_after: the `Retry-After` header.
     """
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
-        problem = _Problem(f"{status} {reason}")
+        problem = _Problem(f"{url}: {status} {reason}")
     return error_from_status(
         status,
         problem.detail,

@@ -192,7 +192,8 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     if response.status >= 300:
         body = await response.read()
         retry_after = response.headers.get("Retry-After")
-        raise error_from_response(response.status, response.reason or "", retry_after, body)
+        url = str(response.url.with_query(None))
+        raise error_from_response(url, response.status, response.reason or "", retry_after, body)
 
 
 def _reason(error: BaseException) -> str:

@@ -148,7 +148,8 @@ class SyncHttpClient:
             if response.status >= 300:
                 retry_after = response.headers.get("Retry-After")
                 body = response.read()
-                raise error_from_response(response.status, response.reason, retry_after, body)
+                url = self._url + request.path.partition("?")[0]
+                raise error_from_response(url, response.status, response.reason, retry_after, body)
             sock.settimeout(_MAX_SILENCE_SECONDS)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
@@ -192,7 +193,8 @@ class SyncHttpClient:
             self._put_idle(connection)
         if response.status >= 300:
             retry_after = response.headers.get("Retry-After")
-            raise error_from_response(response.status, response.reason, retry_after, body)
+            url = self._url + request.path.partition("?")[0]
+            raise error_from_response(url, response.status, response.reason, retry_after, body)
         return request.parse_response(self._url + request.path, body)
 
     def _open_connection(self) -> http.client.HTTPConnection:

@@ -48,6 +48,7 @@ _COMPLETE: Final = _script("complete_delivery", is_repeatable=False)
 _CANCEL: Final = _script("cancel_delivery", is_repeatable=False)
 _REPLAY: Final = _script("replay_delivery", needs_memory=True, is_repeatable=False)
 _LIST: Final = _script("list_deliveries")
+_LIST_IDS: Final = _script("list_delivery_ids")
 _ERASE: Final = _script("erase_deliveries")
 _COUNT: Final = _script("count_deliveries")
 _ADDED_PER_CALL: Final = 64  # a longer script would block other clients of the server
@@ -155,6 +156,13 @@ class RedisDeliveryStore:
             for partition in range(PARTITIONS)
         ]
         return [each for reply in await self._client.run(calls) for each in reply]
+
+    async def list_ids(self, queue: str, channel: Channel) -> list[str]:
+        partition = partition_of(channel)
+        arguments = (channel, delivery_lane(channel, ""))
+        key = deliveries_key(partition, queue)
+        (ids,) = await self._client.run([ScriptCall(_LIST_IDS, partition, (key,), arguments)])
+        return [each.decode() for each in ids]
 
     async def erase(self, queue: str, channel: Channel, *, dead_only: bool = False) -> int:
         partition = partition_of(channel)

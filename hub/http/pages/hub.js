@@ -71,7 +71,9 @@ export class HubError extends Error {
   static async fromResponse(response) {
     // The error page of a proxy is not JSON, but it has a status.
     const problem = await response.json().catch(() => ({}));
-    return new HubError(problem.detail ?? `${response.status} ${response.statusText}`.trim(), {
+    const [url] = response.url.split("?", 1); // a query string may hold a token, and is left out
+    const status = `${response.status} ${response.statusText}`.trim();
+    return new HubError(problem.detail ?? (url ? `${url}: ${status}` : status), {
       status: response.status,
       code: problem.code ?? null,
       path: problem.path ?? null,

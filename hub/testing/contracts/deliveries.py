@@ -252,6 +252,10 @@ class DeliveriesContract:
             await first.store.add([delivery(f"x{n}", channel), delivery(f"y{n}", channel)])
         taken = next(each for each in await first.take() if each.channel == ALICE)
         await first.store.complete(taken, Dead("x"))
+        left = {each: delivery(each).id for each in ("x0", "y0")}
+        dead = left.pop(taken.body.decode())
+        assert await second.store.list_ids(QUEUE, ALICE) == [*left.values(), dead]
+        assert await second.store.list_ids("push", ALICE) == []
         assert await second.store.erase(QUEUE, ALICE, dead_only=True) == 1
         assert await second.store.erase(QUEUE, ALICE) == 1
         assert await second.store.erase(QUEUE, ALICE) == 0

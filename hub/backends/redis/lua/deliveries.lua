@@ -13,7 +13,9 @@
 -- Invariants
 -- 1. A lane is in `due` exactly while it has a delivery. Only its first one is taken.
 -- 2. `bytes` counts the bodies of all members of lanes and of dead letters. A member names its size, so
---    one whose item has expired is still subtracted. So `dead` lives as long as `counts`.
+--    one whose item has expired is still subtracted. So `dead` lives as long as `counts`, and a lane
+--    longer than its items, so that the next delivery of the partition can subtract those that nobody
+--    has taken.
 -- 3. `takes` counts up with each lease, so that whoever lost a lease cannot record a result.
 
 local function delivery_keys(due_key)
@@ -82,6 +84,14 @@ local function drop_expired(keys, now, dead_ms)
   end
 end
 
+-- Removes the expired deliveries of lanes that nobody has taken anything from.
+local function drop_untaken(keys, now, ttl_ms)
+  local oldest = whole(now - tonumber(ttl_ms))
+  for _, lane in ipairs(redis.call('ZRANGEBYSCORE', keys.due, '-inf', oldest, 'LIMIT', 0, 10)) do
+    schedule_lane(keys, lane, now)
+  end
+end
+
 -- Keeps an item, which is in no lane, as a dead letter.
 local function bury(keys, id, bytes, limits, now)
   drop_expired(keys, now, limits.dead_ms)
@@ -106,9 +116,10 @@ local function append_to_lane(keys, lane, id, bytes, limits, due_ms)
   end
   redis.call('HINCRBY', keys.counts, 'waiting', 1)
   redis.call('PEXPIRE', keys.item .. id, limits.ttl)
-  for _, key in ipairs({keys.lane .. lane, keys.due, keys.counts, keys.dead}) do
+  for _, key in ipairs({keys.due, keys.counts, keys.dead}) do
     extend_ttl(key, limits.ttl)
   end
+  extend_ttl(keys.lane .. lane, whole(3 * limits.ttl + limits.dead_ms)) -- as long as counts may live
 end
 
 local function add_error(keys, id, now, text)
@@ -147,6 +158,7 @@ local function add_delivery(due_key, run_id, limits_text, channel, lane, id, del
   end
   check_clock(keys, run_id, now)
   drop_expired(keys, now, limits.dead_ms)
+  drop_untaken(keys, now, limits.ttl)
   if not make_room(keys, #body, limits) then
     redis.call('HINCRBY', keys.counts, 'dropped', 1)
     extend_ttl(keys.counts, limits.ttl)
@@ -192,4 +204,22 @@ local function cancel_delivery(due_key, id)
     redis.call('DEL', keys.item .. id)
   end
   return bytes ~= nil, is_next_due
+end
+
+-- Calls a function with the id of each delivery of a channel, and with the member of a dead letter, nil for
+-- one that waits. lanes: the beginning of the channel's lanes.
+local function each_of_channel(keys, channel, lanes, call)
+  for _, lane in ipairs(redis.call('ZRANGE', keys.due, 0, -1)) do
+    if string.sub(lane, 1, #lanes) == lanes then
+      for _, member in ipairs(redis.call('ZRANGE', keys.lane .. lane, 0, -1)) do
+        call(string.match(member, ':(.*)$'))
+      end
+    end
+  end
+  for _, member in ipairs(redis.call('ZRANGE', keys.dead, 0, -1)) do
+    local id = string.match(member, ':(.*)$')
+    if redis.call('HGET', keys.item .. id, 'channel') == channel then
+      call(id, member)
+    end
+  end
 end
