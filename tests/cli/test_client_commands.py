@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from hub.api.authentication import JwtAuthenticator
 from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys
 from hub.api.verifying_keys import secret_key
+from hub.backends.redis.keys import deliveries_key
 from hub.cli import client_urls
 from hub.cli.client_urls import find_urls
 from hub.cli.doctor.workers import check_workers
@@ -26,7 +28,7 @@ from hub.core.fair_queue import Job
 from hub.core.generation import new_generation_id
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.settings import Settings, load_settings
-from hub.wiring.backend import open_backend
+from hub.wiring.backend import open_backend, open_redis_client
 from tests.defaults import token_reader
 from tests.forked_hub import hub_program
 from tests.http.kit import running_hub
@@ -160,6 +162,19 @@ async def test_wrong_credentials(command: list[str], words: list[str], tmp_path:
             assert all(each in line for each in words), line
             assert await process.wait() == 1
         assert "a-wrong-one" not in line
+
+
+async def test_doctor_says_that_no_worker_sends(valkey: Any) -> None:
+    """The doctor warns of webhooks or pushes that have been due for a while."""
+    flags = {"redis.url": valkey.url, "redis.prefix": f"{new_generation_id(0)}:"}
+    settings = load_settings(None, flags).settings
+    async with open_redis_client(settings) as client:
+        for queue, seconds in (("push", 70.0), ("webhook", 10.0)):
+            due_ms = round((time.time() - seconds) * 1000)
+            await client.call_key(5, "ZADD", deliveries_key(5, queue), due_ms, "user:alice/x")
+    (result,) = await check_workers(settings)
+    assert (result.status, "'push'" in result.message) == ("warn", True)
+    assert "[push]" in result.advice
 
 
 async def leave_a_run_of(version: str, settings: Settings) -> None:

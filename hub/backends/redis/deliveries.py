@@ -7,6 +7,7 @@ call, on a Cluster of every partition in one call each; that costs about 0.1 ms 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any, Final
@@ -27,6 +28,7 @@ from hub.core.deliveries import (
     error_line,
     partition_of_delivery,
 )
+from hub.errors import BrokerUnavailable
 from hub.ports.deliveries import Completed, DeliveryCounts, StoredDelivery, TakenDelivery
 
 _PACKAGE: Final = "hub.backends.redis"
@@ -186,6 +188,32 @@ class RedisDeliveryStore:
         if self._client.sharded:
             return [[partition] for partition in range(PARTITIONS)]
         return [range(PARTITIONS)]
+
+
+async def count_overdue(client: RedisClient, queue: str, seconds: float) -> int | None:
+    """Return how many lanes have been due for so long that no worker can be looking for them.
+
+    Of each partition, at most 100 are counted. None if the login may not ask for it. Raise
+    BrokerUnavailable.
+    """
+    try:
+        now, _ = await client.call(0, "TIME")
+        latest = round((int(now) - seconds) * 1000)
+        lanes = await asyncio.gather(
+            *(
+                client.call_key(
+                    partition,
+                    *("ZRANGEBYSCORE", deliveries_key(partition, queue)),
+                    *("-inf", latest, "LIMIT", 0, 100),
+                )
+                for partition in range(PARTITIONS)
+            )
+        )
+    except BrokerUnavailable as error:
+        if "NOPERM" in str(error):
+            return None
+        raise
+    return sum(map(len, lanes))
 
 
 def encode_limits(limits: DeliveryLimits) -> str:

@@ -1,6 +1,7 @@
 """Checks of push notifications: do the keys fit, has the node the same ones, can workers send?
 
-It does not look for workers: one with keys and without the extra `push` ends with a sentence.
+workers.py says whether workers send them. A worker with keys and without the extra `push` ends with
+a sentence.
 """
 
 from __future__ import annotations
