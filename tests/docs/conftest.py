@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
-from tests.conftest import missing
+from tests.chromium import open_chromium
 from tests.docs.built_site import build, copy_documents, serve
 from tests.docs.snippets import Substitutions
 from tests.e2e.conftest import Dev, free_port
@@ -69,11 +68,5 @@ def site_url(site_folder: Path) -> Iterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     """Start the Chromium of the distribution without a window."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=flags)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()

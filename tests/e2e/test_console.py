@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.conftest import missing
+from tests.chromium import open_chromium
 from tests.e2e.conftest import Dev
 from tests.faults import FaultProxy
 from tests.processes import Node, Valkey
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "console.png"
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 async def open_console(browser: Browser, url: str) -> Page:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,15 +15,14 @@ from urllib.parse import quote, urlsplit
 import jwt
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.conftest import missing
+from tests.chromium import open_chromium
 from tests.e2e.cluster import create_cluster
 from tests.e2e.conftest import Dev
 
 PAGES = Path(__file__).parents[2] / "hub" / "http" / "pages"
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _COUNTED = " ".join(str(n) for n in range(1, 121)) + "\n\n(simulated answer)"
 
 # Records every event in the order in which hub.js delivers it.
@@ -91,13 +89,8 @@ class Recorder:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
+from tests.chromium import open_chromium
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
 
@@ -25,7 +25,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'"
 )
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _TIMEOUT_MS = 60_000
 _AXE_RUN = """axe.run("hub-inbox").then(({ violations }) => violations.map(
   (each) => `${each.id}: ${each.nodes.map((node) => node.failureSummary).join("; ")}`))"""
@@ -47,13 +46,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 class Shop:

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from hub_client import BadRequest, HubClient, InputReceived, InputRequested, SyncHubClient
+from tests.chromium import open_chromium
 from tests.docs.snippets import DOCS, find_blocks, run_python
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import ask, expect_status, launch_chromium, open_page, text_of
+from tests.e2e.test_page import ask, expect_status, open_page, text_of
 from tests.forked_hub import hub_program
 
 APP = """
@@ -90,10 +91,8 @@ def documented_code(page: str, language: str) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    async with async_playwright() as playwright:
-        browser = await launch_chromium(playwright)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 async def test_demo_page(browser: Browser, dev: Dev) -> None:

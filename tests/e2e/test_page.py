@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,12 +15,10 @@ from playwright.async_api import (
     Browser,
     Locator,
     Page,
-    Playwright,
-    async_playwright,
     expect,
 )
 
-from tests.conftest import missing
+from tests.chromium import open_chromium
 from tests.e2e.conftest import Dev
 from tests.push.push_service import Device, fake_push_service
 
@@ -31,24 +28,13 @@ SVG = b64encode(
     b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><path d="M0 0h8v8z"/></svg>'
 ).decode()
 BROWSER_TIMEOUT_MS = 90_000  # the first page of a browser takes long on a busy machine
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-async def launch_chromium(playwright: Playwright) -> Browser:
-    """Start the system's Chromium, headless."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
-    return await playwright.chromium.launch(executable_path=path, args=_FLAGS)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    async with async_playwright() as playwright:
-        browser = await launch_chromium(playwright)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -13,18 +13,12 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
+from tests.chromium import open_chromium
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import (
-    BROWSER_TIMEOUT_MS,
-    ask,
-    expect_live,
-    expect_status,
-    launch_chromium,
-    text_of,
-)
+from tests.e2e.test_page import BROWSER_TIMEOUT_MS, ask, expect_live, expect_status, text_of
 
 AXE: Final = Path(__file__).parents[1] / "pages" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
@@ -36,10 +30,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    async with async_playwright() as playwright:
-        browser = await launch_chromium(playwright)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 class Walk:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page
 
 from hub.backends.redis.client import open_client
 from hub.core.deliveries import PUSH_QUEUE
@@ -20,7 +19,7 @@ from hub.core.push_subscription import encode_base64url, web_push_subscription
 from hub.core.sse_decoder import SseDecoder
 from hub.http.server import ListenAddress, listen
 from hub.push.vapid import generate_vapid_keys
-from tests.conftest import missing
+from tests.chromium import open_chromium
 from tests.docs.snippets import DOCS, find_blocks
 from tests.doubles import until
 from tests.e2e.cluster import Cluster, create_cluster
@@ -29,7 +28,6 @@ from tests.redis_backend import redis_backend
 
 KEYS = generate_vapid_keys()
 USERS = 1000
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @asynccontextmanager
@@ -240,12 +238,8 @@ async def open_browser(
     scope: str = "/hub-push/",
 ) -> AsyncIterator[Browser]:
     """Open a page in Chromium. origin: None means that of the hub. scope: that of the worker."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
     device = Device("phone", "https://push.example.com/phone")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+    async with open_chromium(whole=True) as browser:
         context = await browser.new_context()
         context.set_default_timeout(90_000)  # the first page takes long on a busy machine
         if permission == "granted":
@@ -262,7 +256,6 @@ async def open_browser(
         await page.goto(f"{at}/page")
         await page.wait_for_function("window.hub")
         yield Browser(context, page, at, scope)
-        await browser.close()
 
 
 async def stored(cluster: Cluster, user: str) -> list[str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
-from tests.conftest import missing
+from tests.chromium import open_chromium
 from tests.examples.sites import Sites, port_of
 
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _TIMEOUT_MS = 60_000
 _FIRST_WORDS = re.compile("^1 2 3 4 5 ")
 
@@ -25,14 +23,9 @@ each = pytest.mark.parametrize("example", ["chat-page", "vue", "react"])
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(running: Sites) -> AsyncIterator[Browser]:
     """The system's Chromium, headless; it maps the ports in the examples to the free ones."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("chromium")
-    flags = [*_FLAGS, f"--host-resolver-rules={running.resolver_rules}"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=flags)
+    rules = f"--host-resolver-rules={running.resolver_rules}"
+    async with open_chromium(rules) as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -16,8 +16,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.async_api import Browser, Page, Route, async_playwright
+from playwright.async_api import Browser, Page, Route
 
+from tests.chromium import open_chromium
 from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,6 @@ _JAR_NAMES = (
     *(f"netty-{name}" for name in _NETTY),
 )
 _JAVA = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # for a faster start
-_CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _TIMEOUT_SECONDS = 90.0  # a guard against hanging, not a measure: the machine may be busy
 _MAX_LINE_BYTES = 2**22
 _PAGE = """<!doctype html><title>interop</title>
@@ -265,13 +265,10 @@ class Chromium:
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Chromium]:
     """Start the browser."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None or not (JS / "node_modules").is_dir():
-        missing("Chromium, with the packages that scripts/test installs for tests/interop,")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_CHROMIUM)
+    if not (JS / "node_modules").is_dir():
+        missing("the JavaScript packages that scripts/test installs for tests/interop")
+    async with open_chromium() as browser:
         yield Chromium(browser)
-        await browser.close()
 
 
 async def _serve(route: Route) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.test_page import launch_chromium
+from tests.chromium import open_chromium
 from tests.http.kit import running_hub
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
@@ -49,10 +49,8 @@ $$\\int_0^1 x\\,dx$$
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    async with async_playwright() as playwright:
-        browser = await launch_chromium(playwright)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
