@@ -10,8 +10,9 @@ follows the publish. An endpoint that can continue an answer yields resume point
 What both have stored is kept for the attempt of the next worker (core/durable.py).
 
 The relay reads the upstream no faster than it publishes. After a publish it waits for the rest of
-`flush_seconds` and then publishes everything that arrived meanwhile; the first part after a silence
-is published at once. attempt.py builds and publishes the events and keeps their rules.
+`flush_seconds`, less a fraction so that many answers wait for the same time (flush_timer.py), and
+then publishes everything that arrived meanwhile; the first part after a silence is published at
+once. attempt.py builds and publishes the events and keeps their rules.
 
 A stop request cancels the upstream read and the flush delay, but never a publish in flight. An
 answer that would go on at its endpoint is cancelled there after the end event.
@@ -41,6 +42,7 @@ from hub.engine.attempt import (
 )
 from hub.engine.chat_state import find_chat_state
 from hub.engine.coalescing import MAX_RUNS
+from hub.engine.flush_timer import FlushTimer
 from hub.engine.generation_log import LogTrimmed, ends_after
 from hub.engine.input_events import publish_request
 from hub.engine.resumable import cancel_answer, open_stream
@@ -112,6 +114,7 @@ class Relay:
         self._remembering = remembering
         self._clock = clock
         self._limits = limits
+        self._flush_timer = FlushTimer(clock, limits.flush_seconds)
 
     async def run(
         self,
@@ -266,10 +269,9 @@ class Relay:
                 received_at = self._clock.now()
                 if not await attempt.publish_parts(parts, stop, max_runs=max_runs):
                     continue
-                delay = received_at + self._limits.flush_seconds - self._clock.now()
-                if delay > 0 and not attempt.is_complete:
+                if not attempt.is_complete:
                     with stop:
-                        await self._clock.sleep(delay)
+                        await self._flush_timer.wait(since=received_at)
 
     async def _show_to_approvers(self, record: Generation) -> None:
         """Publish the request of a suspended answer to those who may answer it."""
