@@ -38,11 +38,11 @@ from hub.core.durable import (
 from hub.core.generation import Generation, Status, build_end_fields
 from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import to_event
-from hub.core.parts import Finished, Usage
+from hub.core.parts import Finished, Part, Usage
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
 from hub.core.usage import add_usage
 from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
-from hub.engine.coalescing import MAX_RUNS, coalesce
+from hub.engine.coalescing import MAX_RUNS, coalesce, join_text
 from hub.engine.stop_signal import StopRequested, StopSignal
 from hub.error_codes import TOO_MANY_WAITING
 from hub.errors import BrokerUnavailable, UpstreamError
@@ -234,18 +234,17 @@ class Attempt:
         publications: list[Publication],
     ) -> None:
         """Append the publications. Raise PartsTooLarge; those before it are appended."""
+        if (text := join_text(output)) is not None:  # nearly always
+            self._build_part(text, publications)
+            publications += self._events.flush()
+            return
         for parts, command in split_at_commands(output):
             self._count_usage(parts)
             for part in coalesce(self._call_numbers.number(parts), max_runs=max_runs):
-                match part:
-                    case Usage():
-                        pass
-                    case Finished(reason):
-                        self.finish_reason = reason
-                    case _:
-                        publication = self._events.part(to_event(part))
-                        if publication is not None:
-                            publications.append(publication)
+                if isinstance(part, Finished):
+                    self.finish_reason = part.reason
+                elif not isinstance(part, Usage):
+                    self._build_part(part, publications)
             if isinstance(command, Restart):
                 self._call_numbers = CallNumbers()
             if isinstance(command, ResumePoint):
@@ -256,6 +255,11 @@ class Attempt:
             if isinstance(command, AskInput) and command.save is not None:
                 self.suspension = command
         publications += self._events.flush()
+
+    def _build_part(self, part: Part, publications: list[Publication]) -> None:
+        publication = self._events.part(to_event(part))
+        if publication is not None:
+            publications.append(publication)
 
     def _count_usage(self, output: Sequence[StreamOutput]) -> None:
         if Usage not in map(type, output):

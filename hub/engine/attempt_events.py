@@ -79,6 +79,7 @@ class AttemptEvents:
         self.deltas = record.deltas
         self.state = DurableState()
         self._record = record
+        self._channel = record.channel
         self._limits = limits
         self._version = version
         self._journal = PartsJournal(limits)
@@ -230,7 +231,7 @@ class AttemptEvents:
         if self._journal.is_due:
             kind, self._unpublished = UpdateKind.COMPACT, self._journal.compact()
         update = self._update(kind)
-        return Publication(channel=self._record.channel, name="", data=b"", update=update)
+        return Publication(channel=self._channel, name="", data=b"", update=update)
 
     def end(self, status: Status, data: Mapping[str, Any]) -> Publication:
         """Return the end event."""
@@ -312,7 +313,7 @@ class AttemptEvents:
         asks = RequestedInput(request, save is not None, self._limits.max_suspended)
         update = msgspec.structs.replace(self._update(kind), input=asks)
         if not is_new:
-            return Publication(channel=self._record.channel, name="", data=b"", update=update)
+            return Publication(channel=self._channel, name="", data=b"", update=update)
         deliveries = input_deliveries(self._record, request)
         publication = self._build(
             INPUT_REQUESTED, {"i": self.deltas, **fields}, update, deliveries=deliveries
@@ -389,7 +390,7 @@ class AttemptEvents:
         deliveries: Sequence[Delivery] = (),
     ) -> Publication:
         return Publication(
-            channel=self._record.channel,
+            channel=self._channel,
             name=name,
             data=encode_json({"generation": self._record.id, **fields}),
             idempotency_key=f"{self._record.id}/{key}/{self.writer}" if key else None,

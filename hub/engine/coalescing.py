@@ -23,6 +23,12 @@ _JOINED: Final = (Text, Replace, Reasoning, ReasoningDetails, ToolCallDelta, Ann
 _SILENT: Final = (Usage, Finished)  # parts without an event of their own: they separate nothing
 
 
+def join_text(parts: Sequence[object]) -> Text | None:
+    """Return parts that are all text as one part, None if there are others or no parts."""
+    texts = [part.text for part in parts if type(part) is Text]
+    return Text("".join(texts)) if texts and len(texts) == len(parts) else None
+
+
 def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Iterator[Part]:
     """Yield the parts of one flush, neighbours of the same kind as one part.
 
@@ -30,10 +36,6 @@ def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Itera
     within one flush, everything of a kind becomes one part; None means never, and so do parts of
     other kinds than upstreams yield.
     """
-    texts = [part.text for part in parts if type(part) is Text]
-    if texts and len(texts) == len(parts):  # nearly always
-        yield Text("".join(texts))
-        return
     runs: list[list[Part]] = []
     for part in parts:
         if isinstance(part, _SILENT):
@@ -77,10 +79,10 @@ def _join(parts: Sequence[Part]) -> Part:
             calls = [p.calls for p in parts if isinstance(p, ToolCallDelta)]
             return ToolCallDelta(_join_calls([*chain.from_iterable(calls)]))
         case _:
-            return _join_text(parts)
+            return _join_texts(parts)
 
 
-def _join_text(parts: Sequence[Part]) -> Part:
+def _join_texts(parts: Sequence[Part]) -> Part:
     """Return the text; a version that replaces the whole text drops what came before it."""
     texts: list[str] = []
     is_replaced = False

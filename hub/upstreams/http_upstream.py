@@ -56,15 +56,12 @@ class HttpUpstream:
         self._on_odd_fields = on_odd_fields
         self._finish_grace_seconds = finish_grace_seconds
 
-    async def stream(
+    def stream(
         self, request: GenerationRequest, context: GenerationContext | None = None
     ) -> AsyncGenerator[Sequence[Part], None]:
         """See ports.upstreams.Upstream.stream."""
-        reader = self.new_reader(request)
         chunks = self.endpoint.send(request, context)
-        async with aclosing(self.read_answer(chunks, reader, request.upstream)) as parts_read:
-            async for parts in parts_read:
-                yield parts
+        return self.read_answer(chunks, self.new_reader(request), request.upstream)
 
     async def read_answer(
         self, chunks: AsyncGenerator[bytes, None], reader: StreamReader, upstream: str
@@ -96,12 +93,22 @@ class HttpUpstream:
         Raise UpstreamError for what goes wrong before the answer is finished.
         """
         try:
-            async with (
-                aclosing(chunks),
-                aclosing(self._read(chunks, reader, upstream)) as parts_read,
-            ):
-                async for parts in parts_read:
+            async with aclosing(chunks):
+                deadlines = _Deadlines(self._idle_seconds, self._finish_grace_seconds)
+                while chunk := await _next_chunk(chunks, deadlines.finish):
+                    parts = reader.feed(chunk)
                     yield parts
+                    if reader.failure is not None:
+                        raise reader.failure
+                    if reader.done:
+                        return
+                    deadlines.update(reader, parts)
+                if chunk is None:
+                    _log.info("upstream.left_open", upstream=upstream)  # later text would be lost
+                if parts := reader.end():
+                    yield parts
+                if reader.failure is not None:
+                    raise reader.failure
         except UpstreamError as error:
             if not reader.finished:  # a finished answer is complete, whatever happens after it
                 raise
@@ -113,37 +120,30 @@ class HttpUpstream:
             self._on_odd_fields(sum(fields.values()))
             _log.warning("upstream.odd_fields", upstream=upstream, fields=fields)
 
-    async def _read(
-        self, chunks: AsyncGenerator[bytes, None], reader: StreamReader, upstream: str
-    ) -> AsyncGenerator[Sequence[Part], None]:
-        """Yield the parts of each chunk until the answer is complete. Raise UpstreamError."""
-        loop = asyncio.get_running_loop()
-        events, read_at = 0, loop.time()
-        finish_deadline: float | None = None
-        while chunk := await _next_chunk(chunks, finish_deadline):
-            parts = reader.feed(chunk)
-            yield parts
-            if reader.failure is not None:
-                raise reader.failure
-            if reader.done:
-                return
-            if not reader.finished:
-                finish_deadline = None
-            elif finish_deadline is None or any(type(part) is not Usage for part in parts):
-                is_sure = reader.finish_is_sure
-                wait_seconds = self._finish_grace_seconds if is_sure else self._idle_seconds
-                finish_deadline = loop.time() + wait_seconds
-            if reader.events != events:
-                events, read_at = reader.events, loop.time()
-            elif loop.time() - read_at > self._idle_seconds:
-                message = "the upstream sent only comments for too long"
-                raise UpstreamError("upstream_timeout", message, retryable=True)
-        if chunk is None:
-            _log.info("upstream.left_open", upstream=upstream)  # later text would be lost
-        if parts := reader.end():
-            yield parts
-        if reader.failure is not None:
-            raise reader.failure
+
+class _Deadlines:
+    """Until when an answer must go on. finish: None until the upstream has reported the finish."""
+
+    def __init__(self, idle_seconds: float, finish_grace_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+        self._finish_grace_seconds = finish_grace_seconds
+        self._now = asyncio.get_running_loop().time
+        self._events, self._read_at = 0, self._now()
+        self.finish: float | None = None
+
+    def update(self, reader: StreamReader, parts: Sequence[Part]) -> None:
+        """Note what a chunk had. Raise UpstreamError if there were only comments for too long."""
+        if not reader.finished:
+            self.finish = None
+        elif self.finish is None or any(type(part) is not Usage for part in parts):
+            is_sure = reader.finish_is_sure
+            wait_seconds = self._finish_grace_seconds if is_sure else self._idle_seconds
+            self.finish = self._now() + wait_seconds
+        if reader.events != self._events:
+            self._events, self._read_at = reader.events, self._now()
+        elif self._now() - self._read_at > self._idle_seconds:
+            message = "the upstream sent only comments for too long"
+            raise UpstreamError("upstream_timeout", message, retryable=True)
 
 
 async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float | None) -> bytes | None:
