@@ -317,8 +317,10 @@ async def running_proxy(dev: Dev, *, buffers: bool = False) -> AsyncIterator[Pro
     proxy = Proxy(dev.port, buffers=buffers)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield proxy
-    server.close()
+    try:
+        yield proxy
+    finally:
+        server.close()
 
 
 async def test_cut_in_the_middle_of_an_answer(context: BrowserContext, dev: Dev) -> None:

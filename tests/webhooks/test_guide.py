@@ -53,7 +53,7 @@ async def test_receiver(receiver: str) -> None:
     body = build_body("generation.done", {"generation": "g1", "text": "ü"}, time.time())
     headers = build_headers(endpoint, "d00x", body, time.time())
     old = build_headers(endpoint, "d00x", body, time.time() - 3600)
-    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(150):  # a receiver is starting
 
         async def send(data: bytes, given: dict[str, str]) -> int:
             while True:
