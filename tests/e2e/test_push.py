@@ -97,7 +97,7 @@ async def add_devices(
         )
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 async def test_half_of_the_users_are_connected() -> None:
     """Exactly the users without a connection are pushed, once each; a worker that is killed in the
     middle costs nothing but a few repeated messages.
@@ -124,7 +124,7 @@ async def test_half_of_the_users_are_connected() -> None:
 
         service.on_message = count
         await publish(cluster, users)
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(200):
             await asyncio.gather(*readers)
             await is_half.wait()
             workers[0].kill()
@@ -265,7 +265,7 @@ async def stored(cluster: Cluster, user: str) -> list[str]:
     return [each.endpoint for each in devices]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_service_worker() -> None:
     """A page subscribes, the worker shows what is pushed, a click opens it, and the page
     unsubscribes.
@@ -333,7 +333,7 @@ async def test_service_worker() -> None:
         await page.evaluate("hub.push.disable()")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_worker_of_another_origin() -> None:
     """The worker of docs/guides/push.md, on the page's own origin, shows what the hub pushes."""
     (code,) = (
@@ -373,7 +373,7 @@ async def test_worker_of_another_origin() -> None:
             assert await stored(cluster, "alice") == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_errors_of_browsers() -> None:
     """Each reason why a browser has no notifications is one error with a code."""
     async with push_cluster() as cluster, open_browser(cluster, permission="denied") as browser:
