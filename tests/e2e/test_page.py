@@ -309,8 +309,9 @@ async def test_answer_is_announced_once(browser: Browser, dev: Dev) -> None:
         """() => {
             window.announced = [];
             const live = document.querySelector("[aria-live=polite]");
-            new MutationObserver(() => announced.push(live.textContent))
-                .observe(live, { childList: true });
+            new MutationObserver((changes) => {  // one call for all that a batch of events changes
+                for (const { addedNodes: [text] } of changes) announced.push(text?.data ?? "");
+            }).observe(live, { childList: true });
         }"""
     )
     answer = await ask(page, "Write a haiku")
@@ -477,8 +478,9 @@ async def test_sample_agent(browser: Browser, dev: Dev) -> None:
         """() => {
             window.announced = [];
             const live = document.getElementById("live");
-            new MutationObserver(() => announced.push(live.textContent))
-                .observe(live, { childList: true });
+            new MutationObserver((changes) => {  // one call for all that a batch of events changes
+                for (const { addedNodes: [text] } of changes) announced.push(text?.data ?? "");
+            }).observe(live, { childList: true });
         }"""
     )
     await record_answers(page)
