@@ -79,7 +79,7 @@ def read_rules(listed: str) -> Rules:
             instead[f"line{number}"] = right.strip()
             patterns[kind].append(f"(?P<line{number}>{word.strip().replace(' ', GAP)})")
     names, texts = (
-        re.compile(rf"(?<![a-z0-9])(?:{'|'.join(each)})(?![a-z0-9])", re.IGNORECASE)
+        re.compile(rf"(?<![a-z0-9])(?=[a-z0-9])(?:{'|'.join(each)})(?![a-z0-9])", re.IGNORECASE)
         for each in (patterns["text"] + patterns["name"], patterns["text"])
     )
     return Rules(names, texts, instead, allowed)
