@@ -6,25 +6,37 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from bench import machine
 from bench.cases import CASES
+from bench.cases.rehearsal import rehearse
 from bench.cases.transports import TRANSPORTS, compare_with_sse
 from bench.load import Row
 from bench.machine import OUTPUT
 from bench.plots import PLOTS
 
+_RUNS: Final = 3
+
 
 def main() -> None:
     """Parse the command line and run the benchmarks that it names."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"any of {', '.join(CASES)} (default: all)")
     parser.add_argument(
-        "--runs", type=int, default=3, help="how often each one runs; the median is printed"
+        "names",
+        nargs="*",
+        help=f"any of {', '.join(CASES)} (default: all of these), or rehearsal",
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        help="how often each one runs; the median is printed (default: 3; rehearsal: 1)",
     )
     parser.add_argument("--json", type=Path, default=OUTPUT / "latest.json", metavar="FILE")
     parser.add_argument(
@@ -35,14 +47,16 @@ def main() -> None:
         help=f"with fanout: compare this transport with SSE ({', '.join(TRANSPORTS)}); repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--connections", type=int, help="with --transport: the number of connections"
+        "--connections",
+        type=int,
+        help="with --transport or rehearsal: the number of connections",
     )
     parser.add_argument("--profile", action="store_true", help="record flame graphs with py-spy")
     args = parser.parse_args()
-    unknown = [name for name in args.names if name not in CASES]
+    cases = {**CASES, "rehearsal": rehearse(args.connections)}
+    unknown = [name for name in args.names if name not in cases]
     if unknown:
-        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(CASES)}")
-    cases = dict(CASES)
+        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(cases)}")
     if args.transport:
         if args.names not in ([], ["fanout"]):
             parser.error("--transport can only be used with the benchmark fanout")
@@ -57,10 +71,12 @@ def main() -> None:
         "when": time.strftime("%FT%TZ", time.gmtime()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        "runs": args.runs,
+        "runs": args.runs or _RUNS,
     }
-    for name in args.names or cases:
-        rows = run_repeatedly(cases[name], args.runs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end all processes on the way out
+    failures = []
+    for name in args.names or CASES:
+        rows = run_repeatedly(cases[name], args.runs or (1 if name == "rehearsal" else _RUNS))
         print(f"\n{name}: {(cases[name].__doc__ or '').strip().splitlines()[0]}")
         print_table(rows)
         results[name] = rows
@@ -68,7 +84,19 @@ def main() -> None:
         args.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         if args.plots is not None and name in PLOTS:
             PLOTS[name](rows, args.plots / f"bench-{name}.svg")
+        failures += [f"{name}: {failure}" for failure in find_failures(rows)]
     print(f"\nresults written to {args.json}")
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+def find_failures(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for each row whose value is not what its column `must be` says."""
+    return [
+        f"{row['figure']}: {row['value']}, must be {row['must be']}"
+        for row in rows
+        if row.get("must be", "") not in ("", row.get("value"))
+    ]
 
 
 def run_repeatedly(case: Callable[[], list[Row]], runs: int) -> list[Row]:

@@ -31,24 +31,33 @@ def compile_program(name: str) -> str:
     return str(binary)
 
 
-def pin_to_core(core: str, command: Sequence[str]) -> list[str]:
-    """Return the command pinned to one processor, or unchanged where taskset is missing."""
-    return ["taskset", "-c", core, *command] if shutil.which("taskset") else list(command)
+def pin_to_core(core: str | None, command: Sequence[str]) -> list[str]:
+    """Return the command pinned to one processor; unchanged for None and without taskset."""
+    if core is None or not shutil.which("taskset"):
+        return list(command)
+    return ["taskset", "-c", core, *command]
 
 
 @contextmanager
 def run_process(
-    core: str, command: Sequence[str], env: dict[str, str] | None = None
+    core: str | None,
+    command: Sequence[str],
+    env: dict[str, str] | None = None,
+    log: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process during the block."""
-    process = subprocess.Popen(
-        pin_to_core(core, command),
-        env={**os.environ, **(env or {})},
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    """Run a process during the block, on one processor or (None) on all of them.
+
+    log: the file for its output; None drops the output.
+    """
+    with (log or Path(os.devnull)).open("wb") as output:
+        process = subprocess.Popen(
+            pin_to_core(core, command),
+            env={**os.environ, **(env or {})},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
     try:
         yield process
     finally:

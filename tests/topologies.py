@@ -148,6 +148,29 @@ class ClusterOfThree:
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{s.port}" for s in self.masters)
 
+    def owner(self, slot: int) -> TcpServer:
+        """Return the master that owns a slot, as the first of them sees it."""
+        for first, last, (_, port, *_), *_ in self.masters[0].ask("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(server for server in self.servers if server.port == port)
+        raise LookupError(f"no server owns slot {slot}")
+
+    def move_slot(self, slot: int, source: TcpServer, target: TcpServer) -> int:
+        """Move a slot and its keys as `redis-cli --cluster reshard` does; return how many keys.
+
+        Clients may use the slot meanwhile: of keys that have moved already, they are told ASK.
+        """
+        source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        moved = 0
+        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            moved += len(keys)
+        for server in (target, source, *self.masters):
+            server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        return moved
+
     def close(self) -> None:
         self._started.close()
 

@@ -36,7 +36,6 @@ from tests.topologies import (
     ClusterOfThree,
     PrimaryAndReplica,
     SentinelSetup,
-    TcpServer,
     valkey_binary,
     wait_replicated,
 )
@@ -224,9 +223,9 @@ async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: O
     await node.backend.subscriptions.subscribe([channel])
     before = await node.publish(channel, b"0")
     slot = cluster.masters[0].ask("CLUSTER", "KEYSLOT", hash_tag(partition_of(channel)))
-    source = next(s for s in cluster.masters if _owns(s, slot))
+    source = cluster.owner(slot)
     target = next(s for s in cluster.masters if s is not source)
-    _move(slot, source, target, cluster)
+    cluster.move_slot(slot, source, target)
     assert [await node.publish(channel, b"%d" % n, key=str(n)) for n in range(1, 4)]
     assert await node.read(channel, before) == ([b"1", b"2", b"3"], None)
     async with asyncio.timeout(30):
@@ -415,21 +414,3 @@ async def test_subscriptions_that_are_restored(
         await node.publish(channel, b"1")
         await node.until_received(channel, b"1")
     assert node.backend.subscriptions.disconnects == 1
-
-
-def _owns(server: TcpServer, slot: int) -> bool:
-    for first, last, (_, port, *_), *_ in server.ask("CLUSTER", "SLOTS"):
-        if first <= slot <= last:
-            return bool(port == server.port)
-    return False
-
-
-def _move(slot: int, source: TcpServer, target: TcpServer, cluster: ClusterOfThree) -> None:
-    """Move a slot as `redis-cli --cluster reshard` does."""
-    source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-    keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1000)
-    source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-    for server in (target, source, *cluster.masters):
-        server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
