@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 import urllib.request
@@ -29,9 +30,11 @@ from hub.backends.redis.keys import hash_tag
 from hub.core.channel import PARTITIONS
 from tests.topologies import ClusterOfThree, free_ports, valkey_binary
 
-# The Cluster of the tests gives up a server after 0.8 s without an answer. Here all processes share
-# the processors, so a server may be slow to answer although nothing is wrong with it.
+# The Cluster of the tests gives up a server after 0.8 s without an answer, and the hub a command
+# after 1.5 s. Here all processes share the processors, so a server may be slow to answer although
+# nothing is wrong with it.
 _CLUSTER_TIMEOUT_MS: Final = 30_000
+_REDIS_TIMEOUT_SECONDS: Final = 10
 _START_TIMEOUT_SECONDS: Final = 300.0
 _POST_TIMEOUT_SECONDS: Final = 60.0
 _LISTENING: Final = "0A"  # include/net/tcp_states.h
@@ -60,8 +63,8 @@ class Deployment:
     def __init__(
         self,
         cluster: ClusterOfThree,
-        supervisor: int,
-        workers: Sequence[int],
+        supervisor: subprocess.Popen[bytes],
+        workers: Sequence[subprocess.Popen[bytes]],
         port: int,
         internal_port: int,
     ) -> None:
@@ -72,16 +75,25 @@ class Deployment:
         self._internal_port = internal_port
         self._exited_seconds = 0.0  # CPU of nodes that were killed
 
+    def check_running(self) -> None:
+        """Raise RuntimeError if the supervisor or a worker has exited."""
+        for process in (self._supervisor, *self._workers):
+            if process.poll() is not None:
+                raise RuntimeError(
+                    f"process {process.pid} has exited with {process.returncode}: see {OUTPUT}"
+                )
+
     def nodes(self) -> list[int]:
         """Return the process ids of the nodes that run now."""
-        path = Path(f"/proc/{self._supervisor}/task/{self._supervisor}/children")
+        supervisor = self._supervisor.pid
+        path = Path(f"/proc/{supervisor}/task/{supervisor}/children")
         return [int(pid) for pid in path.read_text().split()]
 
     def use(self) -> Use:
         """Return the CPU time that nodes, workers and the masters of the Cluster have used."""
         return Use(
             nodes=self._exited_seconds + sum(map(cpu_seconds, self.nodes())),
-            workers=sum(map(cpu_seconds, self._workers)),
+            workers=sum(cpu_seconds(worker.pid) for worker in self._workers),
             shards=sum(cpu_seconds(server.process.pid) for server in self.cluster.masters),
         )
 
@@ -150,6 +162,7 @@ def run_deployment(
             "HUB_PUBLIC__PORT": str(port),
             "HUB_INTERNAL__PORT": str(internal_port),
             "HUB_LOGS__FORMAT": "json",
+            "HUB_REDIS__TIMEOUT_SECONDS": str(_REDIS_TIMEOUT_SECONDS),
             "HUB_UPSTREAMS__SIM__BASE_URL": f"http://127.0.0.1:{llm_port}/v1",
             "HUB_UPSTREAMS__SIM__DEFAULT_MODEL": "m",
             "HUB_DEFAULT_UPSTREAM": "sim",
@@ -167,9 +180,7 @@ def run_deployment(
             )
             for n in range(workers)
         ]
-        deployment = Deployment(
-            cluster, supervisor.pid, [w.pid for w in worker_processes], port, internal_port
-        )
+        deployment = Deployment(cluster, supervisor, worker_processes, port, internal_port)
         wait_for_http(f"http://127.0.0.1:{internal_port}/readyz", _START_TIMEOUT_SECONDS)
         wait_for_nodes(deployment, nodes)
         yield deployment

@@ -173,9 +173,9 @@ def hold_streams(port: int, streams: int) -> Iterator[Receivers]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
-        pipe.close()  # the program ends with its standard input
+    for file in (process.stdin, process.stdout):
+        assert file is not None
+        file.close()  # the program ends with its standard input
     try:
         process.wait(_STOP_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -7,8 +7,8 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import redis
 from hub.backends.embedded import embedded_command
 from tests.conftest import temporary_folder
 
+_REPLY_SECONDS = 60.0  # a busy machine is slow, not wrong
 _BLOCK = 100
 _BLOCKS = range(10_000, 32_000, _BLOCK)  # below what the kernel gives to those who ask for any port
 
@@ -94,14 +95,25 @@ class TcpServer:
 
     def ask(self, *words: str | int) -> Any:
         """One command over a connection of its own; the reply as it is on the wire."""
+        with self.open() as ask:
+            return ask(*words)
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[..., Any]]:
+        """One connection for several commands: yields what `ask` is for a single one."""
         connection = redis.Connection(  # type: ignore[no-untyped-call]
             port=self.port,
             protocol=2,
+            socket_timeout=_REPLY_SECONDS,
             driver_info=None,  # otherwise each connection reads the metadata of its package
         )
-        try:
+
+        def ask(*words: str | int | bytes) -> Any:
             connection.send_command(*words)  # type: ignore[no-untyped-call]
             return connection.read_response()
+
+        try:
+            yield ask
         finally:
             connection.disconnect()  # type: ignore[no-untyped-call]
 
@@ -160,15 +172,18 @@ class ClusterOfThree:
 
         Clients may use the slot meanwhile: of keys that have moved already, they are told ASK.
         """
-        source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
-        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
-        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
         moved = 0
-        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-            moved += len(keys)
-        for server in (target, source, *self.masters):
-            server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        with ExitStack() as stack:
+            ask = {server.port: stack.enter_context(server.open()) for server in self.masters}
+            ask_source, ask_target = ask[source.port], ask[target.port]
+            source_id, target_id = ask_source("CLUSTER", "MYID"), ask_target("CLUSTER", "MYID")
+            ask_target("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+            ask_source("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+            while keys := ask_source("CLUSTER", "GETKEYSINSLOT", slot, 100):
+                ask_source("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+                moved += len(keys)
+            for ask_server in (ask_target, ask_source, *ask.values()):
+                ask_server("CLUSTER", "SETSLOT", slot, "NODE", target_id)
         return moved
 
     def close(self) -> None:

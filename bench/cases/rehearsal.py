@@ -60,7 +60,7 @@ def rehearse(connections: int | None) -> Callable[[], list[Row]]:
         )
         if shortage is not None:
             sys.exit(shortage)
-        _say(f"starting {plan.nodes} nodes, {plan.workers} workers and a Cluster")
+        _print_progress(f"starting {plan.nodes} nodes, {plan.workers} workers and a Cluster")
         with run_deployment(
             nodes=plan.nodes,
             workers=plan.workers,
@@ -100,7 +100,7 @@ class _Rehearsal:
         report = self._wait(lambda r: r.open == plan.connections, "all streams are open")
         used = self._deployment.use().since(before)
         grown_kb = self._deployment.node_kb() - empty_kb
-        _say(f"{report.open:,} streams are open")
+        _print_progress(f"{report.open:,} streams are open")
         yield _row("open", "connections", report.open)
         yield _row("open", "node processes", plan.nodes)
         yield _row("open", "seconds until all are open", (report.last_open - started_ns) / 1e9)
@@ -119,7 +119,7 @@ class _Rehearsal:
 
     def _broadcast_quietly(self) -> Iterator[Row]:
         results = [self._broadcast() for _ in range(_QUIET_BROADCASTS)]
-        _say(f"{_QUIET_BROADCASTS} events reached all streams")
+        _print_progress(f"{_QUIET_BROADCASTS} events reached all streams")
         yield from self._broadcast_rows("broadcast", results)
 
     def _stream_answers(self) -> Iterator[Row]:
@@ -127,7 +127,7 @@ class _Rehearsal:
         before, at = deployment.use(), time.monotonic()
         for user in plan.answering_users():
             deployment.start_answer(user)
-        _say(f"{plan.answers:,} answers have started")
+        _print_progress(f"{plan.answers:,} answers have started")
         yield _row("answers", "answers at once", plan.answers)
         yield _row("answers", "seconds until all were started", time.monotonic() - at)
         yield from self._measure_parts()
@@ -168,7 +168,7 @@ class _Rehearsal:
         self._wait(lambda r: r.breaks > before.breaks, "streams of the killed node break")
         report = self._wait(lambda r: r.open == plan.connections, "all streams are open again")
         broken, used = report.breaks - before.breaks, deployment.use().since(used)
-        _say(f"{broken:,} streams of a killed node are back")
+        _print_progress(f"{broken:,} streams of a killed node are back")
         yield _row("node killed", "streams that returned", broken)
         yield _row("node killed", "seconds until all were back", (report.last_open - at_ns) / 1e9)
         yield _row("node killed", "s of CPU of the other nodes", used.nodes)
@@ -180,7 +180,7 @@ class _Rehearsal:
         yield _row("resharding", "slots moved", _PARTITIONS_TO_MOVE)
         yield _row("resharding", "keys moved", keys)
         yield _row("resharding", "seconds", time.monotonic() - at)
-        _say(f"{_PARTITIONS_TO_MOVE} slots with {keys:,} keys have moved")
+        _print_progress(f"{_PARTITIONS_TO_MOVE} slots with {keys:,} keys have moved")
 
     def _broadcast(self) -> _Broadcast:
         """Publish an event to all, and wait until all have it."""
@@ -212,7 +212,7 @@ class _Rehearsal:
         try:
             self._wait(lambda r: r.parts.received >= expected, "all parts have arrived", 30)
         except TimeoutError as missing:
-            _say(str(missing))
+            _print_progress(str(missing))
         time.sleep(1)  # what arrives twice arrives after the first one
         return Ledger.close(
             self._receivers.report(),
@@ -228,7 +228,11 @@ class _Rehearsal:
         what: str,
         timeout_seconds: float = _STEP_TIMEOUT_SECONDS,
     ) -> Report:
-        return self._receivers.wait_until(condition, what, timeout_seconds)
+        def check(report: Report) -> bool:
+            self._deployment.check_running()
+            return condition(report)
+
+        return self._receivers.wait_until(check, what, timeout_seconds)
 
 
 class _Broadcast(msgspec.Struct, frozen=True):
@@ -253,5 +257,5 @@ def _row(step: str, figure: str, value: float) -> Row:
     return {"step": step, "figure": figure, "value": value, "must be": ""}
 
 
-def _say(progress: str) -> None:
+def _print_progress(progress: str) -> None:
     print(f"{time.strftime('%T')} rehearsal: {progress}", file=sys.stderr, flush=True)

@@ -135,6 +135,7 @@ async def test_receivers_keep_the_ledger(tmp_path: Path, monkeypatch: pytest.Mon
         missing("cc")
     monkeypatch.setattr(machine, "OUTPUT", tmp_path)
     requests = []
+    finished = asyncio.Queue[int]()
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
@@ -151,11 +152,15 @@ async def test_receivers_keep_the_ledger(tmp_path: Path, monkeypatch: pytest.Mon
             with suppress(ConnectionError):
                 await reader.read()  # until the receiver closes the connection
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        finished.put_nowait(len(requests))
 
     async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         with hold_streams(server.sockets[0].getsockname()[1], 1) as receivers:
             report = await asyncio.to_thread(wait_for_both_ends, receivers)
+        for _ in range(2):
+            await finished.get()  # no connection outlives the test
     assert "GET /sse/connect/u0 " in requests[0]
     assert "Last-Event-ID" not in requests[0]
     assert "Last-Event-ID: p1\r\n" in requests[1]

@@ -153,6 +153,35 @@ def test_grace_period_is_longer_than_the_drain() -> None:
     assert grace["hub-worker"] > float(environment["HUB_WORKER__DRAIN_SECONDS"])
 
 
+def test_autoscaler_uses_the_metrics_of_the_adapter() -> None:
+    """The rules of prometheus-adapter provide each metric of the autoscaler, from a known one."""
+    documents = list(yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text()))
+    (scaler,) = (each for each in documents if each["kind"] == "HorizontalPodAutoscaler")
+    used = [metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]]
+    values = yaml.safe_load((CONFIG / "kubernetes" / "metrics-adapter.yml").read_text())
+    rules = values["rules"]["custom"]
+    assert [rule["name"]["as"] for rule in rules] == used
+    listed = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    for rule in rules:
+        series = rule["seriesQuery"].partition("{")[0]
+        assert re.match(rule["name"]["matches"], series)
+        assert f"| `{series.removesuffix('_bucket')}` |" in listed
+
+
+def test_each_deployment_has_a_disruption_budget() -> None:
+    """Kubernetes evicts one node and one worker at a time."""
+    documents = list(yaml.safe_load_all((CONFIG / "kubernetes" / "hub.yml").read_text()))
+    parts = {
+        kind: [
+            each["spec"]["selector"]["matchLabels"]["part"]
+            for each in documents
+            if each["kind"] == kind
+        ]
+        for kind in ("Deployment", "PodDisruptionBudget")
+    }
+    assert parts["Deployment"] == parts["PodDisruptionBudget"] == ["node", "worker"]
+
+
 @pytest.mark.parametrize("file", ["alerts.yml", "grafana.json"])
 def test_metrics_exist(file: str) -> None:
     """docs/reference/metrics.md lists every metric of the rules and the panels."""

@@ -29,7 +29,7 @@ from tests.docs.snippets import (
 ELSEWHERE = {"python.md": "client/test_document.py"}
 # The commands of these pages start their own nodes; see test_nodes.py.
 NODES = ("deploy.md", "tutorial.md")
-NOT_RUN = 17  # number of blocks that nothing runs; each has a reason
+NOT_RUN = 18  # number of blocks that nothing runs; each has a reason
 
 
 def page_id(page: Path) -> str:
