@@ -111,18 +111,18 @@ def test_shortage(limit: dict[str, int], sentence: str | None) -> None:
     large = Machine(
         open_files=20_000, all_open_files=2_000_000, local_ports=28_000, available_kb=20_000_000
     )
-    found = find_shortage(
+    shortage = find_shortage(
         msgspec.structs.replace(large, **limit),
         streams=100_000,
         nodes=8,
         streams_per_receiver=12_500,
     )
     if sentence is None:
-        assert found is None
+        assert shortage is None
     else:
-        assert found is not None
-        assert sentence in found
-        assert "--connections" in found
+        assert shortage is not None
+        assert sentence in shortage
+        assert "--connections" in shortage
 
 
 async def test_receivers_keep_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
