@@ -163,8 +163,9 @@ class _Rehearsal:
     def _kill_node(self) -> Iterator[Row]:
         plan, deployment = self._plan, self._deployment
         before = self._receivers.report()
+        at_ns = time.monotonic_ns()
         deployment.kill_node()
-        at_ns, used = time.monotonic_ns(), deployment.use()
+        used = deployment.use()
         self._wait(lambda r: r.breaks > before.breaks, "streams of the killed node break")
         report = self._wait(lambda r: r.open == plan.connections, "all streams are open again")
         broken, used = report.breaks - before.breaks, deployment.use().since(used)
