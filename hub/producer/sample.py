@@ -116,6 +116,15 @@ app = App()
 
 @app.producer(retries=2)
 async def sample_agent(run: Run) -> AsyncIterator[str | Part]:
+    """Answer, and then what the user has added meanwhile."""
+    async for part in _answer(run):
+        yield part
+    for message in run.steering():
+        async for word in _speak(f"\n\nYou added: {message.text}. I have noted it."):
+            yield word
+
+
+async def _answer(run: Run) -> AsyncIterator[str | Part]:
     """Answer from the handbook; ask the LLM what it does not have, or what names another model."""
     model = None if run.model == "sample_agent" else run.model
     if model is None and _MARKDOWN_REQUEST.search(run.prompt):
@@ -170,7 +179,7 @@ async def _refund(run: Run) -> AsyncIterator[str | Part]:
 
 
 async def _speak(text: str) -> AsyncIterator[str]:
-    for word in re.findall(r"\S+\s*", text):
+    for word in re.findall(r"\s*\S+\s*", text):
         yield word
         await asyncio.sleep(_WORD_SECONDS)
 

@@ -49,6 +49,8 @@ async def refund(run: Run):
         "refund", "Refund 40 €?", options=["approve", "deny"], approvers=["boss"]
     )
     yield f"It is: {decision}."
+    for message in run.steering():
+        yield f" Heard: {message.text}."
 
 @app.producer()
 async def suspends(run: Run):
@@ -208,6 +210,35 @@ async def test_console_and_suspended_answers(browser: Browser, dev: Dev) -> None
         await expect(answer.get_by_text("oskar: approve")).to_be_visible()
         await expect(answer).to_contain_text("It is: approve.")
         await expect(console.locator("#answer-parts")).to_contain_text('"state":"received"')
+
+
+async def test_message_to_a_running_answer(browser: Browser, dev: Dev) -> None:
+    """The composer sends a message to the running answer; every tab shows it, the code has it."""
+    page = await open_page(browser, dev, "stella")
+    second = await open_page(browser, dev, "stella")
+    add = page.get_by_test_id("steer")
+    await expect(add).to_be_hidden()
+    answer = await ask(page, "refund me")
+    await expect_status(answer, "waiting")
+    await page.get_by_test_id("composer").fill("in French")
+    await add.click()
+    await expect(page.get_by_test_id("composer")).to_have_value("")
+    await expect(page.get_by_test_id("answer")).to_have_count(1)
+    for each in (answer, second.get_by_test_id("answer")):
+        await expect(each.get_by_role("list", name="Added messages")).to_have_text("in French")
+    await answer.get_by_role("button", name="approve").click()
+    await expect_status(answer, "done")
+    await expect(answer).to_contain_text("Heard: in French.")
+    await expect(add).to_be_hidden()
+
+    # An LLM takes no messages: the text stays in the composer.
+    body = {"prompt": "count to 9999", "upstream": "simulated"}
+    started = dev.call("POST", "/generations?user=stella", body)
+    await page.get_by_test_id("composer").fill("shorter")
+    await add.click()
+    await expect(page.locator("#message")).to_contain_text("takes no messages while it runs")
+    await expect(page.get_by_test_id("composer")).to_have_value("shorter")
+    dev.call("DELETE", f"/generations/{started['generation']}?user=stella")
 
 
 async def test_python_client(dev: Dev) -> None:

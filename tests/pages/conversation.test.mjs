@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import {
   acceptGap, addPrompt, applyEvent, applySnapshot, getGeneration, isSuperseded, markGaps,
-  newConversation, assignTurn,
+  newConversation, newestRunning, assignTurn,
 } from "../../hub/http/pages/demo/conversation.js";
 import { nextMessages } from "../../hub/http/pages/demo/chat_turns.js";
 
@@ -59,4 +59,19 @@ test("after a reset, running answers have a gap until it is accepted", () => {
   assert.deepEqual([ended.hasGap, running.hasGap], [false, true]);
   acceptGap(conversation, running);
   assert.deepEqual([running.hasGap, running.isPartial, running.turn.key], [false, true, "g2"]);
+});
+
+test("messages to a running answer are shown once each, in their order", () => {
+  const conversation = newConversation();
+  applyEvent(conversation, ...started("g1"), 0);
+  for (const [n, content] of [[0, "in French"], [1, [{ type: "text", text: "shorter" }]], [0, "in French"]]) {
+    applyEvent(conversation, "generation.steered", { generation: "g1", n, message: { role: "user", content }, by: "alice" }, 0);
+  }
+  assert.deepEqual(getGeneration(conversation, "g1").messages, ["in French", "shorter"]);
+  assert.equal(newestRunning(conversation, ""), null);
+  assignTurn(conversation, getGeneration(conversation, "g1"), "T");
+  assert.equal(newestRunning(conversation, "").generation, "g1");
+  assert.equal(newestRunning(conversation, "another chat"), null);
+  applyEvent(conversation, ...done("g1"), 0);
+  assert.equal(newestRunning(conversation, ""), null);
 });

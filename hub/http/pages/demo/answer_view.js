@@ -10,8 +10,8 @@ const UNUSUAL_FINISHES = { length: "cut at its length limit", content_filter: "c
 
 // Returns the elements of a new answer. actions: as for TurnList.
 export function createAnswer(generation, actions) {
-  const elements = cloneTemplate("answer", ["model", "badge", "status", "partial", "parts", "waiting", "failure",
-    "error", "again", "more", "stop", "restart", "copy", "figures"]);
+  const elements = cloneTemplate("answer", ["model", "badge", "status", "partial", "parts", "waiting", "messages",
+    "failure", "error", "again", "more", "stop", "restart", "copy", "figures"]);
   elements.parts = new PartsList(elements.parts, (input, value) => actions.respond(generation, input, value));
   elements.stop.addEventListener("click", () => actions.stop(generation));
   elements.restart.addEventListener("click", () => actions.restart(generation));
@@ -46,6 +46,7 @@ export function drawAnswer(elements, generation, user) {
   const { parts, text } = generation;
   elements.parts.draw(parts, isRunning);
   elements.waiting.hidden = !isRunning || parts.length > 0;
+  drawMessages(elements.messages, generation.messages);
   elements.failure.hidden = generation.status !== "failed";
   elements.error.textContent = generation.status === "failed" ? failureText(generation) : "";
   elements.again.hidden = superseded;
@@ -58,6 +59,15 @@ export function drawAnswer(elements, generation, user) {
   setBusy(elements.restart, generation.isRestarting);
   elements.copy.hidden = !text;
   elements.figures.textContent = figuresText(generation);
+}
+
+// What the user has sent to the answer while it ran.
+function drawMessages(list, messages) {
+  list.hidden = !messages.length;
+  messages.forEach((text, n) => {
+    while (list.children.length <= n) list.append(document.createElement("li"));
+    list.children[n].textContent = text;
+  });
 }
 
 // `disabled` would remove the focus from a button that was just pressed.

@@ -2,7 +2,8 @@
 // shown. hub.js and conversation.js interpret the events; chat_requests.js sends the user's requests.
 
 import {
-  acceptGap, applyEvent, applySnapshot, assignTurn, getGeneration, labelOf, markGaps, newConversation, runningGenerations,
+  acceptGap, applyEvent, applySnapshot, assignTurn, getGeneration, labelOf, markGaps, newConversation, newestRunning,
+  runningGenerations,
 } from "./conversation.js";
 import { chatOfTopic, isReplaced, turnsOf } from "./chat_turns.js";
 import { announce, $ } from "./dom.js";
@@ -23,13 +24,14 @@ export class Chat {
   };
 
   // list: the ChatList. current: the chat that is shown. topic: whose answers are shown, too.
-  // actions: of TurnList. onDraw(isRunning): called after a frame was drawn.
+  // actions: of TurnList. onDraw(isRunning, canSteer): called after a frame was drawn.
   constructor(hub, { list, current, topic, user, actions, onDraw }) {
     Object.assign(this, { hub, list, current, topic });
     const isSuperseded = (turn) => isReplaced(this.conversation, turn);
     this.turns = new TurnList($("turns"), { user, actions, isReplaced: isSuperseded, onDraw: () => {
       $("empty").hidden = true;
-      onDraw(runningGenerations(this.conversation).length > 0);
+      const isRunning = runningGenerations(this.conversation).length > 0;
+      onDraw(isRunning, newestRunning(this.conversation, this.current) !== null);
     } });
   }
 

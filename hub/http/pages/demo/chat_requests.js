@@ -1,8 +1,8 @@
-// The user's requests in a chat: ask, stop, answer again, edit, and give a value that an answer asks
-// for. Each one can fail, which is shown where it was made.
+// The user's requests in a chat: ask, stop, answer again, edit, send a message to a running answer,
+// and give a value that an answer asks for. Each one can fail, which is shown where it was made.
 
 import { newIdempotencyKey } from "../hub.js";
-import { addPrompt, assignTurn, getGeneration, runningGenerations } from "./conversation.js";
+import { addPrompt, assignTurn, getGeneration, newestRunning, runningGenerations } from "./conversation.js";
 import { isReplaced, topicOfChat, turnsOf } from "./chat_turns.js";
 import { announce } from "./dom.js";
 import { requestErrorText } from "./errors.js";
@@ -73,6 +73,12 @@ export class ChatRequests {
     if (await this.#report(this.hub.stop(generation.generation))) return; // the end event follows
     generation.isStopping = false;
     if (generation.turn) this.chat.draw(generation.turn);
+  }
+
+  // Sends a message to the newest answer of the chat that runs. The event of the hub shows it.
+  async steer(message) {
+    const generation = newestRunning(this.chat.conversation, this.chat.current);
+    return generation !== null && this.#report(this.hub.steer(generation.generation, message));
   }
 
   // Gives an answer the value of an input. The event of the hub shows it. Rejects with a sentence.

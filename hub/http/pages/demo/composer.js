@@ -1,19 +1,20 @@
 // The field for the question: it grows with its text, Enter sends, Escape stops, and an earlier
-// question can be edited in it.
+// question can be edited in it. While an answer runs, its text can be sent to that answer instead.
 
 import { $ } from "./dom.js";
 
 export class Composer {
   #edited = null; // the turn whose question is edited
 
-  // onAsk(prompt, editedTurn), onStop()
-  constructor({ onAsk, onStop }) {
-    Object.assign(this, { onAsk, onStop });
+  // onAsk(prompt, editedTurn), onStop(), onSteer(message): resolves with whether the answer has it.
+  constructor({ onAsk, onStop, onSteer }) {
+    Object.assign(this, { onAsk, onStop, onSteer });
     $("form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
     });
     $("stop").addEventListener("click", onStop);
+    $("steer").addEventListener("click", () => this.#steer());
     $("composer").addEventListener("input", fit);
     $("composer").addEventListener("keydown", (event) => this.#onKey(event));
     $("cancel-edit").addEventListener("click", () => this.cancelEdit());
@@ -46,9 +47,11 @@ export class Composer {
   }
 
   // The button in the composer stays in its place, while the one below an answer moves with the text.
-  showStop(isRunning) {
-    const hadFocus = document.activeElement === $("stop");
+  // canSteer: whether an answer of the chat that is shown runs.
+  showRunning(isRunning, canSteer) {
+    const hadFocus = [$("stop"), $("steer")].includes(document.activeElement);
     $("stop").hidden = !isRunning;
+    $("steer").hidden = !canSteer;
     if (hadFocus && !isRunning) this.focus();
   }
 
@@ -58,6 +61,12 @@ export class Composer {
     const edited = this.#edited;
     this.cancelEdit();
     this.onAsk(prompt, edited);
+  }
+
+  async #steer() {
+    const message = $("composer").value.trim();
+    if (!message || !(await this.onSteer(message))) return;
+    if ($("composer").value.trim() === message) this.cancelEdit();
   }
 
   #onKey(event) {

@@ -18,6 +18,7 @@ export function newConversation() {
 class Generation extends Transcript {
   turn = null;
   requester = null; // who asked, if the answer is in a topic
+  messages = []; // texts that the user has sent to the running answer
 
   constructor(id, order) {
     super(id);
@@ -31,6 +32,7 @@ export function applyEvent(conversation, name, data, now) {
   const isText = name === "generation.delta" || name === "generation.replaced";
   if (isText && !generation.isEnded) generation.firstTokenAt ??= now;
   if (data.user) generation.requester = data.user; // only in a topic
+  if (name === "generation.steered") generation.messages[data.n] = contentText(data.message.content);
   generation.apply(name, data);
   return generation;
 }
@@ -107,6 +109,11 @@ export function runningGenerations(conversation) {
   return [...conversation.generations.values()].filter((generation) => !generation.isEnded);
 }
 
+// Returns the newest answer of a chat that runs; null if there is none.
+export function newestRunning(conversation, chat) {
+  return runningGenerations(conversation).findLast(({ turn }) => turn?.chat === chat) ?? null;
+}
+
 // Returns what the model's name says of an answer that no real LLM gave; null for all others.
 export function labelOf({ model }) {
   if (model === "sample_agent") return "sample";
@@ -120,6 +127,9 @@ function addTurn(conversation, key) {
 }
 
 function lastPrompt(messages) {
-  const content = messages.findLast((message) => message.role === "user")?.content ?? "";
+  return contentText(messages.findLast((message) => message.role === "user")?.content ?? "");
+}
+
+function contentText(content) {
   return typeof content === "string" ? content : content.map((part) => part.text ?? "").join(" ");
 }

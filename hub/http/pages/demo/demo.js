@@ -50,7 +50,7 @@ const chat = new Chat(hub, {
     edit: (turn) => composer.edit(turn),
     copy: copyText,
   },
-  onDraw: (isRunning) => composer.showStop(isRunning),
+  onDraw: (isRunning, canSteer) => composer.showRunning(isRunning, canSteer),
 });
 const push = new PushButton(hub, { showMessage: (text) => connection.showMessage(text) });
 const requests = new ChatRequests(hub, chat, {
@@ -61,6 +61,7 @@ const requests = new ChatRequests(hub, chat, {
 const composer = new Composer({
   onAsk: (prompt, editedTurn) => requests.ask(prompt, editedTurn),
   onStop: () => requests.stopAll(),
+  onSteer: (message) => requests.steer(message),
 });
 const side = new Side(api, { respond: (generation, input, value) => requests.respond(generation, input, value) });
 const breakIt = new BreakIt(hub, api);

@@ -11,6 +11,7 @@ const SENTENCES = {
   producer_lost: "The program that answers was lost too often.",
   generation_lost: "The answer was lost.",
   not_stored: "The hub no longer stores this answer.",
+  not_steerable: "This answer takes no messages while it runs. Send it as a question instead.",
   chat_busy: "Another answer of this chat has not ended yet.",
 };
 
