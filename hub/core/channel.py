@@ -21,6 +21,11 @@ Channel = NewType("Channel", str)
 ALL: Final = Channel("all")
 PARTITIONS: Final = 128
 
+OPERATOR: Final = "hub operator"
+"""The name of operators where events name a user: no user id has white space."""
+CONSOLE_USER: Final = "hub console"
+"""The user of the console's streams. Nobody sees it in topics or among the connected users."""
+
 MAX_NAME_CHARS: Final = 256
 USER_ID_RULE: Final = f"1 to {MAX_NAME_CHARS} printable characters without white space"
 TOPIC_RULE: Final = f"{USER_ID_RULE}, commas and asterisks"

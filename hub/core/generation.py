@@ -23,7 +23,7 @@ import enum
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -114,6 +114,17 @@ class GenerationRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     notify_seconds: float | None = None
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """When something happened to a generation, in Unix seconds by the store's clock.
+
+    kind: an attempt began, an attempt had its first delta, or the generation ended.
+    """
+
+    kind: Literal["begin", "delta", "end"]
+    attempt: int
+    at: float
+
+
 class Generation(msgspec.Struct, frozen=True):
     """The record of a generation as the broker stores it.
 
@@ -130,7 +141,7 @@ class Generation(msgspec.Struct, frozen=True):
     input for which no attempt runs: the newest one has ended, and the next one has not begun.
     suspensions: how many attempts have ended so; returns: how many were returned with their job.
     received: how much users have sent to its
-    producer: messages, and what has become of inputs.
+    producer: messages, and what has become of inputs. moments: the first ones, and the end.
     """
 
     id: str
@@ -155,6 +166,7 @@ class Generation(msgspec.Struct, frozen=True):
     suspensions: int = 0
     returns: int = 0
     received: int = 0
+    moments: Sequence[Moment] = ()
 
     @property
     def losses(self) -> int:

@@ -8,11 +8,11 @@ list names those nodes that did not reply in time.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Final
 
 import msgspec
@@ -54,17 +54,33 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some connections. total: the number of all of them. missing: nodes that did not reply."""
+    """Some connections, in the order of their ids. total: the number of all that fit. missing:
+    nodes that did not reply. next: the value of `after` for the next page, null on the last one.
+    """
 
     connections: Sequence[ConnectionInfo]
     total: int
     missing: Sequence[str]
+    next: str | None = None
+
+
+class ConnectionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which connections a list has.
+
+    user: None means those of all users. waiting: only those for whose sockets frames wait, the
+    most first. connection: only the one with this id. after: the id after which the page begins.
+    """
+
+    limit: int
+    user: str | None = None
+    waiting: bool = False
+    connection: str | None = None
+    after: str = ""
 
 
 class _ListRequest(msgspec.Struct, frozen=True, tag="list"):
     id: str
-    user: str | None
-    limit: int
+    filter: ConnectionFilter
 
 
 class _ListReply(msgspec.Struct, frozen=True, tag="list_reply"):
@@ -124,24 +140,33 @@ class ConnectionQuery:
         """Reply to the requests of all nodes, until cancelled. Raise BrokerUnavailable."""
         while True:
             request = await self._requests.get()
-            if request.user is None:
-                connections = self._connections.connections
-            else:
-                connections = self._connections.by_user(request.user)
-            infos = [self._connection_info(c) for c in islice(connections, request.limit)]
-            reply = _ListReply(request.id, self._node, len(connections), infos)
+            found, total = self._find(request.filter)
+            infos = [self._connection_info(c) for c in found]
+            reply = _ListReply(request.id, self._node, total, infos)
             await self._bus.broadcast(msgspec.json.encode(reply))
+
+    def _find(self, which: ConnectionFilter) -> tuple[list[Connection], int]:
+        """Return the first connections of this node that fit, and the number of all of them."""
+        if which.user is None:
+            connections: Collection[Connection] = self._connections.connections
+        else:
+            connections = self._connections.by_user(which.user)
+        if which.waiting:
+            slow = [c for c in connections if c.queued_frames]
+            return heapq.nlargest(which.limit, slow, key=lambda c: c.queued_frames), len(slow)
+        if which.connection is not None:
+            found = [c for c in connections if c.id == which.connection]
+            return found, len(found)
+        later = (c for c in connections if c.id > which.after)
+        return heapq.nsmallest(which.limit, later, key=lambda c: c.id), len(connections)
 
     async def nodes(self) -> list[NodeState]:
         """Return the state of every node that is alive. Raise BrokerUnavailable."""
         return sorted(await live_nodes(self._bus), key=lambda state: state.node)
 
-    async def list(self, user: str | None, limit: int) -> ConnectionPage:
-        """List at most `limit` connections of a user, or of all users if it is None.
-
-        Raise BrokerUnavailable.
-        """
-        request = _ListRequest(secrets.token_hex(8), user, limit)
+    async def list(self, which: ConnectionFilter) -> ConnectionPage:
+        """List connections of all nodes. Raise BrokerUnavailable."""
+        request = _ListRequest(secrets.token_hex(8), which)
         missing = {state.node for state in await self.nodes()}
         replies = self._replies[request.id] = asyncio.Queue()
         infos: list[ConnectionInfo] = []
@@ -157,7 +182,16 @@ class ConnectionQuery:
                         total += reply.total
         finally:
             del self._replies[request.id]
-        return ConnectionPage(connections=infos[:limit], total=total, missing=sorted(missing))
+        if which.waiting:
+            infos.sort(key=lambda info: -info.waiting)
+        else:
+            infos.sort(key=lambda info: info.connection)
+        page = infos[: which.limit]
+        has_more = len(infos) > len(page) or len(page) == which.limit < total
+        following = page[-1].connection if has_more and page and not which.waiting else None
+        return ConnectionPage(
+            connections=page, total=total, missing=sorted(missing), next=following
+        )
 
     def _on_message(self, text: bytes) -> None:
         try:

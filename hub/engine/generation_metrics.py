@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from hub.core.metrics import Counter, Histogram, MetricSet
+from hub.core.metrics import Counter, Gauge, Histogram, MetricSet
+from hub.core.sliding_count import HourCount
 from hub.core.usage import read_count
 from hub.engine.attempt import GenerationResult
 from hub.error_codes import FAILURE_CODES
@@ -54,6 +56,17 @@ class GenerationMetrics(MetricSet):
             bounds=_BOUNDS,
         )
 
+        self.ended_last_hour = Gauge(
+            "hub_generations_ended_last_hour",
+            "Generations that ended on this process within the last hour, for the console: "
+            "Prometheus computes it from hub_generations_ended_total.",
+            "status",
+        )
+        self._last_hour: dict[str, HourCount] = {}
+        self.ended_last_hour.set_function(
+            lambda: {name: each.total(time.monotonic()) for name, each in self._last_hour.items()}
+        )
+
     def record(self, result: GenerationResult) -> None:
         """Count one ended generation."""
         request = result.generation.request
@@ -61,6 +74,7 @@ class GenerationMetrics(MetricSet):
         labels = (request.upstream, request.model if request.model in known else "other")
         code = result.code if result.code in _KNOWN_CODES else _OTHER_CODE
         self.ended[*labels, result.status.value, code] += 1
+        self._last_hour.setdefault(result.status.value, HourCount()).add(time.monotonic())
         self.queued.observe(result.queued_seconds, *labels)
         self.total.observe(result.total_seconds, *labels)
         if result.first_delta_seconds is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.core.channel import Channel, allows_topic, channel_for, partition_of
+from hub.core.channel import OPERATOR, Channel, allows_topic, channel_for, partition_of
 from hub.core.cursor import Position
 from hub.core.event import encode_json
 from hub.core.fair_queue import Admission
@@ -238,11 +238,18 @@ class Generations:
         Raise NotFound, Forbidden, BrokerUnavailable.
         """
         await self.find(generation, user)
-        result = await self._store.request_stop(generation, user)
+        return await self._request_stop(generation, user)
+
+    async def stop_as_operator(self, generation: str) -> StopResult:
+        """Stop a generation, whoever it belongs to. Raise NotFound, BrokerUnavailable."""
+        return await self._request_stop(generation, OPERATOR)
+
+    async def _request_stop(self, generation: str, by: str) -> StopResult:
+        result = await self._store.request_stop(generation, by)
         if result is None:
             raise generation_not_found()
         if result is StopResult.STOPPING:
-            await self._finish_stop(generation, user)
+            await self._finish_stop(generation, by)
         return result
 
     async def steer(

@@ -109,6 +109,19 @@ class NodeMetrics(GenerationMetrics):
             bounds=_BOUNDS,
         )
         self.redis_calls, self.redis_disconnects, self.redis_refusals = redis_counters(statistics)
+        self.redis_memory = Gauge(
+            "hub_redis_memory_bytes", "Memory that the fullest server of Redis uses."
+        )
+        self.redis_max_memory = Gauge(
+            "hub_redis_max_memory_bytes", "Limit of that memory (maxmemory); 0 means no limit."
+        )
+        self.waiting = Gauge(
+            "hub_generations_waiting", "Generations that no worker has reserved, on all nodes."
+        )
+        self.oldest_waiting = Gauge(
+            "hub_generations_oldest_waiting_seconds",
+            "Time since the request of the generation that workers get next; 0 without any.",
+        )
         self.draining = Gauge("hub_draining", "1 after SIGTERM, else 0.")
         self.start_time = Gauge(
             "hub_start_time_seconds", "Start time of the process in Unix seconds."

@@ -22,17 +22,17 @@ class StorageBudget:
 
     def __init__(self, store: BudgetStore, *, max_bytes: int | None) -> None:
         self._store = store
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
 
     async def charge(self, user: str, size_bytes: int) -> None:
         """Charge for what will be stored. Raise TooManyRequests, BrokerUnavailable."""
-        if self._max_bytes is None:
+        if self.max_bytes is None:
             return
         size_bytes += RECORD_BYTES
-        wait_seconds = await self._store.charge(user, size_bytes, self._max_bytes)
+        wait_seconds = await self._store.charge(user, size_bytes, self.max_bytes)
         if wait_seconds > 0:
             raise TooManyRequests(
-                f"the requests of this user would exceed the {self._max_bytes} bytes that the hub "
+                f"the requests of this user would exceed the {self.max_bytes} bytes that the hub "
                 "stores for a user; try again later",
                 code=STORAGE_BUDGET_EXCEEDED,
                 limit="stored_bytes",
@@ -41,5 +41,9 @@ class StorageBudget:
 
     async def refund(self, user: str, size_bytes: int) -> None:
         """Take back the charge for what was not stored. Raise BrokerUnavailable."""
-        if self._max_bytes is not None:
-            await self._store.charge(user, -(size_bytes + RECORD_BYTES), self._max_bytes)
+        if self.max_bytes is not None:
+            await self._store.charge(user, -(size_bytes + RECORD_BYTES), self.max_bytes)
+
+    async def used_bytes(self, user: str) -> int:
+        """Return how much is stored for a user. Raise BrokerUnavailable."""
+        return await self._store.read(user)

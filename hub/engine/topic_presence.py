@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from hub.core.channel import Channel, topic_channel
+from hub.core.channel import CONSOLE_USER, Channel, topic_channel
 from hub.core.event import encode_json
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Publication
@@ -62,6 +62,8 @@ class TopicPresence:
 
     def joined(self, user: str, channels: Sequence[Channel]) -> None:
         """A connection of the user follows these channels from now on."""
+        if user == CONSOLE_USER:
+            return
         for channel in channels:
             if self._is_enabled_for(channel):
                 self._connection_counts.setdefault(channel, Counter())[user] += 1
@@ -70,6 +72,8 @@ class TopicPresence:
 
     def left(self, user: str, channels: Sequence[Channel]) -> None:
         """A connection of the user no longer follows these channels."""
+        if user == CONSOLE_USER:
+            return
         for channel in channels:
             if self._is_enabled_for(channel):
                 self._connection_counts[channel][user] -= 1

@@ -24,7 +24,7 @@ from typing import Final
 
 import structlog
 
-from hub.core.channel import partition_of, user_channel
+from hub.core.channel import CONSOLE_USER, partition_of, user_channel
 from hub.ports.clock import Clock
 from hub.ports.user_presence import UserChange, UserPresenceStore
 from hub.ports.webhooks import EventDeliveries
@@ -72,12 +72,16 @@ class UserPresence:
 
     def connected(self, user: str) -> None:
         """The user has the first connection on this node."""
+        if user == CONSOLE_USER:
+            return
         self._users.add(user)
         if self._node is not None and self._left_at.pop(user, None) is None:
             self._joined.setdefault(user, True)
 
     def disconnected(self, user: str) -> None:
         """The user has no connection on this node any more."""
+        if user == CONSOLE_USER:
+            return
         self._users.discard(user)
         if self._node is not None:
             self._left_at[user] = self._clock.now()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from hub.api.api_keys import ApiKeys
-from hub.core.generation import Generation, Status
+from hub.core.generation import Generation, Moment, Status
 from hub.engine.generations import generation_not_found
 from hub.http.generation_snapshot import GenerationResponse, describe_generation
 from hub.http.json_body import json_response
-from hub.http.parameters import GENERATION, LIMIT, query_flag, query_limit
+from hub.http.parameters import GENERATION, LIMIT, query_count, query_flag, query_limit
 from hub.http.routing import Operation, Parameter, build_routes, json, key
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue
@@ -62,10 +62,17 @@ class ActiveGenerationsResponse(msgspec.Struct, frozen=True):
 
 class WholeGenerationResponse(GenerationResponse, frozen=True, kw_only=True):
     """A snapshot of a generation with all of its parts. `messages` are those of the request, as
-    OpenAI's chat completions have them.
+    OpenAI's chat completions have them. `requested_at` and the times of `moments` are in Unix
+    seconds, by the clock of Redis: when an attempt began, when it had its first delta, and the end.
     """
 
+    requested_at: float
+    moments: list[Moment]
     messages: list[dict[str, Any]]  # type: ignore[assignment]  # the same JSON, without its schema
+
+
+_MAX_SKIP: Final = 100_000
+_Skip = Annotated[int, msgspec.Meta(ge=0, le=_MAX_SKIP)]
 
 
 class ActiveGenerationRoutes:
@@ -88,6 +95,7 @@ class ActiveGenerationRoutes:
         security=key("read"),
         parameters=[
             LIMIT,
+            Parameter("query", "skip", _Skip, "How many of them to leave out; 0 by default"),
             Parameter(
                 "query", "text", str, "`true` to include the texts; requires the scope `admin`"
             ),
@@ -100,14 +108,17 @@ class ActiveGenerationRoutes:
         """
         include_text = query_flag(request, "text")
         self._keys.check(request, "admin" if include_text else "read")
-        limit = query_limit(request)
-        jobs = await self._queue.list_jobs(limit)
+        limit, skip = (
+            query_limit(request),
+            query_count(request, "skip", min_count=0, max_count=_MAX_SKIP, default=0),
+        )
+        jobs = await self._queue.list_jobs(limit + skip)
         leased = [
             each
             for each in await self._store.list_leased_or_suspended(limit)
             if each not in jobs.generations
         ]
-        records = await asyncio.gather(*map(self._store.find, jobs.generations))
+        records = await asyncio.gather(*map(self._store.find, jobs.generations[skip:]))
         without_job = [
             record
             for record in await asyncio.gather(*map(self._store.find, leased))
@@ -142,7 +153,8 @@ class ActiveGenerationRoutes:
         record = await self._store.find(request.match_info["id"])
         if record is None:
             raise generation_not_found()
-        return json_response(describe_generation(record, has_hidden_parts=True))
+        times = {"requested_at": record.requested_at, "moments": record.moments}
+        return json_response({**describe_generation(record, has_hidden_parts=True), **times})
 
 
 def _active_generation(record: Generation, *, include_text: bool) -> ActiveGeneration:

@@ -12,23 +12,36 @@ from aiohttp import web
 
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Identity
-from hub.api.streams import StreamRequest
-from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS
+from hub.api.streams import StreamRequest, parse_requested_cursor
+from hub.core.channel import (
+    CONSOLE_USER,
+    TopicName,
+    UserId,
+    check_topic,
+    check_user_id,
+    topic_channel,
+    user_channel,
+)
+from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS, USER_EVENTS
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
-from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
+from hub.errors import BadRequest
+from hub.http.parameters import CURSOR
+from hub.http.routing import EventSet, Operation, Parameter, ResponseSpec, build_routes, key
 from hub.http.static_files import FILE_NAME, FILE_RESPONSES, PAGE_RESPONSES, StaticFiles
 from hub.http.streams import HttpStreams
 
-_USER: Final = "hub console"  # a user id has no white space: no user has this one
+_SHARED: Final = tuple(
+    f"demo/{name}" for name in ("dom.js", "icon.svg", "theme.css", "theme.js", "theme_button.js")
+)
 
 
 class ConsoleRoutes:
     """The console's routes on the internal listener."""
 
-    def __init__(self, http_streams: HttpStreams, keys: ApiKeys, pages: StaticFiles) -> None:
+    def __init__(self, http_streams: HttpStreams, keys: ApiKeys) -> None:
         self._http_streams = http_streams
         self._keys = keys
-        self._pages = pages
+        self._pages = StaticFiles("console", *_SHARED)
 
     def routes(self) -> list[web.RouteDef]:
         return build_routes(self)
@@ -65,7 +78,49 @@ class ConsoleRoutes:
     async def reports(self, request: web.Request) -> web.StreamResponse:
         """Streams `hub.report` events `{from, at, metrics}`, one per process and second."""
         self._keys.check(request, "read")
-        stream = StreamRequest(identity=Identity(_USER), channels=[LIVE_METRICS_CHANNEL], cursor={})
+        stream = StreamRequest(
+            identity=Identity(CONSOLE_USER), channels=[LIVE_METRICS_CHANNEL], cursor={}
+        )
+        return await self._http_streams.stream(request, stream)
+
+    @Operation(
+        id="tailChannel",
+        method="GET",
+        paths=["/console/tail"],
+        tag="console",
+        summary="Follow the events of a user or a topic",
+        security=key("read"),
+        parameters=[
+            Parameter("query", "user", UserId, "The user whose events are sent"),
+            Parameter("query", "topic", TopicName, "The topic whose events are sent"),
+            CURSOR,
+        ],
+        responses=[
+            ResponseSpec(
+                status=200,
+                description="The events, until the client disconnects or the hub ends the stream.",
+                events=EventSet(
+                    name="Tail", data={**USER_EVENTS, **CONTROL_EVENTS}, has_published=True
+                ),
+            )
+        ],
+        refuses=[429],
+        long_lived=True,
+    )
+    async def tail(self, request: web.Request) -> web.StreamResponse:
+        """Streams the events of one user or one topic as they happen. Needs either `user` or
+        `topic`. The reader is no member of the topic, and no user sees it.
+        """
+        self._keys.check(request, "read")
+        user, topic = request.query.get("user"), request.query.get("topic")
+        if (user is None) == (topic is None):
+            raise BadRequest("either user or topic is required", path="user")
+        if user is not None:
+            channel = user_channel(check_user_id(user, path="user"))
+        else:
+            channel = topic_channel(check_topic(topic or "", path="topic"))
+        cursor = parse_requested_cursor(request.query.get("cursor", "live"), [channel])
+        stream = StreamRequest(identity=Identity(CONSOLE_USER), channels=[channel], cursor=cursor)
         return await self._http_streams.stream(request, stream)
 
     @Operation(

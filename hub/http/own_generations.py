@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
-
-import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Authenticator
-from hub.core.generation import Status
 from hub.engine.generations import Generations
-from hub.errors import BadRequest
+from hub.http.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
 from hub.http.generation_snapshot import (
     GenerationResponse,
-    ListedGeneration,
-    StatusName,
     describe_generation,
-    describe_summary,
 )
 from hub.http.generation_streams import (
     STREAM_PARAMETERS,
@@ -25,29 +18,8 @@ from hub.http.generation_streams import (
     wants_stream,
 )
 from hub.http.json_body import json_response
-from hub.http.parameters import CURSOR, GENERATION, LAST_EVENT_ID, OPEN_USER, query_count
-from hub.http.routing import USER, Operation, Parameter, ResponseSpec, build_routes, json
-from hub.ports.generations import GenerationFilter
-
-
-class ListedGenerationsResponse(msgspec.Struct, frozen=True):
-    """`next` is the value of `before` for the next page, null on the last one."""
-
-    generations: list[ListedGeneration]
-    next: str | None
-
-
-_CHAT: Final = Parameter("query", "chat", str, "Only the answers of this chat")
-_STATUS: Final = Parameter("query", "status", StatusName, "Only the answers with this status")
-_BEFORE: Final = Parameter("query", "before", str, "Only answers older than this one: `next`")
-_DEFAULT_PAGE: Final = 20
-_MAX_PAGE: Final = 100
-_PAGE: Final = Parameter(
-    "query",
-    "limit",
-    Annotated[int, msgspec.Meta(ge=1, le=_MAX_PAGE)],
-    f"The maximum number of answers; {_DEFAULT_PAGE} by default",
-)
+from hub.http.parameters import CURSOR, GENERATION, LAST_EVENT_ID, OPEN_USER
+from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json
 
 
 class OwnGenerationRoutes:
@@ -70,8 +42,8 @@ class OwnGenerationRoutes:
         tag="generations",
         summary="List one's own answers",
         security=USER,
-        parameters=[OPEN_USER, _CHAT, _STATUS, _BEFORE, _PAGE],
-        responses=[json(200, ListedGenerationsResponse, "The kept answers, newest first.")],
+        parameters=[OPEN_USER, *PAGE_PARAMETERS],
+        responses=[json(200, GenerationsPage, "The kept answers, newest first.")],
     )
     async def list_own(self, request: web.Request) -> web.Response:
         """Lists the answers of the user that the hub still keeps, at most the newest 1,000, without
@@ -79,17 +51,7 @@ class OwnGenerationRoutes:
         """
         identity = await self._authenticator.identify(request)
         identity.check_may_stream()
-        limit = query_count(request, "limit", default=_DEFAULT_PAGE, max_count=_MAX_PAGE)
-        which = GenerationFilter(
-            limit=limit + 1,
-            chat=request.query.get("chat"),
-            status=_status(request.query.get("status")),
-            before=request.query.get("before"),
-        )
-        summaries = await self._generations.list_of_user(identity.user, which)
-        listed = [describe_summary(each) for each in summaries[:limit]]
-        following = summaries[limit - 1].id if len(summaries) > limit else None
-        return json_response({"generations": listed, "next": following})
+        return json_response(await list_page(request, self._generations, identity.user))
 
     @Operation(
         id="getGeneration",
@@ -141,11 +103,3 @@ class OwnGenerationRoutes:
         identity.check_may_stream()
         generation = request.match_info["id"]
         return await self._streams.stream(request, generation, identity, resumes=True)
-
-
-def _status(text: str | None) -> Status | None:
-    try:
-        return None if text is None else Status(text)
-    except ValueError:
-        known = ", ".join(each.value for each in Status)
-        raise BadRequest(f"status must be one of {known}", path="status") from None

@@ -111,11 +111,13 @@ def query_int(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
-def query_count(request: web.Request, name: str, *, default: int, max_count: int) -> int:
-    """Return an integer from 1 to max_count. Raise BadRequest."""
+def query_count(
+    request: web.Request, name: str, *, default: int, max_count: int, min_count: int = 1
+) -> int:
+    """Return an integer from min_count to max_count. Raise BadRequest."""
     text = request.query.get(name, str(default))
-    if not (_INTEGER.fullmatch(text) and 1 <= int(text) <= max_count):
-        raise BadRequest(f"{name} must be between 1 and {max_count}", path=name)
+    if not (_INTEGER.fullmatch(text) and min_count <= int(text) <= max_count):
+        raise BadRequest(f"{name} must be between {min_count} and {max_count}", path=name)
     return int(text)
 
 

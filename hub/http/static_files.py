@@ -127,10 +127,16 @@ def _read_pages(folder: str) -> Mapping[str, StaticFile]:
 
 
 class StaticFiles:
-    """The files in one folder of `hub/http/pages`."""
+    """The files in one folder of `hub/http/pages`.
 
-    def __init__(self, folder: str) -> None:
+    shared: paths of files of other folders that are served beside them, by their names.
+    """
+
+    def __init__(self, folder: str, *shared: str) -> None:
         self._files = {**_read_pages(folder)}
+        for path in shared:
+            other, _, name = path.partition("/")
+            self._files[name] = _read_pages(other)[name]
 
     def replace(self, name: str, old: bytes, new: bytes) -> None:
         """Replace text in a file."""

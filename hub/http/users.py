@@ -16,11 +16,18 @@ from hub.core.channel import check_user_id, user_channel
 from hub.core.cursor import format_cursor, parse_cursor
 from hub.core.denylist import USER
 from hub.engine.admin_commands import AdminCommands
-from hub.engine.connection_query import ConnectionInfo, ConnectionPage, ConnectionQuery, NodeState
+from hub.engine.connection_query import (
+    ConnectionFilter,
+    ConnectionInfo,
+    ConnectionPage,
+    ConnectionQuery,
+    NodeState,
+)
+from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import INVALID_CURSOR
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json
-from hub.http.parameters import LIMIT, USER_ID, query_limit, query_seconds
+from hub.http.parameters import LIMIT, USER_ID, query_flag, query_limit, query_seconds
 from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
 from hub.ports.events import FROM_START, EventReader
 
@@ -54,13 +61,18 @@ class NodesResponse(msgspec.Struct, frozen=True):
 
 
 class UserResponse(msgspec.Struct, frozen=True):
-    """`blocked_until` is in Unix seconds. `missing` are the nodes that did not answer in time."""
+    """`blocked_until` is in Unix seconds. `missing` are the nodes that did not answer in time.
+    `stored_bytes` is what the user has made the hub store, and `max_stored_bytes` the limit
+    (`generations.max_stored_bytes_per_user`), null for none.
+    """
 
     user: str
     blocked_until: float | None
     connections: Sequence[ConnectionInfo]
     total: int
     missing: Sequence[str]
+    stored_bytes: int
+    max_stored_bytes: int | None
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -89,6 +101,15 @@ class DisconnectResponse(msgspec.Struct, frozen=True):
     blocked_until: float | None
 
 
+_WAITING: Final = Parameter(
+    "query", "waiting", bool, "Only connections for which events wait, the most first"
+)
+_CONNECTION: Final = Parameter("query", "connection", str, "Only the connection with this id")
+_AFTER: Final = Parameter(
+    "query", "after", str, "Only connections after this one: `next`, without `waiting`"
+)
+
+
 class UserRoutes:
     """The operators' routes of the internal listener. Reading requires the scope `read`, changes
     require `admin`.
@@ -99,11 +120,13 @@ class UserRoutes:
         commands: AdminCommands,
         connections: ConnectionQuery,
         events: EventReader,
+        budget: StorageBudget,
         keys: ApiKeys,
     ) -> None:
         self._commands = commands
         self._connections = connections
         self._events = events
+        self._budget = budget
         self._keys = keys
 
     def routes(self) -> list[web.RouteDef]:
@@ -130,13 +153,21 @@ class UserRoutes:
         tag="users",
         summary="List the connections",
         security=key("read"),
-        parameters=[LIMIT],
+        parameters=[LIMIT, _WAITING, _CONNECTION, _AFTER],
         responses=[json(200, ConnectionPage, "The connections on all nodes.")],
     )
     async def connections(self, request: web.Request) -> web.Response:
-        """Lists the connections on all nodes, and returns their total number."""
+        """Lists the connections on all nodes in the order of their ids, and returns their total
+        number. With `waiting`, those are listed that read slowly, the slowest first.
+        """
         self._keys.check(request, "read")
-        return json_response(await self._connections.list(None, query_limit(request)))
+        which = ConnectionFilter(
+            limit=query_limit(request),
+            waiting=query_flag(request, "waiting"),
+            connection=request.query.get("connection"),
+            after=request.query.get("after", ""),
+        )
+        return json_response(await self._connections.list(which))
 
     @Operation(
         id="getUser",
@@ -149,12 +180,22 @@ class UserRoutes:
         responses=[json(200, UserResponse, "The user's connections on all nodes.")],
     )
     async def user(self, request: web.Request) -> web.Response:
-        """Lists the connections of a user on all nodes, and tells whether the user is blocked."""
+        """Lists the connections of a user on all nodes, and tells whether the user is blocked, and
+        how much the hub stores for the user.
+        """
         self._keys.check(request, "read")
         user = check_user_id(request.match_info["user_id"], path="user_id")
-        page = await self._connections.list(user, query_limit(request))
-        until = self._commands.denylist.blocked_until(USER + user, time.time())
-        return json_response(UserResponse(user, until, page.connections, page.total, page.missing))
+        page = await self._connections.list(ConnectionFilter(limit=query_limit(request), user=user))
+        response = UserResponse(
+            user,
+            self._commands.denylist.blocked_until(USER + user, time.time()),
+            page.connections,
+            page.total,
+            page.missing,
+            stored_bytes=await self._budget.used_bytes(user),
+            max_stored_bytes=self._budget.max_bytes,
+        )
+        return json_response(response)
 
     @Operation(
         id="listUserEvents",

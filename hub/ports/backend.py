@@ -7,7 +7,7 @@ hub.testing implement it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hub.ports.budgets import BudgetStore
 from hub.ports.claims import JobClaims
@@ -25,6 +25,13 @@ from hub.ports.user_presence import UserPresenceStore
 from hub.ports.webhooks import WebhookStore
 
 
+class BrokerMemory(NamedTuple):
+    """The memory of the fullest server of a backend. max_bytes: 0 means that it has no limit."""
+
+    used_bytes: int
+    max_bytes: int
+
+
 class BackendHealth(Protocol):
     """Whether the backend can be used."""
 
@@ -35,6 +42,13 @@ class BackendHealth(Protocol):
     async def check_ready(self) -> None:
         """Return when the backend accepts writes and every subscription of this process is
         acknowledged.
+
+        Raise BrokerUnavailable.
+        """
+        ...
+
+    async def memory(self) -> BrokerMemory | None:
+        """Return how full the backend is; None if this process may not ask for it.
 
         Raise BrokerUnavailable.
         """

@@ -55,6 +55,17 @@ class JobPage(NamedTuple):
     total: int
 
 
+class QueueBacklog(NamedTuple):
+    """The jobs that no worker has reserved.
+
+    total: their number. first: those that workers get next, one of the waiting jobs and one of each
+    queue of due jobs; empty if `total` is 0.
+    """
+
+    total: int
+    first: Sequence[str]
+
+
 class WaitingVersion(NamedTuple):
     """Jobs of a queue that only workers of a version may continue.
 
@@ -127,6 +138,10 @@ class GenerationQueue(Protocol):
 
     async def list_jobs(self, limit: int) -> JobPage:
         """Return at most `limit` jobs of the queues that this process uses."""
+        ...
+
+    async def backlog(self) -> QueueBacklog:
+        """Return the jobs of the queues that this process uses which no worker has reserved."""
         ...
 
     async def broadcast_notice(self, generation: str) -> None:

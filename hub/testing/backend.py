@@ -11,6 +11,7 @@ from hub.core.cursor import Position
 from hub.core.deliveries import PUSH_QUEUE, DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
+from hub.ports.backend import BrokerMemory
 from hub.ports.events import Publication
 from hub.testing.claims import MemoryJobClaims
 from hub.testing.deliveries import MemoryDeliveryStore
@@ -122,6 +123,10 @@ class MemoryHealth:
 
     async def check_ready(self) -> None:
         self._check_available()
+
+    async def memory(self) -> BrokerMemory | None:
+        self._check_available()
+        return BrokerMemory(used_bytes=0, max_bytes=0)
 
 
 class MemoryStatistics:

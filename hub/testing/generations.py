@@ -15,6 +15,7 @@ from hub.core.external_producer import LeaseState
 from hub.core.generation import (
     Generation,
     GenerationUpdate,
+    Moment,
     OnBusy,
     Refusal,
     Status,
@@ -379,6 +380,7 @@ class MemoryGenerationStore:
         external = update.external
         if external is not None and external.lease_seconds is not None:
             self._lease_ends[record.id] = self._now() + external.lease_seconds
+        updated = _with_moment(record, updated, update, self._now())
         self.records[update.generation] = updated
         requested = update.input.request.input if isinstance(update.input, RequestedInput) else ""
         known = updated.inputs.get(requested)
@@ -439,3 +441,16 @@ def _summarize(record: Generation) -> GenerationSummary:
         end=record.end,
         topic=request.topic,
     )
+
+
+def _with_moment(
+    before: Generation, after: Generation, update: GenerationUpdate, now: float
+) -> Generation:
+    kinds = {UpdateKind.BEGIN: "begin", UpdateKind.END: "end"}
+    kind = kinds.get(update.kind)
+    if update.kind in (UpdateKind.DELTA, UpdateKind.REPLACE) and not before.deltas:
+        kind = "delta"
+    if kind is None:
+        return after
+    moment = msgspec.convert({"kind": kind, "attempt": after.attempt, "at": now}, type=Moment)
+    return msgspec.structs.replace(after, moments=(*before.moments, moment))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 import msgspec
 
 from hub.core.fair_queue import Admission, FairQueue, Job, QueueLimits
-from hub.ports.queue import JobPage, JobState, Lease, WaitingVersion
+from hub.ports.queue import JobPage, JobState, Lease, QueueBacklog, WaitingVersion
 
 _UNLIMITED = QueueLimits(max_user_running=1_000_000, max_user_queued=1_000_000, upstreams={})
 
@@ -132,6 +132,11 @@ class MemoryGenerationQueue:
     async def list_jobs(self, limit: int) -> JobPage:
         jobs = [*self._jobs.values(), *self._fair_queue.waiting()]
         return JobPage([job.generation for job in jobs[:limit]], len(jobs))
+
+    async def backlog(self) -> QueueBacklog:
+        unreserved = [lease.generation for lease in self._ready]
+        waiting = [job.generation for job in self._fair_queue.waiting()]
+        return QueueBacklog(len(unreserved) + len(waiting), [*unreserved[:1], *waiting[:1]])
 
     async def broadcast_notice(self, generation: str) -> None:
         for listener in self._stop_listeners:

@@ -30,13 +30,14 @@ from hub.http.generation_streams import GenerationStreams
 from hub.http.generations import GenerationRoutes
 from hub.http.inputs import InputRoutes
 from hub.http.jobs import JobRoutes
+from hub.http.operator_generations import OperatorGenerationRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes
 from hub.http.producer_control import ProducerControlRoutes
 from hub.http.producers import ProducerRoutes
 from hub.http.publish import PublishRoutes
 from hub.http.request_metrics import RequestMetrics
-from hub.http.static_files import JsClientRoutes, StaticFiles
+from hub.http.static_files import JsClientRoutes
 from hub.http.steering import SteeringRoutes
 from hub.http.streams import HttpStreams
 from hub.http.tickets import TicketRoutes
@@ -139,7 +140,14 @@ def internal_application(
             PublishRoutes(build_publish_requests(settings, node, api_keys)),
             NodeProbeRoutes(node.backend.health, node.connections, node=settings.node.name),
             UsageRoutes(node.backend.usage, api_keys),
-            UserRoutes(node.admin_commands, node.connection_query, node.backend.events, api_keys),
+            UserRoutes(
+                node.admin_commands,
+                node.connection_query,
+                node.backend.events,
+                node.budget,
+                api_keys,
+            ),
+            OperatorGenerationRoutes(node.generations, api_keys),
             UserInboxRoutes(node.inboxes, api_keys),
             UserDataRoutes(node.user_data, api_keys),
             ActiveGenerationRoutes(node.backend.queue, node.backend.generations, api_keys),
@@ -150,7 +158,7 @@ def internal_application(
                 node.webhooks.deliveries,
                 api_keys,
             ),
-            ConsoleRoutes(streams, api_keys, StaticFiles("console")),
+            ConsoleRoutes(streams, api_keys),
             metrics,
         ],
         RequestMetrics(node.metrics, "internal"),

@@ -12,6 +12,7 @@ from hub.core.channel import Channel, user_channel
 from hub.core.deliveries import Delivery
 from hub.engine.admin_commands import AdminCommands
 from hub.engine.attempt import GenerationResult
+from hub.engine.broker_watch import BrokerWatch
 from hub.engine.connection_query import ConnectionQuery
 from hub.engine.connections import ConnectionLimits, Connections
 from hub.engine.external_producers import ExternalProducers
@@ -77,6 +78,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     connection_query: ConnectionQuery
     taken_replies: TakenReplies
     live_metrics: LiveMetrics
+    budget: StorageBudget
     tickets: Tickets
     push_public_key: str | None
     user_data: UserDataRegistry
@@ -195,6 +197,7 @@ def build_node_parts(
             has_viewers=lambda: connections.has_subscribers(LIVE_METRICS_CHANNEL),
         ),
         push_public_key=read_push_public_key(settings.push),
+        budget=budget,
         tickets=Tickets(backend.tickets, backend.events, budget=budget),
         user_data=build_user_data(settings, backend, generations, jobs, clock),
         metrics=metrics,
@@ -206,6 +209,10 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     """Start everything that runs in the background of a node."""
     events, subscriptions = node.backend.events, node.backend.subscriptions
     probe = LatencyProbe(events, subscriptions, node.connections, node.clock, node.metrics)
+    backend = node.backend
+    broker_watch = BrokerWatch(
+        backend.health, backend.queue, backend.generations, node.clock, node.metrics
+    )
     gap_check = GapCheck(events, subscriptions, node.connections, node.clock, node.metrics)
     tasks.start("subscriptions", subscriptions.run)
     tasks.start("heartbeats", node.heartbeat_wheel.run)
@@ -221,6 +228,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("user presence", node.user_presence.run)
     tasks.start("latency probe", probe.run)
     tasks.start("gap check", gap_check.run)
+    tasks.start("broker watch", broker_watch.run)
     tasks.start("webhooks", node.webhooks.endpoints.run)
     tasks.start("live metrics", node.live_metrics.run)
     tasks.start("loop lag", partial(node.metrics.measure_loop_lag, node.clock))

@@ -29,6 +29,7 @@ from hub.http.inputs import InputRoutes
 from hub.http.jobs import JobRoutes
 from hub.http.openapi.document import build_document
 from hub.http.openapi.routes import OpenApiRoutes
+from hub.http.operator_generations import OperatorGenerationRoutes
 from hub.http.own_generations import OwnGenerationRoutes
 from hub.http.probes import MetricsRoutes, NodeProbeRoutes, WorkerProbeRoutes
 from hub.http.producer_control import ProducerControlRoutes
@@ -83,6 +84,7 @@ LISTENERS: Final[Mapping[str, tuple[type, ...]]] = {
         UsageRoutes,
         NodeProbeRoutes,
         ActiveGenerationRoutes,
+        OperatorGenerationRoutes,
         ProducerRoutes,
         JobRoutes,
         ProducerControlRoutes,

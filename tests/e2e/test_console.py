@@ -1,124 +1,204 @@
-"""The operators' page in Chromium with a real hub."""
+"""The operators' page in Chromium: a walk over its views on a running hub, its key, and its size.
+
+At the stops of the walk, axe finds no violation in the light and the dark scheme, nothing is wider
+than the screen, and no request has left the origin.
+"""
 
 from __future__ import annotations
 
+import copy
 import re
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.chromium import open_chromium
+from hub.api.api_keys import ApiKey, ApiKeys, hash_key
+from hub.core.channel import user_channel
+from hub.core.fair_queue import Job
+from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
+from hub.engine.tasks import Supervisor, SystemClock
+from hub.testing.queue import MemoryGenerationQueue
+from hub.wiring.node_parts import start_node_tasks
+from tests.conftest import missing
+from tests.doubles import FakeClock, FakeWriter, new_connection
 from tests.e2e.conftest import Dev
-from tests.faults import FaultProxy
-from tests.processes import Node, Valkey
+from tests.e2e.test_page import launch_chromium
+from tests.e2e.test_page_walk import AXE, Walk
+from tests.http.kit import Hub, running_hub
 
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "console.png"
+PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
+MAX_NODES: Final = 3000
+MAX_FIRST_LOAD_BYTES: Final = 60_000
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    async with open_chromium() as browser:
+    async with async_playwright() as playwright:
+        browser = await launch_chromium(playwright)
         yield browser
+        await browser.close()
 
 
-async def open_console(browser: Browser, url: str) -> Page:
-    page = await browser.new_page(viewport={"width": 1280, "height": 1250})
-    page.set_default_timeout(90_000)  # the first page takes long on a busy machine
-    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
-    await page.goto(f"{url}/console")
-    return page
+async def _open(page: Page, url: str) -> None:
+    await page.goto(url, wait_until="commit")
+    await expect(page.locator("#state")).to_have_text("live")
 
 
-async def test_console_shows_and_changes_the_running_state(
-    browser: Browser, dev: Dev, request: pytest.FixtureRequest
-) -> None:
-    """The console shows processes and a growing answer; a user is found, notified, disconnected."""
-    async with aiohttp.ClientSession() as session:
-        url = f"{dev.url}/sse/connect/oskar?topics=news"
-        async with session.get(url) as stream:
-            page = await open_console(browser, dev.internal_url)
-            await expect(page.locator("#state")).to_have_text("live")
-            processes = page.locator("#processes tbody tr")
-            await expect(processes).to_have_count(2)
-            await expect(processes.filter(has_text="serving")).to_contain_text("users")
-            await expect(processes.filter(has_text="worker")).to_contain_text("answers")
-
-            started = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})
-            answer = page.locator("#answers tbody tr", has_text="oskar")
-            await expect(answer).to_contain_text("running")
-            text = await answer.locator(".tail").text_content()
-            await expect(answer.locator(".tail")).not_to_have_text(text or "")
-
-            await answer.get_by_role("button").click()
-            await expect(page.locator("#answer-name")).to_contain_text("oskar · running")
-            await expect(page.locator("#answer-parts")).to_contain_text("1 2 3")
-            dev.call("DELETE", f"/generations/{started['generation']}?user=oskar")
-            sample = dev.call("POST", "/generations?user=oskar", {"prompt": "a refund?"})
-            await page.get_by_label("Answer id").fill(sample["generation"])
-            await page.keyboard.press("Enter")
-            parts = page.locator("#answer-parts")
-            await expect(parts).to_contain_text("search_handbook")
-            await expect(page.locator("#answer-name")).to_contain_text("done")
-            for kind in ("step", "tool_call", "source", "data", "text", "file"):
-                await expect(parts.get_by_role("cell", name=kind, exact=True).first).to_be_visible()
-
-            kept = {"to": {"user": "oskar"}, "inbox": {"category": "exports"}, "data": {"n": 7}}
-            async with session.post(f"{dev.internal_url}/publish", json=kept) as published:
-                assert published.status == 200
-            receiver = {"url": "https://hooks.example/", "events": ["push.failed"]}
-            async with session.post(f"{dev.internal_url}/webhooks", json=receiver) as created:
-                assert created.status == 201
-            webhooks = page.locator("#webhooks tbody tr", has_text="https://hooks.example/")
-            await expect(webhooks).to_contain_text("active")
-            await page.get_by_label("User id").fill("oskar")
-            await page.keyboard.press("Enter")
-            await expect(page.locator("#user-connections")).to_contain_text("news")
-            await expect(page.locator("#user-inbox tbody tr")).to_contain_text("exports")
-            await expect(page.locator("#inbox-counts")).to_have_text("1 unread, 1 unseen")
-            await page.get_by_label("Test notification").fill("Hello from the <b>console</b>")
-            await page.get_by_role("button", name="Send").click()
-            newest = page.locator("#user-events tbody tr", has_text="<b>console</b>")
-            await expect(newest).to_contain_text("notification")
-            if request.config.getoption("--keep-pictures"):
-                await expect(page.locator("#processes")).to_contain_text(re.compile(r"\d\.\d ms"))
-                await page.wait_for_timeout(20_000)  # until the charts have data
-                await page.screenshot(path=PICTURE, animations="disabled")
-
-            page.on("dialog", lambda dialog: dialog.accept())
-            await page.get_by_role("button", name="Disconnect").click()
-            await expect(page.locator("#user-connections")).to_contain_text("not connected")
-            received = (await stream.content.read()).decode()
-            assert "Hello from the <b>console</b>" in received
-            assert '"reason":"disconnected"' in received
+async def _check(walk: Walk, stop: str) -> None:
+    """Check a stop on a wide screen and on a phone."""
+    for width in (1280, 390):
+        await walk.page.set_viewport_size({"width": width, "height": 844})
+        await walk.check(f"{stop}, {width} px")
+    await walk.page.set_viewport_size({"width": 1280, "height": 844})
 
 
-async def test_console_asks_for_a_key(browser: Browser, tmp_path: Path) -> None:
-    """Without a key nothing is shown, a wrong key is refused, and a read key shows no text."""
-    settings = {
-        "HUB_AUTH__DISABLED": "false",
-        "HUB_AUTH__HMAC_SECRET": "s" * 40,
-        "HUB_AUTH__API_KEYS": '[{"key": "look-look-look-look", "scopes": ["read"]}]',
-    }
-    valkey = Valkey(tmp_path)
-    await valkey.start()
-    async with FaultProxy(valkey.socket) as proxy, aiohttp.ClientSession() as session:
-        node = Node("n1", proxy, tmp_path / "node.log", settings)
-        await node.start(session)
-        try:
-            page = await open_console(browser, node.internal_url)
-            await expect(page.get_by_label("Key")).to_be_visible(timeout=15_000)
-            await page.get_by_label("Key").fill("wrong")
-            await page.keyboard.press("Enter")
+async def _keep_pictures(page: Page) -> None:
+    for scheme, suffix in (("light", ""), ("dark", "-dark")):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.screenshot(path=PICTURES / f"console{suffix}.png", animations="disabled")
+
+
+async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest) -> None:
+    """From the first screen to an answer, its user, the live tail, and the buttons."""
+    if not AXE.exists():
+        missing("axe-core, which scripts/test installs,")
+    page = await chromium.new_page(viewport={"width": 1280, "height": 844})
+    walk = Walk(page, dev.internal_url)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{dev.url}/sse/connect/oskar?topics=news") as stream,
+    ):
+        await _open(page, f"{dev.internal_url}/console")
+        await page.evaluate(f"{AXE.read_text()};undefined")
+        processes = page.locator("#processes tbody tr")
+        await expect(processes.filter(has_text="serving")).to_have_count(1, timeout=15_000)
+        await expect(processes.filter(has_text="works")).to_have_count(1)
+        for tile in ("connections", "delay", "memory", "workers"):
+            await expect(page.locator(f"#tile-{tile} .value")).to_have_text(re.compile(r"\d"))
+            await expect(page.locator(f"#tile-{tile}")).to_have_attribute(
+                "title", re.compile("hub_")
+            )
+        if request.config.getoption("--keep-pictures"):
+            await page.wait_for_timeout(40_000)  # until the sparklines have data
+            await _keep_pictures(page)
+        await _check(walk, "overview")
+
+        asked = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 900"})
+        generation = asked["generation"]
+        await page.get_by_role("link", name="Answers").click()
+        await page.locator("#answers").get_by_role("link", name=generation).click()
+        await expect(page.locator("#answer-status")).to_have_text("running")
+        await expect(page.locator("#answer-parts")).to_contain_text("1 2 3")
+        await expect(page.locator("#timeline li")).to_have_text(
+            [re.compile(text) for text in ("Requested", "Claimed", "First delta", "Now: running")]
+        )
+        await _check(walk, "answer")
+        await page.get_by_role("button", name="Stop").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+        await expect(page.locator("#answer-status")).to_have_text("stopped")
+        await expect(page.locator("#answer-facts")).to_contain_text("hub operator")
+        await expect(page.locator("#actions")).to_contain_text(f"Stopped the answer {generation}")
+
+        await page.get_by_role("searchbox", name="Find").fill("oskar")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#user-connections")).to_contain_text("news")
+        await expect(page.locator("#user-answers")).to_contain_text(generation)
+        await expect(page.locator("#user-events tr", has_text="generation.delta")).to_have_count(1)
+        await expect(page.locator("#user-facts")).to_contain_text("Stored of the budget")
+        await _check(walk, "user")
+
+        await page.get_by_role("link", name="Live tail").last.click()
+        await expect(page.locator("#tail-state")).to_contain_text("live")
+        dev.publish("oskar", {"title": "Hello <b>console</b>"})
+        await expect(page.locator("#tail")).to_contain_text("Hello <b>console</b>")
+        await page.get_by_role("button", name="Pause").click()
+        dev.publish("oskar", {"title": "while paused"})
+        await expect(page.locator("#tail-state")).to_contain_text("paused, live, 2 events")
+        await expect(page.locator("#tail")).not_to_contain_text("while paused")
+        await page.get_by_role("button", name="Go on").click()
+        await expect(page.locator("#tail")).to_contain_text("while paused")
+        await page.get_by_label("Filter").fill("hello")
+        await expect(page.locator("#tail tbody tr")).to_have_count(1)
+        await _check(walk, "tail")
+
+        await page.go_back()
+        await page.get_by_role("button", name="Disconnect").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
+        await expect(page.locator("#user-connections")).to_contain_text("not connected")
+        assert '"reason":"disconnected"' in (await stream.content.read()).decode()
+    await page.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def big_hub() -> AsyncIterator[Hub]:
+    """A node in this process with 100,000 connections and 10,000 answers that wait."""
+    keys = ApiKeys([ApiKey("reader", hash_key("look-look"), frozenset({"read"}))])
+    async with running_hub(keys=keys) as hub:
+        await _fill(hub)
+        async with Supervisor(SystemClock()) as tasks:
+            start_node_tasks(hub.node, tasks)
+            yield hub
+
+
+async def _fill(hub: Hub) -> None:
+    connections: Any = hub.node.connections
+    model = new_connection("zoe", [user_channel("zoe")], FakeWriter(), FakeClock())
+    for number in range(100_000):
+        connection = copy.copy(model)
+        connection.id = f"c_{number:016x}"
+        connections._connections[connection] = None
+    assert isinstance(hub.backend.queue, MemoryGenerationQueue)
+    request = GenerationRequest([Message("user", "hi")], upstream="main", model="m1")
+    for number in range(10_000):
+        generation = Generation(new_generation_id(0), f"user{number}", request)
+        await hub.backend.generations.create(generation, None)
+        await hub.backend.queue.enqueue(Job(generation.id, generation.user, "main"))
+
+
+async def _size(page: Page) -> int:
+    size: int = await page.evaluate("document.querySelectorAll('*').length")
+    return size
+
+
+async def test_key_and_size(chromium: Browser, big_hub: Hub) -> None:
+    """Without a key nothing is shown and a wrong one is refused. However much the hub has, the page
+    has few elements and loads few bytes.
+    """
+    page = await chromium.new_page()
+    sizes: dict[str, float] = {}
+    network = await page.context.new_cdp_session(page)
+    await network.send("Network.enable")
+    network.on(
+        "Network.loadingFinished", lambda e: sizes.update({e["requestId"]: e["encodedDataLength"]})
+    )
+    url = f"http://127.0.0.1:{big_hub.internal_port}/console"
+    response = await page.goto(url, wait_until="commit")
+    assert response is not None
+    assert "unsafe" not in response.headers["content-security-policy"]
+    await expect(page.get_by_label("Key")).to_be_visible(timeout=15_000)
+    assert sum(sizes.values()) < MAX_FIRST_LOAD_BYTES, sizes
+    for key in ("wrong", "look-look"):
+        await page.get_by_label("Key").fill(key)
+        await page.keyboard.press("Enter")
+        if key == "wrong":
             await expect(page.locator("#login-error")).to_contain_text("key")
-            await page.get_by_label("Key").fill("look-look-look-look")
-            await page.keyboard.press("Enter")
-            await expect(page.locator("#processes")).to_contain_text("serving")
-            await expect(page.locator("#answers")).to_contain_text("none")
-        finally:
-            await node.end(signal.SIGKILL)
-            await valkey.kill()
+    await expect(page.locator("#tile-connections .value")).to_contain_text("100", timeout=15_000)
+    await expect(page.locator("#tile-queued .value")).to_contain_text("10")
+    await page.get_by_role("link", name="Connections").click()
+    await expect(page.locator("#connections-total")).to_have_text(re.compile("100.000"))
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.locator("#connections tbody tr").first).to_contain_text(f"c_{50:016x}")
+    assert await page.locator("#connections tbody tr").count() == 50
+    await page.get_by_role("link", name="Answers").click()
+    await expect(page.locator("#answers-total")).to_have_text(re.compile("10.000"))
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.locator("#answers-pager")).to_contain_text("26 to 50")
+    assert await _size(page) < MAX_NODES
+    await page.close()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.core.channel import ALL, topic_channel, user_channel
-from hub.engine.connection_query import ConnectionQuery
+from hub.engine.connection_query import ConnectionFilter, ConnectionQuery
 from hub.engine.connections import Connections
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.testing.backend import MemoryBackend
@@ -82,7 +82,7 @@ async def test_user_on_several_nodes(nodes: Nodes) -> None:
     await nodes.connect("n1", "alice")
     await nodes.connect("n2", "alice")
     await nodes.connect("n2", "bob")
-    page = await first.list("alice", 10)
+    page = await first.list(ConnectionFilter(user="alice", limit=10))
     assert sorted(each.node for each in page.connections) == ["n1", "n2"]
     assert (page.total, page.missing) == (2, [])
     one = page.connections[0]
@@ -93,9 +93,9 @@ async def test_user_on_several_nodes(nodes: Nodes) -> None:
         ["news"],
     )
     assert one.since == 5000.0
-    all_users = await first.list(None, 2)
+    all_users = await first.list(ConnectionFilter(limit=2))
     assert (len(all_users.connections), all_users.total) == (2, 3)
-    no_user = await first.list("carol", 10)
+    no_user = await first.list(ConnectionFilter(user="carol", limit=10))
     assert (no_user.connections, no_user.total) == ([], 0)
 
 
@@ -121,6 +121,26 @@ async def test_node_that_does_not_answer(nodes: Nodes) -> None:
     await nodes.connect("n1", "alice")
     nodes.kill("n2")
     started_at = asyncio.get_running_loop().time()
-    page = await first.list("alice", 10)
+    page = await first.list(ConnectionFilter(user="alice", limit=10))
     assert (page.total, page.missing) == (1, ["n2"])
     assert asyncio.get_running_loop().time() - started_at < 2
+
+
+async def test_pages_and_filters(nodes: Nodes) -> None:
+    """Pages follow the ids over all nodes, one connection is found, and so are those that wait."""
+    first = await nodes.add("n1")
+    await nodes.add("n2")
+    for number in range(7):
+        await nodes.connect(f"n{number % 2 + 1}", f"user{number}")
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await first.list(ConnectionFilter(limit=3, after=after))
+        seen += [each.connection for each in page.connections]
+        after = page.next
+        assert page.total == 7
+    assert seen == sorted(seen)
+    assert len(set(seen)) == 7
+    one = await first.list(ConnectionFilter(limit=9, connection=seen[4]))
+    assert [each.connection for each in one.connections] == [seen[4]]
+    assert (await first.list(ConnectionFilter(limit=9, waiting=True))).total == 0

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { History, MEASURES, quantile, rate, sum, sumByLabel } from "../../hub/http/pages/console/live_metrics.js";
+import { History, quantile, rate, sum, sumByLabel } from "../../hub/http/pages/console/live_metrics.js";
+import { MEASURES } from "../../hub/http/pages/console/measures.js";
 
 function report(from, at, numbers, buckets) {
   const metrics = Object.entries(numbers).map(([name, samples]) => ({ name, labels: ["transport"], samples }));

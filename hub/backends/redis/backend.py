@@ -24,6 +24,7 @@ from hub.backends.redis.webhooks import RedisWebhookStore
 from hub.core.deliveries import DeliveryLimits
 from hub.core.fair_queue import QueueLimits
 from hub.errors import BrokerUnavailable
+from hub.ports.backend import BrokerMemory
 
 
 class RedisBackend:
@@ -88,6 +89,11 @@ class RedisHealth:
     async def check_writable(self) -> None:
         await self._client.check_writable()
 
+    async def memory(self) -> BrokerMemory | None:
+        infos = await self._client.call_each("INFO", "memory")
+        found = [_parse_memory(each) for each in infos if each is not None]
+        return max(found, key=_fill_level, default=None)
+
     async def check_ready(self) -> None:
         await self._client.check_writable()
         if not self._subscriptions.is_synced:
@@ -117,3 +123,15 @@ class RedisStatistics:
             "commands": sum(client.disconnects for client in self._clients),
             "events": self._subscriptions.disconnects,
         }
+
+
+def _parse_memory(info: bytes) -> BrokerMemory:
+    """Return the memory of a server from the section `memory` of INFO."""
+    lines = (line.partition(":") for line in info.decode().split("\r\n"))
+    fields = {name: value for name, _, value in lines}
+    return BrokerMemory(int(fields.get("used_memory", 0)), int(fields.get("maxmemory", 0)))
+
+
+def _fill_level(memory: BrokerMemory) -> float:
+    """Return which share of its limit a server uses; those without a limit are the emptiest."""
+    return memory.used_bytes / (memory.max_bytes or 2**63)

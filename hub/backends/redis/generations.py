@@ -36,6 +36,7 @@ from hub.core.external_producer import AttemptNotes, ExternalState, LeaseState, 
 from hub.core.generation import (
     Generation,
     GenerationRequest,
+    Moment,
     OnBusy,
     Status,
     StopResult,
@@ -399,6 +400,7 @@ class RedisGenerationStore:
             suspensions=int(values.get(b"suspensions", b"0")),
             returns=int(values.get(b"returns", b"0")),
             received=int(values.get(b"received", b"0")),
+            moments=_parse_moments(values.get(b"moments", b"")),
         )
         return record, Position(epoch.decode(), offset)
 
@@ -591,3 +593,10 @@ def _parse_position(text: bytes | None) -> Position | None:
         return None
     epoch, _, offset = text.decode().partition(" ")
     return Position(epoch, int(offset))
+
+
+def _parse_moments(lines: bytes) -> tuple[Moment, ...]:
+    """Return the moments of a record (update_generation.lua)."""
+    fields = (line.split(" ") for line in lines.decode().splitlines())
+    moments = [{"kind": kind, "attempt": int(n), "at": int(ms) / 1000} for kind, n, ms in fields]
+    return msgspec.convert(moments, type=tuple[Moment, ...])

@@ -35,7 +35,7 @@ from hub.backends.redis.keys import (
 from hub.core.fair_queue import Admission, Job, QueueLimits, versioned_queue
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
-from hub.ports.queue import JobPage, JobState, Lease, WaitingVersion
+from hub.ports.queue import JobPage, JobState, Lease, QueueBacklog, WaitingVersion
 
 _PACKAGE: Final = "hub.backends.redis"
 _ENQUEUE: Final = Script(
@@ -197,17 +197,48 @@ class RedisGenerationQueue:
         call = partial(self._client.call_key, JOBS_PARTITION)
         generations: list[str] = []
         total = await call("ZCARD", JOBS_WAITING)
-        versioned = [
-            jobs_stream(versioned_queue(each.queue, each.version))
-            for each in await _list_versions(self._client)
-        ]
-        for stream in dict.fromkeys([*self._streams, *versioned]):
+        for stream in await self._all_streams():
             total += await call("XLEN", stream)
             for _, fields in await call("XRANGE", stream, "-", "+", "COUNT", limit):
                 generations.append(_parse_lease(stream, b"", fields, 0).generation)
         waiting = await call("ZRANGE", JOBS_WAITING, 0, max(0, limit - len(generations)))
-        generations += [member.decode().split(" ")[3] for member in waiting]
+        generations += [_parse_member(member) for member in waiting]
         return JobPage(generations[:limit], total)
+
+    async def backlog(self) -> QueueBacklog:
+        """See ports.queue.GenerationQueue.backlog.
+
+        Workers reserve the entries of a stream in their order, and delete those that are complete:
+        what comes after the newest reserved entry is not reserved.
+        """
+        call = partial(self._client.call_key, JOBS_PARTITION)
+        count = await call("ZCARD", JOBS_WAITING)
+        first = [_parse_member(each) for each in await call("ZRANGE", JOBS_WAITING, 0, 0)]
+        for stream in await self._all_streams():
+            reserved, newest = await self._reserved(stream)
+            count += await call("XLEN", stream) - reserved
+            start = f"({newest}" if reserved else "-"
+            for _, fields in await call("XRANGE", stream, start, "+", "COUNT", 1):
+                first.append(_parse_lease(stream, b"", fields, 0).generation)
+        return QueueBacklog(max(count, len(first)), first)
+
+    async def _reserved(self, stream: str) -> tuple[int, str]:
+        """Return how many entries of a stream workers hold, and the id of the newest of them."""
+        try:
+            summary = await self._client.call_key(JOBS_PARTITION, "XPENDING", stream, JOBS_GROUP)
+        except BrokerUnavailable as error:
+            if "NOGROUP" in str(error):  # no worker has read this stream yet
+                return 0, ""
+            raise
+        return summary[0], (summary[2] or b"").decode()
+
+    async def _all_streams(self) -> list[str]:
+        """Return the streams of the queues that this process uses, and of their versions."""
+        versioned = [
+            jobs_stream(versioned_queue(each.queue, each.version))
+            for each in await _list_versions(self._client)
+        ]
+        return [*dict.fromkeys([*self._streams, *versioned])]
 
     async def broadcast_notice(self, generation: str) -> None:
         command = "SPUBLISH" if self._client.sharded else "PUBLISH"
@@ -298,6 +329,11 @@ def _parse_state(state: bytes) -> JobState | None:
     if state == b"attended":
         return JobState(is_attended=True)
     return JobState(is_attended=False, unattended_checks=int(state))
+
+
+def _parse_member(member: bytes) -> str:
+    """Return the generation of a waiting job (fair_queue.lua)."""
+    return member.decode().split(" ")[3]
 
 
 def _parse_lease(stream: str, token: bytes, fields: Sequence[bytes], deliveries: int) -> Lease:

@@ -88,6 +88,29 @@ class GenerationsContract:
         assert first.requested_at == second.requested_at > 1.6e9
         assert 0 <= first.age_seconds <= second.age_seconds < 60
 
+    async def test_moments(self, node: Node) -> None:
+        """The record has when each attempt began and had its first delta, and when it ended."""
+        kit = GenerationKit(node)
+        await kit.create()
+        await kit.update(UpdateKind.BEGIN)
+        for index in range(3):
+            await kit.update(UpdateKind.DELTA, index=index)
+        await kit.update(UpdateKind.BEGIN, attempt=2, index=3)
+        await kit.update(UpdateKind.RESTART, attempt=2, index=3)
+        await kit.update(UpdateKind.DELTA, attempt=2, index=0)
+        await kit.update(UpdateKind.END, attempt=2, index=1, status=Status.DONE)
+        record = await kit.find()
+        assert [(each.kind, each.attempt) for each in record.moments] == [
+            ("begin", 1),
+            ("delta", 1),
+            ("begin", 2),
+            ("delta", 2),
+            ("end", 2),
+        ]
+        times = [each.at for each in record.moments]
+        assert times == sorted(times)
+        assert record.requested_at - 0.001 <= times[0]
+
     async def test_open_generations(self, node: Node) -> None:
         """A generation is open from its creation to its end, and one process gets the open ones."""
         store = node.backend.generations

@@ -330,6 +330,19 @@ class QueueContract:
         await workers.first.enqueue(job("a"))
         assert (await workers.take(workers.first)).generation == "a"
 
+    async def test_backlog(self, workers: Workers) -> None:
+        """It counts the jobs that no worker has reserved, and names those that workers get next."""
+        assert await workers.second.backlog() == (0, [])
+        for n in range(3):
+            await workers.first.enqueue(job(f"g{n}"))
+        assert await workers.second.backlog() == (3, ["g0"])
+        leases = [await workers.take(workers.first), await workers.take(workers.first)]
+        assert await workers.second.backlog() == (1, ["g2"])
+        await workers.first.complete(leases[1])
+        assert await workers.second.backlog() == (1, ["g2"])
+        await workers.take(workers.first)
+        assert await workers.second.backlog() == (0, [])
+
     async def test_list_jobs(self, workers: Workers) -> None:
         """Running jobs come before waiting ones, and completed jobs are not listed."""
         for n in range(5):

@@ -335,6 +335,21 @@ class RedisClient:
         for pipeline in list(self._pipelines.values()):
             await pipeline.call("PING")
 
+    async def call_each(self, *arguments: Argument) -> list[Any]:
+        """Call one command at every server, and return the replies; None for a server at which this
+        login may not run it.
+
+        Raise BrokerUnavailable.
+        """
+        replies = []
+        for pipeline in list(self._pipelines.values()):
+            self.calls += 1
+            reply = await pipeline.call(*arguments)
+            if isinstance(reply, Exception) and not str(reply).upper().startswith("NOPERM"):
+                raise self._refusal(reply)
+            replies.append(None if isinstance(reply, Exception) else reply)
+        return replies
+
     async def check_writable(self) -> None:
         """Return when every server accepts writes.
 

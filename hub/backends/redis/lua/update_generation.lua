@@ -2,7 +2,18 @@
 -- for events without updates has no_updates.lua in its place, because each function of a script costs
 -- time in every call. Nearly all updates are deltas, so what they do not need is read only where it is
 -- needed, and a delta refreshes the ttls only when an eighth of them has passed.
--- Field of a record: renew_ms  the time from which on a delta refreshes the ttls of record and parts
+-- Fields of a record: renew_ms  the time from which on a delta refreshes the ttls of record and parts
+--                     moments   when an attempt began or had its first delta, and when it all ended:
+--                               lines '<begin, delta or end> <attempt> <time in ms>'
+local MAX_MOMENT_BYTES = 2000
+
+local function add_moment(record_key, kind, attempt)
+  local moments = redis.call('HGET', record_key, 'moments') or ''
+  if kind == 'end' or #moments < MAX_MOMENT_BYTES then
+    local moment = kind .. ' ' .. string.format('%d %d', attempt, now_ms()) .. '\n'
+    redis.call('HSET', record_key, 'moments', moments .. moment)
+  end
+end
 
 -- Checks and updates the generation. Returns the outcome of a refusal, or nil, and who requested a
 -- stop.
@@ -56,6 +67,9 @@ local function update_generation(name, data, external, input, record_key, parts_
       return 'duplicate', stop_requested_by
     end
     redis.call('HSET', record_key, 'deltas', kind == 'restart' and 0 or index + 1)
+    if index == 0 and kind ~= 'restart' then
+      add_moment(record_key, 'delta', attempt)
+    end
     if kind ~= 'delta' then
       redis.call('SET', parts_key, entries)
     elseif entries ~= '' then
@@ -80,12 +94,14 @@ local function update_generation(name, data, external, input, record_key, parts_
     end
     redis.call('HSET', record_key, 'attempt', attempt, 'writer', writer, 'deltas', index)
     redis.call('HDEL', record_key, 'progress', 'notes', 'lease', 'suspended', 'open_inputs')
+    add_moment(record_key, 'begin', attempt)
     redis.call('SET', parts_key, entries)
   else
     if redis.call('HGET', record_key, 'suspended') then
       forget_suspended(record_key)
     end
     redis.call('HSET', record_key, 'status', status, 'end', data)
+    add_moment(record_key, 'end', attempt)
     if entries ~= '' then
       redis.call('APPEND', parts_key, entries)
     end

@@ -37,31 +37,44 @@ async function request(method, path, { body, accept, signal } = {}) {
 export const get = async (path) => (await request("GET", path)).json();
 export const send = async (method, path, body) => (await request(method, path, { body })).json();
 
-/** Yields the reports of all processes forever. Reconnects when the stream ends or is silent.
- *  onState: called with `live` or `disconnected`. Throws ApiError if the key is refused. */
+/** Yields the reports of all processes forever. Throws ApiError if the key is refused. */
 export async function* streamReports(onState) {
-  for (let delayMs = MIN_RETRY_DELAY_MS; ; delayMs = Math.min(MAX_RETRY_DELAY_MS, delayMs * 2)) {
+  for await (const { event, data } of followStream("/console/reports", onState)) if (event === "hub.report") yield data;
+}
+
+/** Yields the events of a stream {id, event, data} forever. Reconnects when it ends or is silent,
+ *  after the newest event. onState: called with `live` or `disconnected`. signal: ends the iteration.
+ *  Throws ApiError if the hub refuses the stream. */
+export async function* followStream(path, onState, signal) {
+  let cursor = "";
+  for (let delayMs = MIN_RETRY_DELAY_MS; !signal?.aborted; delayMs = Math.min(MAX_RETRY_DELAY_MS, delayMs * 2)) {
     const controller = new AbortController();
+    const abort = () => controller.abort();
+    signal?.addEventListener("abort", abort);
     let timer = null;
     const resetTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => controller.abort(), SILENCE_TIMEOUT_MS);
+      timer = setTimeout(abort, SILENCE_TIMEOUT_MS);
     };
     try {
       resetTimer();
-      const accept = "application/x-ndjson";
-      const response = await request("GET", "/console/reports", { accept, signal: controller.signal });
+      const url = cursor ? `${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}` : path;
+      const response = await request("GET", url, { accept: "application/x-ndjson", signal: controller.signal });
       onState("live");
       delayMs = MIN_RETRY_DELAY_MS;
       for await (const line of readLines(response.body, resetTimer)) {
         const event = JSON.parse(line);
-        if (event.event === "hub.report") yield event.data;
+        cursor = event.id ?? cursor;
+        yield event;
       }
     } catch (error) {
-      if (error instanceof ApiError && [401, 403].includes(error.status)) throw error;
+      if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      controller.abort();
     }
+    if (signal?.aborted) return;
     onState("disconnected");
     await new Promise((resolve) => setTimeout(resolve, delayMs));
   }

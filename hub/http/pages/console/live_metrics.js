@@ -31,19 +31,56 @@ export function sumByLabel(report, name, label) {
   return sums;
 }
 
-function getHistogram(report, name) {
-  return report.metrics.find((each) => each.name === name)?.samples[0]?.[1] ?? null;
+/** Returns the increase of a counter between two reports. The counters of a restarted process begin
+ *  at zero. */
+export function increase(before, after, name, labels) {
+  const now = sum(after, name, labels);
+  const difference = now - sum(before, name, labels);
+  return difference < 0 ? now : difference;
 }
 
-/** Returns a quantile (0 to 1) of the observations between two reports, in the unit of the
- *  histogram. Returns null if there were none. */
-export function quantile(q, before, after, name) {
-  const earlier = before && getHistogram(before, name);
-  const histogram = getHistogram(after, name);
-  if (!histogram) return null;
-  const increases = histogram.buckets.map((count, i) => count - (earlier?.buckets[i] ?? 0));
-  const hasRestarted = increases.some((increase) => increase < 0);
-  const counts = hasRestarted ? histogram.buckets : increases;
+/** Returns the increases of a counter between two reports, grouped by one label. */
+export function increaseByLabel(before, after, name, label) {
+  const earlier = sumByLabel(before, name, label);
+  const increases = Object.entries(sumByLabel(after, name, label)).map(([value, count]) => {
+    const difference = count - (earlier[value] ?? 0);
+    return [value, difference < 0 ? count : difference];
+  });
+  return Object.fromEntries(increases);
+}
+
+/** Returns the increase of a counter per second between two reports. */
+export function rate(before, after, name, labels) {
+  const seconds = after.at - before.at;
+  return seconds > 0 ? increase(before, after, name, labels) / seconds : 0;
+}
+
+// Returns {bounds, counts}: how many values fell into each bucket, whatever their labels.
+function countBuckets(report, name) {
+  const samples = report?.metrics.find((each) => each.name === name)?.samples ?? [];
+  if (!samples.length) return null;
+  const counts = samples[0][1].buckets.map((_, i) => samples.reduce((all, [, { buckets }]) => all + buckets[i], 0));
+  return { bounds: samples[0][1].bounds, counts };
+}
+
+/** Returns {bounds, counts} of what a histogram observed between the two reports of each pair. */
+export function histogramIncrease(pairs, name) {
+  let merged = null;
+  for (const [before, after] of pairs) {
+    const later = countBuckets(after, name);
+    if (!later) continue;
+    const earlier = countBuckets(before, name);
+    const increases = later.counts.map((count, i) => count - (earlier?.counts[i] ?? 0));
+    const counts = increases.some((each) => each < 0) ? later.counts : increases; // it was restarted
+    merged = { bounds: later.bounds, counts: merged ? merged.counts.map((count, i) => count + counts[i]) : counts };
+  }
+  return merged;
+}
+
+/** Returns a quantile (0 to 1) of what histogramIncrease returns, in the unit of the histogram.
+ *  Returns null if there were no observations. */
+export function quantileOf(q, histogram) {
+  const counts = histogram?.counts ?? [];
   const total = counts.reduce((a, b) => a + b, 0);
   if (total <= 0) return null;
   let remaining = q * total;
@@ -58,14 +95,7 @@ export function quantile(q, before, after, name) {
   return histogram.bounds.at(-1);
 }
 
-/** Returns the increase of a counter per second between two reports. The counters of a restarted
- *  process begin at zero. */
-export function rate(before, after, name, labels) {
-  const seconds = after.at - before.at;
-  if (seconds <= 0) return 0;
-  const increase = sum(after, name, labels) - sum(before, name, labels);
-  return (increase < 0 ? sum(after, name, labels) : increase) / seconds;
-}
+export const quantile = (q, before, after, name) => quantileOf(q, histogramIncrease([[before, after]], name));
 
 /** The reports of all processes, and one value per second for each measure. */
 export class History {
@@ -111,21 +141,3 @@ export class History {
     }
   }
 }
-
-const total = (values) => values.reduce((a, b) => a + b, 0);
-const maximum = (values) => Math.max(...values);
-
-function milliseconds99(before, after, name) {
-  const seconds = before && quantile(0.99, before, after, name);
-  return seconds === null || seconds === undefined ? null : seconds * 1000;
-}
-
-/** What the console draws. */
-export const MEASURES = {
-  connections: { value: (_, report) => sum(report, "hub_connections"), combine: total },
-  delivered: { value: (a, b) => a && rate(a, b, "hub_events_delivered"), combine: total },
-  published: { value: (a, b) => a && rate(a, b, "hub_events_published"), combine: total },
-  delay: { value: (a, b) => milliseconds99(a, b, "hub_delivery_delay_seconds"), combine: maximum },
-  redis: { value: (a, b) => milliseconds99(a, b, "hub_redis_round_trip_seconds"), combine: maximum },
-  running: { value: (_, report) => sum(report, "hub_generations_running"), combine: total },
-};

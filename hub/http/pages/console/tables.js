@@ -1,37 +1,70 @@
-// Fills tables with text. Text from users is inserted as text, never as markup.
+// Fills tables and lists with text. Text from users is inserted as text, never as markup. Rows are
+// replaced only if they have changed, so that the focus, a selection and a press survive a refresh.
 
-export function cell(value, className) {
-  const element = document.createElement("td");
-  if (value instanceof Node) element.append(value);
-  else element.textContent = value ?? "";
-  if (className) element.className = className;
+import { create } from "./dom.js";
+
+const shown = new WeakMap(); // the body of a table → what it shows
+
+/** A cell: {text, href, className, title}, or a text. */
+function createCell(cell) {
+  const { text, href, className = "", title = "", level } = typeof cell === "object" && cell !== null ? cell : { text: cell };
+  const element = create("td", className);
+  const content = href ? Object.assign(create("a", "", text), { href }) : level ? create("span", "pill", text) : text ?? "";
+  if (level) content.dataset.level = level;
+  if (title) element.title = title;
+  element.append(content);
   return element;
 }
 
-/** Replaces the rows of the table with this id. Shows `emptyText` if there are no rows. */
+/** Shows these rows in the table with this id, or `emptyText` if there are none. */
 export function fillTable(id, rows, emptyText) {
   const body = document.querySelector(`#${id} tbody`);
-  if (!rows.length) {
-    const empty = cell(emptyText, "quiet");
-    empty.colSpan = document.querySelectorAll(`#${id} th`).length;
-    rows = [[empty]];
+  const columns = body.parentElement.tHead.rows[0].cells.length;
+  const texts = (rows.length ? rows : [[{ text: emptyText, className: "empty" }]]).map((row) => JSON.stringify(row));
+  const before = shown.get(body) ?? [];
+  texts.forEach((text, i) => {
+    if (before[i] === text) return;
+    const row = create("tr");
+    row.append(...JSON.parse(text).map(createCell));
+    if (!rows.length) row.firstChild.colSpan = columns;
+    if (i < body.rows.length) body.rows[i].replaceWith(row);
+    else body.append(row);
+  });
+  while (body.rows.length > texts.length) body.lastChild.remove();
+  shown.set(body, texts);
+}
+
+/** Shows facts in a list of descriptions. facts: [name, cell]; those without a text are left out. */
+export function fillFacts(id, facts) {
+  const list = document.getElementById(id);
+  const text = JSON.stringify(facts);
+  if (shown.get(list) === text) return;
+  shown.set(list, text);
+  list.replaceChildren(...facts.filter(([, cell]) => (cell?.text ?? cell ?? "") !== "").map(([name, cell]) => {
+    const pair = create("div");
+    const value = create("dd", cell.className ?? "");
+    value.append(cell.href ? Object.assign(create("a", "", cell.text), { href: cell.href }) : cell.text ?? cell);
+    if (cell.title) value.title = cell.title;
+    pair.append(create("dt", "", name), value);
+    return pair;
+  }));
+}
+
+/** Shows buttons that turn pages. buttons: [text, whether it is enabled, function]. */
+export function fillPager(id, text, buttons) {
+  const pager = document.getElementById(id);
+  if (!pager.firstChild) {
+    pager.append(create("span"), ...buttons.map(([label], i) => {
+      const button = Object.assign(create("button", "", label), { type: "button" });
+      button.addEventListener("click", () => pager.actions[i]());
+      return button;
+    }));
   }
-  body.replaceChildren(
-    ...rows.map((values) => {
-      const row = document.createElement("tr");
-      row.append(...values.map((value) => (value instanceof HTMLTableCellElement ? value : cell(value))));
-      return row;
-    }),
-  );
+  pager.actions = buttons.map(([, , action]) => action);
+  pager.firstChild.textContent = text;
+  buttons.forEach(([, isEnabled], i) => { pager.children[i + 1].disabled = !isEnabled; });
+  pager.hidden = !text && buttons.every(([, isEnabled]) => !isEnabled);
 }
 
-/** Formats the time since a Unix time in seconds. */
-export function formatAge(unixSeconds) {
-  const seconds = Math.max(0, Date.now() / 1000 - unixSeconds);
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
-}
-
-export const formatNumber = (value) => Math.round(value).toLocaleString("en");
-export const formatMilliseconds = (seconds) => (seconds === null ? "–" : `${(seconds * 1000).toFixed(1)} ms`);
+export const number = (text, title) => ({ text, className: "number", title });
+export const mono = (text) => ({ text, className: "mono" });

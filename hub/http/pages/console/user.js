@@ -1,105 +1,105 @@
-// The section about one user: connections, inbox, stored events, a test notification, disconnect.
+// One user: connections, answers, stored events, inbox, budget, and the buttons that change something.
 
-import { get, send } from "./api.js";
-import { cell, fillTable, formatAge, formatNumber } from "./tables.js";
+import * as actions from "./actions.js";
+import { get } from "./api.js";
+import { connectionCells } from "./connections.js";
+import { $, setText } from "./dom.js";
+import { formatBytes, formatDate, formatNumber, formatPercent, formatTime } from "./format.js";
+import { linkTo, statusCell } from "./links.js";
+import { fillFacts, fillPager, fillTable, mono, number } from "./tables.js";
+import { TailRows, shorten } from "./tail_rows.js";
 
-const MAX_EVENTS = 50;
-const MAX_PAGES = 20;
-const MAX_DATA_CHARS = 160;
-const REFRESH_DELAY_MS = 600;
-const $ = (id) => document.getElementById(id);
+const MAX_ROWS = 50;
+const PAGE = 10;
+const MAX_EVENT_PAGES = 10;
+const refresh = () => dispatchEvent(new Event("hub-refresh"));
 let user = "";
+let before = [""]; // the `before` of each page of answers up to the one that is shown
 
-/** Connects the section's forms. showMessage: called with an error or a text. */
-export function initUserSection(showMessage) {
-  $("find").addEventListener("submit", (event) => {
-    event.preventDefault();
-    user = $("user").value.trim();
-    if (user) refresh().catch(showMessage);
-  });
-  $("notify").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const data = { title: $("title").value || "A test from the console" };
-    send("POST", "/publish", { to: { user }, data })
-      .then(() => showMessage("The notification was published."))
-      .then(refresh)
-      .catch(showMessage);
-  });
-  $("disconnect").addEventListener("click", () => {
-    const seconds = Number($("block").value) || 0;
-    const suffix = seconds ? ` and block for ${seconds} s` : "";
-    if (!window.confirm(`Disconnect ${user}${suffix}?`)) return;
-    send("DELETE", `/users/${encodeURIComponent(user)}/connections?block_seconds=${seconds}`)
-      .then(() => showMessage(`${user} is being disconnected.`))
-      .then(() => setTimeout(() => refresh().catch(showMessage), REFRESH_DELAY_MS))
-      .catch(showMessage);
-  });
-}
+export const userView = {
+  intervalMs: 5000,
+  start(attempt) {
+    for (const name of ["disconnect", "block", "notify"]) {
+      $(name).addEventListener("click", () => attempt(async () => {
+        if (await actions[name](user)) setTimeout(refresh, 500); // the command reaches the nodes first
+      }));
+    }
+  },
+  open(name = "") {
+    user = name;
+    before = [""];
+    setText($("user-name"), user);
+    $("user-tail").href = linkTo("tail", "user", user);
+    for (const id of ["user-connections", "user-answers", "user-events", "user-inbox"]) fillTable(id, [], "…");
+    fillFacts("user-facts", []);
+  },
+  async refresh() {
+    const path = `/users/${encodeURIComponent(user)}`;
+    const earlier = before.at(-1) && `&before=${encodeURIComponent(before.at(-1))}`;
+    const [page, answers, inbox, usage, events] = await Promise.all([
+      get(`${path}?limit=${MAX_ROWS}`),
+      get(`${path}/generations?limit=${PAGE}${earlier}`),
+      get(`${path}/inbox?limit=${MAX_ROWS}`),
+      get(`/usage?user=${encodeURIComponent(user)}`),
+      getRows(path),
+    ]);
+    if (page.user !== user) return; // another one was chosen meanwhile
+    $("blocked").hidden = !page.blocked_until;
+    setText($("blocked"), page.blocked_until ? `blocked until ${formatTime(page.blocked_until)}` : "");
+    const tokens = usage.usage.reduce((all, each) => all + each.prompt_tokens + each.completion_tokens, 0);
+    fillFacts("user-facts", [
+      ["Connections", formatNumber(page.total)],
+      ["Stored of the budget", page.max_stored_bytes
+        ? `${formatBytes(page.stored_bytes)} of ${formatBytes(page.max_stored_bytes)} (${formatPercent(page.stored_bytes / page.max_stored_bytes)})`
+        : "no limit is set"],
+      ["Tokens today (UTC)", formatNumber(tokens)],
+      ["Answers today (UTC)", formatNumber(usage.usage.reduce((all, each) => all + each.answers, 0))],
+    ]);
+    fillTable("user-connections", page.connections.map((each) => connectionCells(each, { hasUser: false, hasTopics: true })), "not connected");
+    showAnswers(answers);
+    fillTable("user-events", events.map((each) => [each.event, number(formatNumber(each.count)), mono(each.data)]), "no stored events");
+    showInbox(inbox);
+  },
+};
 
-async function refresh() {
-  const path = `/users/${encodeURIComponent(user)}`;
-  const [page, inbox, events] = await Promise.all([
-    get(path),
-    get(`${path}/inbox?limit=${MAX_EVENTS}`),
-    getLatestEvents(path),
+function showAnswers({ generations, next }) {
+  fillTable("user-answers", generations.map((each) => [
+    { text: each.generation, href: linkTo("answer", each.generation), className: "mono" },
+    statusCell(each.status),
+    each.model,
+    formatDate(each.requested_at),
+    number(formatNumber(each.attempt)),
+    number(formatNumber(each.deltas)),
+    each.code ?? each.finish_reason ?? "",
+  ]), "no answers are kept");
+  fillPager("user-answers-pager", "", [
+    ["Newer", before.length > 1, () => { before = before.slice(0, -1); refresh(); }],
+    ["Older", Boolean(next), () => { before = [...before, next]; refresh(); }],
   ]);
-  $("user-details").hidden = false;
-  $("user-name").textContent = user;
-  $("blocked").textContent = page.blocked_until
-    ? `blocked for ${formatAge(2 * Date.now() / 1000 - page.blocked_until)} more` : "";
-  fillTable(
-    "user-connections",
-    page.connections.map((each) => [
-      each.node,
-      each.transport,
-      each.address ?? "",
-      formatAge(each.since),
-      each.topics.join(", "),
-      cell(formatNumber(each.events), "number"),
-      cell(formatNumber(each.waiting), "number"),
-    ]),
-    "not connected",
-  );
-  $("inbox-counts").textContent = `${formatNumber(inbox.unread)} unread, ${formatNumber(inbox.unseen)} unseen`;
-  fillTable(
-    "user-inbox",
-    inbox.items.map((each) => [
-      formatAge(each.created_at),
-      describeState(each),
-      each.category ?? "",
-      each.topic ?? "",
-      each.event,
-      cell(shorten(each.data), "mono"),
-    ]),
-    "no items",
-  );
-  fillTable(
-    "user-events",
-    events.reverse().map((each) => [each.event, cell(shorten(each.data), "mono")]),
-    "no stored events",
-  );
 }
 
-/** Returns the latest stored events. The API returns pages from the oldest event on. */
-async function getLatestEvents(path) {
-  let events = [];
+function showInbox({ unread, unseen, items }) {
+  setText($("inbox-counts"), `${formatNumber(unread)} unread, ${formatNumber(unseen)} unseen`);
+  fillTable("user-inbox", items.map((each) => [
+    formatDate(each.created_at), describeState(each), each.category ?? "", each.event, mono(shorten(each.data)),
+  ]), "no items");
+}
+
+/** Returns the newest stored events as rows. The API returns pages from the oldest event on. */
+async function getRows(path) {
+  const rows = new TailRows(MAX_ROWS);
   let after = "";
-  for (let count = 0; count < MAX_PAGES; count += 1) {
+  for (let count = 0; count < MAX_EVENT_PAGES; count += 1) {
     const page = await get(`${path}/events?limit=1000&after=${encodeURIComponent(after)}`);
-    events = [...events, ...page.events].slice(-MAX_EVENTS);
+    for (const event of page.events) rows.add(event, 0);
     if (!page.more) break;
     after = page.next;
   }
-  return events;
+  return rows.list();
 }
 
 function describeState(item) {
   if (item.archived) return "archived";
   if (item.read) return "read";
   return item.seen ? "seen" : "new";
-}
-
-function shorten(data) {
-  const text = typeof data === "string" ? data : JSON.stringify(data);
-  return text.length > MAX_DATA_CHARS ? `${text.slice(0, MAX_DATA_CHARS)}…` : text;
 }

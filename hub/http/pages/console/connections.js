@@ -1,0 +1,73 @@
+// The connections of all nodes, a page at a time, and one of them.
+
+import { get } from "./api.js";
+import { $, setText } from "./dom.js";
+import { formatAge, formatDate, formatNumber } from "./format.js";
+import { linkTo } from "./links.js";
+import { fillFacts, fillPager, fillTable, number } from "./tables.js";
+
+const PAGE = 50;
+const refresh = () => dispatchEvent(new Event("hub-refresh"));
+let pages = [""]; // the `after` of each page up to the one that is shown
+let connection = "";
+
+/** The cells of a connection, without those that the list of a user does not need. */
+export function connectionCells(each, { hasUser = true, hasTopics = false } = {}) {
+  return [
+    { text: each.connection, href: linkTo("connection", each.connection), className: "mono" },
+    ...(hasUser ? [{ text: each.user, href: each.user.includes(" ") ? "" : linkTo("user", each.user) }] : []), // a console is no user
+    each.node,
+    each.transport,
+    each.address ?? "",
+    { text: formatAge(each.since), title: formatDate(each.since) },
+    ...(hasTopics ? [each.topics.join(", ")] : []),
+    number(formatNumber(each.events)),
+    number(formatNumber(each.waiting)),
+  ];
+}
+
+export const connectionsView = {
+  intervalMs: 3000,
+  start() {
+    $("only-slow").addEventListener("change", () => {
+      pages = [""];
+      refresh();
+    });
+  },
+  open() {
+    pages = [""];
+  },
+  async refresh() {
+    const filter = $("only-slow").checked ? "&waiting=true" : `&after=${encodeURIComponent(pages.at(-1))}`;
+    const page = await get(`/connections?limit=${PAGE}${filter}`);
+    setText($("connections-total"), formatNumber(page.total));
+    setText($("missing"), page.missing.length ? `Without ${page.missing.join(", ")}: no answer in time.` : "");
+    fillTable("connections", page.connections.map((each) => connectionCells(each)), "none");
+    fillPager("connections-pager", page.next || pages.length > 1 ? `Page ${pages.length}` : "", [
+      ["Previous", pages.length > 1, () => { pages = pages.slice(0, -1); refresh(); }],
+      ["Next", Boolean(page.next), () => { pages = [...pages, page.next]; refresh(); }],
+    ]);
+  },
+};
+
+export const connectionView = {
+  intervalMs: 3000,
+  open(id = "") {
+    connection = id;
+    setText($("connection-id"), id);
+    fillFacts("connection-facts", []);
+  },
+  async refresh() {
+    const { connections: [found], missing } = await get(`/connections?connection=${encodeURIComponent(connection)}`);
+    fillFacts("connection-facts", found ? [
+      ["User", { text: found.user, href: linkTo("user", found.user) }],
+      ["Node", found.node],
+      ["Transport", found.transport],
+      ["Address", found.address ?? "unknown"],
+      ["Since", `${formatDate(found.since)} (${formatAge(found.since)})`],
+      ["Topics", found.topics.join(", ")],
+      ["Events sent", formatNumber(found.events)],
+      ["Events that wait", formatNumber(found.waiting)],
+    ] : [["State", missing.length ? `not found; no answer in time from ${missing.join(", ")}` : "there is no such connection now"]]);
+  },
+};
