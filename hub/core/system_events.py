@@ -230,7 +230,7 @@ class GenerationDone(Struct, frozen=True):
 
 
 class GenerationStopped(Struct, frozen=True):
-    """The generation was stopped. by: the user, or `hub operator`. usage: null if it never started."""
+    """The generation was stopped. by: the user, or `hub operator`. usage: null if never started."""
 
     generation: str
     by: str

@@ -146,7 +146,10 @@ class ConnectionQuery:
             await self._bus.broadcast(msgspec.json.encode(reply))
 
     def _find(self, which: ConnectionFilter) -> tuple[list[Connection], int]:
-        """Return the first connections of this node that fit, and the number of all of them."""
+        """Return the first connections of this node that fit, and the number of all of them.
+
+        One more than the limit tells that there is a next page.
+        """
         if which.user is None:
             connections: Collection[Connection] = self._connections.connections
         else:
@@ -158,7 +161,7 @@ class ConnectionQuery:
             found = [c for c in connections if c.id == which.connection]
             return found, len(found)
         later = (c for c in connections if c.id > which.after)
-        return heapq.nsmallest(which.limit, later, key=lambda c: c.id), len(connections)
+        return heapq.nsmallest(which.limit + 1, later, key=lambda c: c.id), len(connections)
 
     async def nodes(self) -> list[NodeState]:
         """Return the state of every node that is alive. Raise BrokerUnavailable."""
@@ -187,8 +190,8 @@ class ConnectionQuery:
         else:
             infos.sort(key=lambda info: info.connection)
         page = infos[: which.limit]
-        has_more = len(infos) > len(page) or len(page) == which.limit < total
-        following = page[-1].connection if has_more and page and not which.waiting else None
+        has_more = len(infos) > which.limit and not which.waiting
+        following = page[-1].connection if has_more else None
         return ConnectionPage(
             connections=page, total=total, missing=sorted(missing), next=following
         )

@@ -23,6 +23,7 @@ from hub.core.fair_queue import Job
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.testing.queue import MemoryGenerationQueue
+from hub.transports.sse import SseEventEncoder
 from hub.wiring.node_parts import start_node_tasks
 from tests.conftest import missing
 from tests.doubles import FakeClock, FakeWriter, new_connection
@@ -149,7 +150,8 @@ async def big_hub() -> AsyncIterator[Hub]:
 
 async def _fill(hub: Hub) -> None:
     connections: Any = hub.node.connections
-    model = new_connection("zoe", [user_channel("zoe")], FakeWriter(), FakeClock())
+    channels = [user_channel("zoe")]
+    model = new_connection("zoe", channels, FakeWriter(), FakeClock(), encoder=SseEventEncoder())
     for number in range(100_000):
         connection = copy.copy(model)
         connection.id = f"c_{number:016x}"

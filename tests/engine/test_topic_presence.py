@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 import pytest
 
-from hub.core.channel import Channel, topic_channel
+from hub.core.channel import CONSOLE_USER, Channel, topic_channel
 from hub.core.event import Event
 from hub.engine.topic_presence import TopicPresence
 from hub.errors import BrokerUnavailable
@@ -79,6 +79,13 @@ async def test_a_user_joins_and_leaves_once(nodes: Nodes) -> None:
     assert await nodes.pass_seconds(10) == ["alice left topic:hall 0"]
     nodes.second.left("alice", follow("room:1"))
     assert await nodes.pass_seconds(10) == ["alice left topic:room:1 1"]
+
+
+async def test_a_console_is_no_member(nodes: Nodes) -> None:
+    """An operator who follows a topic neither joins nor leaves it."""
+    nodes.first.joined(CONSOLE_USER, follow("room:1"))
+    nodes.first.left(CONSOLE_USER, follow("room:1"))
+    assert await nodes.pass_seconds(10) == []
 
 
 async def test_reload_is_not_a_leave(nodes: Nodes) -> None:

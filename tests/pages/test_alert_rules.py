@@ -18,7 +18,7 @@ MODULE: Final = ROOT / "hub" / "http" / "pages" / "console" / "alert_rules.js"
 _COMPARISON: Final = re.compile(r"(>|==) ([\d.]+)$")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _HEAD: Final = """\
-// The rules of config/alerts.yml. This file is made: WRITE_DOCS=1 scripts/test tests/pages/test_alert_rules.py
+// The rules of config/alerts.yml. This file is made by tests/pages/test_alert_rules.py.
 
 export const ALERT_RULES = """
 

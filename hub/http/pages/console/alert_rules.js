@@ -1,4 +1,4 @@
-// The rules of config/alerts.yml. This file is made: WRITE_DOCS=1 scripts/test tests/pages/test_alert_rules.py
+// The rules of config/alerts.yml. This file is made by tests/pages/test_alert_rules.py.
 
 export const ALERT_RULES = [
   {
