@@ -28,7 +28,7 @@ from hub.wiring.node_parts import start_node_tasks
 from tests.conftest import missing
 from tests.doubles import FakeClock, FakeWriter, new_connection
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import launch_chromium
+from tests.e2e.test_page import BROWSER_TIMEOUT_MS, launch_chromium
 from tests.e2e.test_page_walk import AXE, Walk
 from tests.http.kit import Hub, running_hub
 
@@ -48,6 +48,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 async def _open(page: Page, url: str) -> None:
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
     await page.goto(url, wait_until="commit")
     await expect(page.locator("#state")).to_have_text("live")
 
@@ -79,7 +80,7 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
         await _open(page, f"{dev.internal_url}/console")
         await page.evaluate(f"{AXE.read_text()};undefined")
         processes = page.locator("#processes tbody tr")
-        await expect(processes.filter(has_text="serving")).to_have_count(1, timeout=15_000)
+        await expect(processes.filter(has_text="serving")).to_have_count(1)
         await expect(processes.filter(has_text="works")).to_have_count(1)
         for tile in ("connections", "delay", "memory", "workers"):
             await expect(page.locator(f"#tile-{tile} .value")).to_have_text(re.compile(r"\d"))
@@ -91,7 +92,7 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
             await _keep_pictures(page)
         await _check(walk, "overview")
 
-        asked = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 900"})
+        asked = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})
         generation = asked["generation"]
         await page.get_by_role("link", name="Answers").click()
         await page.locator("#answers").get_by_role("link", name=generation).click()
@@ -174,6 +175,7 @@ async def test_key_and_size(chromium: Browser, big_hub: Hub) -> None:
     has few elements and loads few bytes.
     """
     page = await chromium.new_page()
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
     sizes: dict[str, float] = {}
     network = await page.context.new_cdp_session(page)
     await network.send("Network.enable")
@@ -191,7 +193,7 @@ async def test_key_and_size(chromium: Browser, big_hub: Hub) -> None:
         await page.keyboard.press("Enter")
         if key == "wrong":
             await expect(page.locator("#login-error")).to_contain_text("key")
-    await expect(page.locator("#tile-connections .value")).to_contain_text("100", timeout=15_000)
+    await expect(page.locator("#tile-connections .value")).to_contain_text("100")
     await expect(page.locator("#tile-queued .value")).to_contain_text("10")
     await page.get_by_role("link", name="Connections").click()
     await expect(page.locator("#connections-total")).to_have_text(re.compile("100.000"))
