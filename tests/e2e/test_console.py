@@ -197,7 +197,7 @@ async def test_key_and_size(chromium: Browser, big_hub: Hub) -> None:
     await expect(page.locator("#tile-connections .value")).to_contain_text("100")
     await expect(page.locator("#tile-queued .value")).to_contain_text("10")
     await page.get_by_role("link", name="Connections").click()
-    await expect(page.locator("#connections-total")).to_have_text(re.compile("100.000"))
+    await expect(page.locator("#connections-total")).to_have_text(re.compile(r"100.00\d"))
     await page.get_by_role("button", name="Next").click()
     await expect(page.locator("#connections tbody tr").first).to_contain_text(f"c_{50:016x}")
     assert await page.locator("#connections tbody tr").count() == 50
