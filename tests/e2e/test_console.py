@@ -15,7 +15,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.core.channel import user_channel
@@ -25,10 +25,11 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.testing.queue import MemoryGenerationQueue
 from hub.transports.sse import SseEventEncoder
 from hub.wiring.node_parts import start_node_tasks
+from tests.chromium import open_chromium
 from tests.conftest import missing
 from tests.doubles import FakeClock, FakeWriter, new_connection
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import BROWSER_TIMEOUT_MS, launch_chromium
+from tests.e2e.test_page import BROWSER_TIMEOUT_MS
 from tests.e2e.test_page_walk import AXE, Walk
 from tests.http.kit import SETTINGS, Hub, running_hub
 
@@ -41,10 +42,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
-    async with async_playwright() as playwright:
-        browser = await launch_chromium(playwright)
+    async with open_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 async def _open(page: Page, url: str) -> None:
