@@ -140,8 +140,8 @@ class ConnectionQuery:
         """Reply to the requests of all nodes, until cancelled. Raise BrokerUnavailable."""
         while True:
             request = await self._requests.get()
-            found, total = self._find(request.filter)
-            infos = [self._connection_info(c) for c in found]
+            matching, total = self._find(request.filter)
+            infos = [self._connection_info(c) for c in matching]
             reply = _ListReply(request.id, self._node, total, infos)
             await self._bus.broadcast(msgspec.json.encode(reply))
 
@@ -158,8 +158,8 @@ class ConnectionQuery:
             slow = [c for c in connections if c.queued_frames]
             return heapq.nlargest(which.limit, slow, key=lambda c: c.queued_frames), len(slow)
         if which.connection is not None:
-            found = [c for c in connections if c.id == which.connection]
-            return found, len(found)
+            matching = [c for c in connections if c.id == which.connection]
+            return matching, len(matching)
         later = (c for c in connections if c.id > which.after)
         return heapq.nsmallest(which.limit + 1, later, key=lambda c: c.id), len(connections)
 

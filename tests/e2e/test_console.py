@@ -91,8 +91,8 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
             await _keep_pictures(page)
         await _check(walk, "overview")
 
-        asked = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})
-        generation = asked["generation"]
+        started = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})
+        generation = started["generation"]
         await page.get_by_role("link", name="Answers").click()
         await page.locator("#answers").get_by_role("link", name=generation).click()
         await expect(page.locator("#answer-status")).to_have_text("running")

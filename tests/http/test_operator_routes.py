@@ -85,8 +85,8 @@ async def test_pages_of_connections_and_stored_bytes() -> None:
             users = {page["connections"][0]["user"] for page in (first, second)}
             assert users == {"alice", "bob"}
             path = f"/connections?connection={first['next']}"
-            status, found = await hub.call("GET", path, internal=True)
-            assert found["connections"] == first["connections"]
+            status, one = await hub.call("GET", path, internal=True)
+            assert one["connections"] == first["connections"]
             status, user = await hub.call("GET", "/users/alice", internal=True)
             assert 0 < user["stored_bytes"] < user["max_stored_bytes"]
 

@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
 import { formatBytes, formatMilliseconds, formatTime } from "../../hub/http/pages/console/format.js";
-import { findLink, linkTo, parseLink } from "../../hub/http/pages/console/links.js";
+import { findPath, pathTo, parsePath } from "../../hub/http/pages/console/paths.js";
 import { History } from "../../hub/http/pages/console/live_metrics.js";
 import { MEASURES } from "../../hub/http/pages/console/measures.js";
 import { AXIS_SECONDS, WIDTH, drawSparkline } from "../../hub/http/pages/console/sparkline.js";
@@ -81,18 +81,18 @@ test("five minutes of measures are kept, not more", () => {
 });
 
 test("a search finds answers, connections, topics and users", () => {
-  assert.equal(findLink(" g76wteqwqnhznw4f9eo "), "#/answer/g76wteqwqnhznw4f9eo");
-  assert.equal(findLink("c_0123456789abcdef"), "#/connection/c_0123456789abcdef");
-  assert.equal(findLink("topic:news/de"), "#/tail/topic/news%2Fde");
-  assert.equal(findLink("auth0|5f/7c"), "#/user/auth0%7C5f%2F7c");
+  assert.equal(findPath(" g76wteqwqnhznw4f9eo "), "#/answer/g76wteqwqnhznw4f9eo");
+  assert.equal(findPath("c_0123456789abcdef"), "#/connection/c_0123456789abcdef");
+  assert.equal(findPath("topic:news/de"), "#/tail/topic/news%2Fde");
+  assert.equal(findPath("auth0|5f/7c"), "#/user/auth0%7C5f%2F7c");
 });
 
 test("every name survives the address of a page", () => {
   for (const name of ["alice", "a/b", "ünï", "100%", "#", "?x=1"]) {
-    assert.deepEqual(parseLink(linkTo("user", name), ["user"]), { view: "user", names: [name] });
+    assert.deepEqual(parsePath(pathTo("user", name), ["user"]), { view: "user", names: [name] });
   }
-  assert.deepEqual(parseLink("#/user/%E0%A4%A", ["user"]), { view: "overview", names: [] });
-  assert.equal(parseLink("#/nothing", ["user"]).view, "overview");
+  assert.deepEqual(parsePath("#/user/%E0%A4%A", ["user"]), { view: "overview", names: [] });
+  assert.equal(parsePath("#/nothing", ["user"]).view, "overview");
 });
 
 test("numbers have units, and times a zone", () => {

@@ -91,8 +91,8 @@ class RedisHealth:
 
     async def memory(self) -> BrokerMemory | None:
         infos = await self._client.call_each("INFO", "memory")
-        found = [_parse_memory(each) for each in infos if each is not None]
-        return max(found, key=_fill_level, default=None)
+        memories = [_parse_memory(each) for each in infos if each is not None]
+        return max(memories, key=_fill_level, default=None)
 
     async def check_ready(self) -> None:
         await self._client.check_writable()

@@ -25,8 +25,8 @@ function confirm({ title, note, yes, field }) {
 }
 
 /** Asks, does it, and shows a line. request(value) returns the text of the line. Returns whether it was done. */
-async function act(question, request) {
-  const value = await confirm(question);
+async function act(dialog, request) {
+  const value = await confirm(dialog);
   if (value === null) return false;
   const line = await request(value);
   const item = create("li");

@@ -4,7 +4,7 @@ import * as actions from "./actions.js";
 import { get } from "./api.js";
 import { $, setText } from "./dom.js";
 import { formatAge, formatDate, formatNumber } from "./format.js";
-import { linkTo, statusCell } from "./links.js";
+import { pathTo, statusCell } from "./paths.js";
 import { fillFacts, fillPager, fillTable, mono, number } from "./tables.js";
 import { drawTimeline } from "./timeline_picture.js";
 
@@ -26,8 +26,8 @@ export const answersView = {
     setText($("answers-total"), formatNumber(page.total));
     setText($("pinned"), page.pinned.filter(({ workers }) => workers === 0).map(describePinned).join(" "));
     fillTable("answers", page.generations.map((each) => [
-      { text: each.generation, href: linkTo("answer", each.generation), className: "mono" },
-      { text: each.user, href: linkTo("user", each.user) },
+      { text: each.generation, href: pathTo("answer", each.generation), className: "mono" },
+      { text: each.user, href: pathTo("user", each.user) },
       statusCell(each.status),
       each.model,
       { text: `${formatAge(each.requested_at)} ago`, title: formatDate(each.requested_at) },
@@ -83,14 +83,14 @@ function showSnapshot(snapshot, isEnded) {
   $("answer-stop").disabled = isEnded;
   $("answer-stop").hidden = isEnded;
   fillFacts("answer-facts", [
-    ["User", { text: snapshot.user, href: linkTo("user", snapshot.user) }],
+    ["User", { text: snapshot.user, href: pathTo("user", snapshot.user) }],
     ["Upstream", snapshot.upstream],
     ["Model", snapshot.model],
     ["Requested", formatDate(snapshot.requested_at)],
     ["Attempt", formatNumber(snapshot.attempt)],
     ["Deltas", formatNumber(snapshot.deltas)],
     ["Chat", snapshot.chat],
-    ["Topic", snapshot.topic && { text: snapshot.topic, href: linkTo("tail", "topic", snapshot.topic) }],
+    ["Topic", snapshot.topic && { text: snapshot.topic, href: pathTo("tail", "topic", snapshot.topic) }],
     ["Tokens", snapshot.usage?.total_tokens !== undefined ? formatNumber(snapshot.usage.total_tokens) : undefined],
     ["Ended because", snapshot.finish_reason ?? snapshot.by],
     ["Error", snapshot.code && `${snapshot.message} (${snapshot.code})`],

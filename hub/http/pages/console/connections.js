@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { $, setText } from "./dom.js";
 import { formatAge, formatDate, formatNumber } from "./format.js";
-import { linkTo } from "./links.js";
+import { pathTo } from "./paths.js";
 import { fillFacts, fillPager, fillTable, number } from "./tables.js";
 
 const PAGE = 50;
@@ -14,8 +14,8 @@ let connection = "";
 /** The cells of a connection, without those that the list of a user does not need. */
 export function connectionCells(each, { hasUser = true, hasTopics = false } = {}) {
   return [
-    { text: each.connection, href: linkTo("connection", each.connection), className: "mono" },
-    ...(hasUser ? [{ text: each.user, href: each.user.includes(" ") ? "" : linkTo("user", each.user) }] : []), // a console is no user
+    { text: each.connection, href: pathTo("connection", each.connection), className: "mono" },
+    ...(hasUser ? [{ text: each.user, href: each.user.includes(" ") ? "" : pathTo("user", each.user) }] : []), // a console is no user
     each.node,
     each.transport,
     each.address ?? "",
@@ -58,16 +58,16 @@ export const connectionView = {
     fillFacts("connection-facts", []);
   },
   async refresh() {
-    const { connections: [found], missing } = await get(`/connections?connection=${encodeURIComponent(connection)}`);
-    fillFacts("connection-facts", found ? [
-      ["User", { text: found.user, href: linkTo("user", found.user) }],
-      ["Node", found.node],
-      ["Transport", found.transport],
-      ["Address", found.address ?? "unknown"],
-      ["Since", `${formatDate(found.since)} (${formatAge(found.since)})`],
-      ["Topics", found.topics.join(", ")],
-      ["Events sent", formatNumber(found.events)],
-      ["Events that wait", formatNumber(found.waiting)],
+    const { connections: [info], missing } = await get(`/connections?connection=${encodeURIComponent(connection)}`);
+    fillFacts("connection-facts", info ? [
+      ["User", { text: info.user, href: pathTo("user", info.user) }],
+      ["Node", info.node],
+      ["Transport", info.transport],
+      ["Address", info.address ?? "unknown"],
+      ["Since", `${formatDate(info.since)} (${formatAge(info.since)})`],
+      ["Topics", info.topics.join(", ")],
+      ["Events sent", formatNumber(info.events)],
+      ["Events that wait", formatNumber(info.waiting)],
     ] : [["State", missing.length ? `not found; no answer in time from ${missing.join(", ")}` : "there is no such connection now"]]);
   },
 };

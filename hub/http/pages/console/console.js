@@ -6,7 +6,7 @@ import { answersView, answerView } from "./answers.js";
 import { ApiError, apiKey, streamReports } from "./api.js";
 import { connectionView, connectionsView } from "./connections.js";
 import { $, setText } from "./dom.js";
-import { findLink, parseLink } from "./links.js";
+import { findPath, parsePath } from "./paths.js";
 import { History } from "./live_metrics.js";
 import { MEASURES } from "./measures.js";
 import { overview, showReports } from "./overview.js";
@@ -74,14 +74,14 @@ async function refresh(view) {
 }
 
 function openView() {
-  const { view, names } = parseLink(location.hash, Object.keys(VIEWS));
+  const { view, names } = parsePath(location.hash, Object.keys(VIEWS));
   current?.close?.();
   showMessage(null, "action");
   current = VIEWS[view];
   for (const element of document.querySelectorAll("[data-view]")) element.hidden = element.dataset.view !== view;
-  for (const link of document.querySelectorAll("[data-nav]")) {
-    if (link.dataset.nav === (NAV[view] ?? view)) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+  for (const anchor of document.querySelectorAll("[data-nav]")) {
+    if (anchor.dataset.nav === (NAV[view] ?? view)) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
   }
   document.title = `${[...names].reverse()[0] ?? "console"} · hub`;
   current.open?.(...names);
@@ -99,7 +99,7 @@ $("forget").addEventListener("click", () => {
 });
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  location.hash = findLink($("search-text").value);
+  location.hash = findPath($("search-text").value);
 });
 addEventListener("hub-refresh", () => refresh(current));
 addEventListener("hashchange", () => {

@@ -4,7 +4,7 @@ import { worstLevel } from "./alerts.js";
 import { ApiError, get } from "./api.js";
 import { $, announce, create, setText } from "./dom.js";
 import { formatAge, formatDate, formatMilliseconds, formatNumber, formatRate, formatShort, formatSpan } from "./format.js";
-import { linkTo } from "./links.js";
+import { pathTo } from "./paths.js";
 import { quantile, rate, sum } from "./live_metrics.js";
 import { isWorkerReport } from "./report_window.js";
 import { fillTable, number } from "./tables.js";
@@ -104,7 +104,7 @@ async function showSlowClients() {
   const { connections, total } = await get(`/connections?limit=${MAX_SLOW_CLIENTS}&waiting=true`);
   setText($("slow-total"), total ? formatNumber(total) : "");
   const rows = connections.map((each) => [
-    { text: each.user, href: linkTo("user", each.user) }, each.node, each.transport, number(formatNumber(each.waiting)),
+    { text: each.user, href: pathTo("user", each.user) }, each.node, each.transport, number(formatNumber(each.waiting)),
   ]);
   fillTable("slow", rows, "none");
 }

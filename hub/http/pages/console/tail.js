@@ -4,7 +4,7 @@
 import { followStream } from "./api.js";
 import { $, setText } from "./dom.js";
 import { formatNumber, formatTime } from "./format.js";
-import { linkTo } from "./links.js";
+import { pathTo } from "./paths.js";
 import { fillTable, mono, number } from "./tables.js";
 import { TailRows } from "./tail_rows.js";
 
@@ -43,9 +43,9 @@ export const tailView = {
     run = attempt;
     $("tail-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      const link = linkTo("tail", $("tail-kind").value, $("tail-name").value.trim());
-      if (location.hash === link) tailView.open($("tail-kind").value, $("tail-name").value.trim());
-      else location.hash = link;
+      const path = pathTo("tail", $("tail-kind").value, $("tail-name").value.trim());
+      if (location.hash === path) tailView.open($("tail-kind").value, $("tail-name").value.trim());
+      else location.hash = path;
     });
     $("tail-pause").addEventListener("click", () => {
       isPaused = !isPaused;

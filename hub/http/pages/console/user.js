@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { connectionCells } from "./connections.js";
 import { $, setText } from "./dom.js";
 import { formatBytes, formatDate, formatNumber, formatPercent, formatTime } from "./format.js";
-import { linkTo, statusCell } from "./links.js";
+import { pathTo, statusCell } from "./paths.js";
 import { fillFacts, fillPager, fillTable, mono, number } from "./tables.js";
 import { TailRows, shorten } from "./tail_rows.js";
 
@@ -29,7 +29,7 @@ export const userView = {
     user = name;
     before = [""];
     setText($("user-name"), user);
-    $("user-tail").href = linkTo("tail", "user", user);
+    $("user-tail").href = pathTo("tail", "user", user);
     for (const id of ["user-connections", "user-answers", "user-events", "user-inbox"]) fillTable(id, [], "…");
     fillFacts("user-facts", []);
   },
@@ -64,7 +64,7 @@ export const userView = {
 
 function showAnswers({ generations, next }) {
   fillTable("user-answers", generations.map((each) => [
-    { text: each.generation, href: linkTo("answer", each.generation), className: "mono" },
+    { text: each.generation, href: pathTo("answer", each.generation), className: "mono" },
     statusCell(each.status),
     each.model,
     formatDate(each.requested_at),

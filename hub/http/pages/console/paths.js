@@ -3,10 +3,10 @@
 const GENERATION = /^g[0-9a-f]{2}[0-9a-z]{16}$/;
 const CONNECTION = /^c_[0-9a-f]{16}$/;
 
-export const linkTo = (view, ...names) => `#/${[view, ...names.map(encodeURIComponent)].join("/")}`;
+export const pathTo = (view, ...names) => `#/${[view, ...names.map(encodeURIComponent)].join("/")}`;
 
 /** Returns {view, names} of an address. An unknown one is the overview. */
-export function parseLink(hash, views) {
+export function parsePath(hash, views) {
   const [view, ...names] = hash.replace(/^#\/?/, "").split("/");
   if (!views.includes(view)) return { view: "overview", names: [] };
   try {
@@ -17,12 +17,12 @@ export function parseLink(hash, views) {
 }
 
 /** Returns the address of what a text names: an answer, a connection, `topic:<name>`, or else a user. */
-export function findLink(text) {
+export function findPath(text) {
   const name = text.trim();
-  if (GENERATION.test(name)) return linkTo("answer", name);
-  if (CONNECTION.test(name)) return linkTo("connection", name);
-  if (name.startsWith("topic:")) return linkTo("tail", "topic", name.slice(6));
-  return linkTo("user", name.replace(/^user:/, ""));
+  if (GENERATION.test(name)) return pathTo("answer", name);
+  if (CONNECTION.test(name)) return pathTo("connection", name);
+  if (name.startsWith("topic:")) return pathTo("tail", "topic", name.slice(6));
+  return pathTo("user", name.replace(/^user:/, ""));
 }
 
 const LEVELS = { running: "good", waiting: "warn", suspended: "warn", stopping: "warn", failed: "bad" };
