@@ -33,7 +33,7 @@ from tests.e2e.test_page import BROWSER_TIMEOUT_MS
 from tests.e2e.test_page_walk import AXE, Walk
 from tests.http.kit import SETTINGS, Hub, running_hub
 
-PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
+PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "console.png"
 MAX_NODES: Final = 3000
 MAX_FIRST_LOAD_BYTES: Final = 60_000
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
@@ -60,12 +60,6 @@ async def _check(walk: Walk, stop: str) -> None:
     await walk.page.set_viewport_size({"width": 1280, "height": 844})
 
 
-async def _keep_pictures(page: Page) -> None:
-    for scheme, suffix in (("light", ""), ("dark", "-dark")):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        await page.screenshot(path=PICTURES / f"console{suffix}.png", animations="disabled")
-
-
 async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest) -> None:
     """From the first screen to an answer, its user, the live tail, and the buttons."""
     if not AXE.exists():
@@ -88,7 +82,7 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
             )
         if request.config.getoption("--keep-pictures"):
             await page.wait_for_timeout(40_000)  # until the sparklines have data
-            await _keep_pictures(page)
+            await page.screenshot(path=PICTURE, animations="disabled")
         await _check(walk, "overview")
 
         started = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})
