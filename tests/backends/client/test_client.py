@@ -13,6 +13,7 @@ import pytest
 from redis.crc import key_slot
 from structlog.testing import capture_logs
 
+from hub.backends.redis.budgets import RedisBudgetStore
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.events import RedisEventLog, ReplicaWait
 from hub.backends.redis.keys import hash_tag
@@ -294,9 +295,11 @@ async def test_loading_server_is_waited_for(valkey_server: OpenedRedis) -> None:
     assert await waiting == b"OK"
 
 
-async def test_redirection_to_a_server_without_slots(short_path: Path) -> None:
-    """A slot that moves to a new server of a Cluster is used there before the server owns one."""
-    partition, slot = 5, key_slot(hash_tag(5).encode())
+async def test_redirections_are_followed(short_path: Path) -> None:
+    """A slot that moves to a new server of a Cluster is used there before the server owns one, and
+    once it has moved also by a client whose view of the topology stays the old one.
+    """
+    slot = key_slot(hash_tag(partition_of(ALICE)).encode())
     ports, bus_ports = free_ports(2), free_ports(2)
     started: list[TcpServer] = []
     try:
@@ -308,14 +311,24 @@ async def test_redirection_to_a_server_without_slots(short_path: Path) -> None:
         new.ask("CLUSTER", "MEET", "127.0.0.1", ports[0], bus_ports[0])
         for server in started:
             wait_until(lambda s=server: b"state:ok" in s.ask("CLUSTER", "INFO"), short_path)
+        new_id = new.ask("CLUSTER", "MYID")
         new.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", owner.ask("CLUSTER", "MYID"))
-        owner.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", new.ask("CLUSTER", "MYID"))
-        url = f"redis+cluster://127.0.0.1:{ports[0]}"
-        async with open_client(url, timeout_seconds=5) as client:
-            key = f"{hash_tag(partition)}:x"
-            assert await client.call_key(partition, "SET", key, "1") == b"OK"
-            assert await client.call_key(partition, "GET", key) == b"1"
+        owner.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+        async with open_client(
+            f"redis+cluster://127.0.0.1:{ports[0]}", timeout_seconds=5
+        ) as client:
+            budgets = RedisBudgetStore(client, seconds=60)
+            assert await budgets.charge("alice", 1, 100) == 0
+            new.ask("SCRIPT", "FLUSH")
+            assert await budgets.charge("alice", 10, 100) == 0
+            assert await budgets.read("alice") == 11
         assert new.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+        for server in (new, owner):
+            server.ask("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+        async with open_client(f"redis://127.0.0.1:{ports[0]}", timeout_seconds=5) as client:
+            budgets = RedisBudgetStore(client, seconds=60)
+            assert await budgets.charge("alice", 20, 100) == 0
+            assert await budgets.read("alice") == 31
     finally:
         for server in started:
             server.kill()

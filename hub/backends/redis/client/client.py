@@ -40,7 +40,6 @@ from hub.errors import BrokerOutOfMemory, BrokerRefusesWrites, BrokerUnavailable
 _MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
 _RETRYABLE_ERRORS: Final = (
     "MOVED",
-    "ASK",
     "TRYAGAIN",
     "CLUSTERDOWN",
     "LOADING",
@@ -367,29 +366,38 @@ class RedisClient:
         reply: Any,
         script: Script | None = None,
     ) -> Any:
-        """Repeat a call until it is executed. Raise BrokerUnavailable."""
+        """Repeat a call until it is executed. Raise BrokerUnavailable.
+
+        MOVED and ASK name the server that has the slot, so the call goes there at once: the other
+        servers may learn of a move later, and until then their view of the topology is the old one.
+        """
+        pipeline = self._by_partition[partition]
+        is_importing = was_moved = False
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 while isinstance(reply, ResponseError):
                     code = str(reply).partition(" ")[0]
                     if code == "NOSCRIPT" and script is not None:
-                        await self._by_partition[partition].call("SCRIPT", "LOAD", script.body)
+                        await pipeline.call("SCRIPT", "LOAD", script.body)
                     elif code == "ASK":
-                        pipeline = self._pipeline_at(partition, str(reply))
-                        await pipeline.wait_ready()
-                        pipeline.send(("ASKING",))
-                        reply = await pipeline.send(arguments(pipeline))
-                        continue
+                        pipeline, is_importing = self._pipeline_at(pipeline, str(reply)), True
+                    elif code == "MOVED" and not was_moved:  # otherwise two servers disagree
+                        pipeline, is_importing = self._pipeline_at(pipeline, str(reply)), False
+                        was_moved = True
+                        self._stale.set()
                     elif is_login_required(reply):
                         pass  # the pipeline logs in again
                     elif code in _RETRYABLE_ERRORS:
                         refreshed = self._refreshed
                         self._stale.set()
                         await refreshed.wait()
+                        pipeline = self._by_partition[partition]
+                        is_importing = was_moved = False
                     else:
                         break
-                    pipeline = self._by_partition[partition]
                     await pipeline.wait_ready()
+                    if is_importing:
+                        pipeline.send(("ASKING",))
                     reply = await pipeline.send(arguments(pipeline))
         except TimeoutError:
             raise BrokerUnavailable(f"the broker still refuses the command: {reply}") from None
@@ -407,16 +415,15 @@ class RedisClient:
         self.refusals[refusal.code.removeprefix("broker_")] += 1
         return refusal(f"{refusal.public_detail.partition(';')[0]}: {reply}")
 
-    def _pipeline_at(self, partition: int, redirection: str) -> CommandPipeline:
-        """Return the pipeline to which a reply like `ASK 3999 127.0.0.1:6381` points.
+    def _pipeline_at(self, source: CommandPipeline, redirection: str) -> CommandPipeline:
+        """Return the pipeline to which a reply of `source` like `ASK 3999 127.0.0.1:6381` points.
 
         A server that owns no slot yet gets one, until the topology changes.
         """
         host, _, port = redirection.rpartition(" ")[2].rpartition(":")
-        source = self.server_of(partition)
         if host in ("", "?"):  # the host of the server that replied
-            host = source.address.rpartition(":")[0]
-        server = source.with_address(host, int(port))
+            host = source.server.address.rpartition(":")[0]
+        server = source.server.with_address(host, int(port))
         return self._pipelines.get(server) or self._open_pipeline(server)
 
 
