@@ -106,7 +106,7 @@ async def test_half_of_the_users_are_connected() -> None:
     async with (
         AsyncExitStack() as stack,
         open_push_service() as service,
-        push_cluster(AFTER_SECONDS=2.0, TIMEOUT_SECONDS=20.0) as cluster,
+        push_cluster(AFTER_SECONDS=10.0, TIMEOUT_SECONDS=20.0) as cluster,
         open_client(cluster._env["HUB_REDIS__URL"], timeout_seconds=10) as client,
     ):
         backend = redis_backend(client)
