@@ -18,6 +18,7 @@ from bench import machine
 from bench.cases import CASES
 from bench.cases.rehearsal import rehearse
 from bench.cases.transports import TRANSPORTS, compare_with_sse
+from bench.ledger import find_failures
 from bench.load import Row
 from bench.machine import OUTPUT
 from bench.plots import PLOTS
@@ -88,15 +89,6 @@ def main() -> None:
     print(f"\nresults written to {args.json}")
     if failures:
         sys.exit("\n".join(failures))
-
-
-def find_failures(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each row whose value is not what its column `must be` says."""
-    return [
-        f"{row['figure']}: {row['value']}, must be {row['must be']}"
-        for row in rows
-        if row.get("must be", "") not in ("", row.get("value"))
-    ]
 
 
 def run_repeatedly(case: Callable[[], list[Row]], runs: int) -> list[Row]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import msgspec
 
+from bench.load import Row
 from bench.receivers import KindReport, Report
 
 
@@ -90,3 +92,12 @@ class Ledger(msgspec.Struct, frozen=True):
             "answers that ended again": self.ended_again,
             "cursors reset": self.resets,
         }
+
+
+def find_failures(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for each row whose value is not what its column `must be` says."""
+    return [
+        f"{row['figure']}: {row['value']}, must be {row['must be']}"
+        for row in rows
+        if row.get("must be", "") not in ("", row.get("value"))
+    ]

@@ -27,7 +27,7 @@ from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import INVALID_CURSOR
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json
-from hub.http.parameters import LIMIT, USER_ID, query_flag, query_limit, query_seconds
+from hub.http.parameters import LIMIT, USER_ID, query_bool, query_limit, query_seconds
 from hub.http.routing import Operation, Parameter, build_routes, json, json_body, key
 from hub.ports.events import FROM_START, EventReader
 
@@ -163,7 +163,7 @@ class UserRoutes:
         self._keys.check(request, "read")
         which = ConnectionFilter(
             limit=query_limit(request),
-            waiting=query_flag(request, "waiting"),
+            waiting=query_bool(request, "waiting") or False,
             connection=request.query.get("connection"),
             after=request.query.get("after", ""),
         )

@@ -12,9 +12,8 @@ import msgspec
 import pytest
 
 from bench import machine
-from bench.__main__ import find_failures
 from bench.cases.rehearsal import Plan, ledger_rows
-from bench.ledger import Account, Ledger
+from bench.ledger import Account, Ledger, find_failures
 from bench.limits import Machine, find_shortage
 from bench.receivers import KindReport, Receivers, Report, hold_streams, merge
 from tests.conftest import missing

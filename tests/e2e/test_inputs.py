@@ -198,9 +198,10 @@ async def test_console_and_suspended_answers(browser: Browser, dev: Dev) -> None
     for upstream, status in (("refund", "waiting"), ("suspends", "suspended")):
         body = {"prompt": "x", "upstream": upstream}
         started = dev.call("POST", "/generations?user=oskar", body)
+        await console.get_by_role("link", name="Answers").click()
         row = console.locator("#answers tbody tr", has_text=started["generation"])
-        await expect(row.locator("td.warn")).to_have_text(status)
-        await row.get_by_role("button").click()
+        await expect(row).to_contain_text(status)
+        await row.get_by_role("link", name=started["generation"]).click()
         await expect(console.locator("#answer-parts")).to_contain_text('"approvers":["boss"]')
         await page.reload()  # the state of a page that has only a snapshot, or the log
         answer = page.locator(f"[data-generation={started['generation']}]")
