@@ -8,6 +8,7 @@ import re
 import shutil
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -112,10 +113,9 @@ async def test_slow_answers_and_restarts_harm_nobody_else(proxy: NginxProxy) -> 
     await proxy.start(configure)
     await cluster.start_ready_worker()
     slow, others = list[int](), list[int]()
-    opened = asyncio.Semaphore(0)
-    users = [asyncio.create_task(follow(proxy, f"u{n}", 3, opened)) for n in range(STREAMS)]
-    for _ in range(STREAMS):
-        await opened.acquire()
+    progress = Progress()
+    users = [asyncio.create_task(follow(proxy, f"u{n}", 3, progress)) for n in range(STREAMS)]
+    await progress.wait_for("open")
     background = [
         asyncio.create_task(repeat_request(proxy, "POST", "/v1/chat/completions", CHAT, slow)),
         asyncio.create_task(repeat_request(proxy, "GET", "/generations/g00?user=a", None, others)),
@@ -130,6 +130,12 @@ async def test_slow_answers_and_restarts_harm_nobody_else(proxy: NginxProxy) -> 
         await node.wait()
         await cluster.start_node(port=port)
         await proxy.publish(2 + n)
+        # A request that this node refused may still wait in the queue of the other node. So the
+        # other node stops when every user is connected and such a request is answered.
+        await progress.wait_for(2 + n)
+        answered = len(others)
+        while len(others) < answered + 2:
+            await asyncio.sleep(0.05)
     seen = await asyncio.gather(*users)
     for task in background:
         task.cancel()
@@ -141,9 +147,24 @@ async def test_slow_answers_and_restarts_harm_nobody_else(proxy: NginxProxy) -> 
 CHAT = {"model": "simulated-1", "messages": [{"role": "user", "content": "hello"}]}
 
 
-async def follow(proxy: NginxProxy, user: str, count: int, opened: asyncio.Semaphore) -> list[int]:
+class Progress:
+    """How many users are connected, and how many have received which event."""
+
+    def __init__(self) -> None:
+        self._reached: dict[str | int, set[str]] = defaultdict(set)
+
+    def reach(self, user: str, step: str | int) -> None:
+        self._reached[step].add(user)
+
+    async def wait_for(self, step: str | int) -> None:
+        """Wait until every user has reached a step."""
+        while len(self._reached[step]) < STREAMS:
+            await asyncio.sleep(0.05)
+
+
+async def follow(proxy: NginxProxy, user: str, count: int, progress: Progress) -> list[int]:
     """Read a user's stream, and reconnect with the cursor, until so many events have come."""
-    cursor, seen, is_first = "", list[int](), True
+    cursor, seen = "", list[int]()
     while len(seen) < count:
         with suppress(EOFError, aiohttp.ClientError, TimeoutError):
             async with proxy.stream(user, cursor) as next_event:
@@ -151,11 +172,11 @@ async def follow(proxy: NginxProxy, user: str, count: int, opened: asyncio.Semap
                     id_, name, data = await next_event(90)
                     assert data.get("reason") != "unreachable"  # one of the nodes always runs
                     cursor = id_ or cursor
-                    if name == "hub.open" and is_first:
-                        is_first = False
-                        opened.release()
+                    if name == "hub.open":
+                        progress.reach(user, "open")
                     if name == "notification":
                         seen.append(data["n"])
+                        progress.reach(user, data["n"])
         await asyncio.sleep(0.05)
     return seen
 
