@@ -68,6 +68,8 @@ call = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), files]).encode()
 socket.send_fds(server, [len(call).to_bytes(4, "big")], files)
 server.sendall(call)
 process = int.from_bytes(server.recv(4), "big")
+with open(os.path.join({folder!r}, str(os.getpid())), "w") as file:
+    file.write(str(process))
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: os.kill(process, number))
 code = int.from_bytes(server.recv(4), "big", signed=True)
@@ -168,7 +170,8 @@ def _server_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="hub-fork-"))
     socket_path = str(folder / _SOCKET)
     program = folder / "hub"
-    program.write_text(_PROGRAM.format(python=shlex.quote(sys.executable), socket_path=socket_path))
+    python = shlex.quote(sys.executable)
+    program.write_text(_PROGRAM.format(python=python, socket_path=socket_path, folder=str(folder)))
     program.chmod(0o755)
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.forked_hub", socket_path],
@@ -300,18 +303,31 @@ def become(call: Call) -> None:
     sys.argv[1:] = call.args
 
 
-def _fork_children(program: str) -> None:
+def _fork_children(program: Path) -> None:
     """Let the supervisors of this process start their child processes with the program."""
     from hub.cli.supervisor.child_process import ChildProcess
 
-    start = ChildProcess.start
+    start, send_signal = ChildProcess.start, ChildProcess.send_signal
 
     async def fork(self: ChildProcess) -> Any:
         if [*self._command[:3]] == [sys.executable, "-m", "hub"]:
-            self._command = [program, *self._command[3:]]
+            self._command = [str(program), *self._command[3:]]
         return await start(self)
 
+    def signal_forked(self: ChildProcess, number: signal.Signals) -> int | None:
+        """Send the signal to the forked process: the program cannot pass SIGSTOP on."""
+        if self._command[0] != str(program):
+            return send_signal(self, number)
+        assert self.process is not None
+        if self.process.returncode is not None:
+            return None
+        pid = int(program.with_name(str(self.process.pid)).read_text())
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, number)
+        return pid
+
     ChildProcess.start = fork  # type: ignore[method-assign]
+    ChildProcess.send_signal = signal_forked  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -326,7 +342,7 @@ def main() -> None:
     gc.freeze()  # the forked processes share the memory of all this
     print("ready", flush=True)
     become(server.serve())
-    _fork_children(str(socket_path.with_name("hub")))
+    _fork_children(socket_path.with_name("hub"))
     run()
 
 

@@ -322,6 +322,44 @@ async def test_answer_is_announced_once(browser: Browser, dev: Dev) -> None:
     await expect(answer).to_have_attribute("aria-busy", "false")
 
 
+async def test_each_message_is_announced_once(browser: Browser, dev: Dev) -> None:
+    """Users of screen readers hear a notification, an error and a lost connection once each."""
+    page = await open_page(browser, dev, "lin")
+    await page.evaluate(
+        """() => {
+            window.spoken = [];
+            const roots = [document, document.querySelector("hub-inbox").shadowRoot];
+            const regions = "[role=status], [role=alert], [aria-live]";
+            for (const region of roots.flatMap((root) => [...root.querySelectorAll(regions)])) {
+                new MutationObserver(() => {
+                    if (region.textContent) spoken.push(region.textContent.toLowerCase());
+                }).observe(region, { childList: true, characterData: true, subtree: true });
+            }
+            window.countSpoken = (text) => spoken.filter((each) => each.includes(text)).length;
+        }"""
+    )
+
+    async def announced(text: str) -> int:
+        count = await page.wait_for_function("text => countSpoken(text)", arg=text)
+        return int(await count.json_value())
+
+    await page.get_by_label("Text of a notification").fill("Tea is ready")
+    await page.keyboard.press("Enter")
+    answer = await ask(page, "count to 3000")
+    await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
+    await page.route("**/generations/**", lambda route: route.abort())
+    await answer.get_by_role("button", name="Stop").press("Enter")
+    assert await announced("cannot be reached") == 1
+    await page.get_by_role("button", name="Cut the connection").click()
+    assert await announced("connected") == 1
+    await page.unroute("**/generations/**")
+    # The bell waits 400 ms for more notifications; it has its number since then.
+    await expect(page.locator("hub-inbox").locator("[part=count]")).to_have_text("1")
+    await page.get_by_test_id("stop-all").click()
+    await expect_status(answer, "stopped")
+    assert await announced("tea is ready") == 1
+
+
 PARTS = [
     {"type": "step", "name": "search", "state": "done"},
     {
@@ -511,6 +549,21 @@ async def test_sample_agent(browser: Browser, dev: Dev) -> None:
     await expect(newest.locator(".tool")).to_have_count(2)
 
 
+def is_stopped(pid: int) -> bool:
+    return "T (stopped)" in Path(f"/proc/{pid}/status").read_text()
+
+
+async def expect_frozen(answer: Locator, sentence: str) -> None:
+    """The answer stands still while the process that the sentence names is stopped."""
+    match = re.search(r"process (\d+)", sentence)
+    assert match is not None
+    text, before = await text_of(answer).text_content(), ""
+    while text != before:  # what was on its way still arrives
+        await asyncio.sleep(0.3)
+        assert is_stopped(int(match[1]))
+        text, before = await text_of(answer).text_content(), text or ""
+
+
 async def test_break_it(browser: Browser, tmp_path: Path) -> None:
     """Worker, connection, node and model fail during an answer: the page shows it and reconnects.
 
@@ -541,6 +594,8 @@ async def test_break_it(browser: Browser, tmp_path: Path) -> None:
             await page.get_by_role("button", name=button).click()
             await expect(happened).to_contain_text(re.compile(f"{sentence}|Connected again"))
             await expect_live(page)
+            if button == "Freeze the model":
+                await expect_frozen(answer, await happened.inner_text())
         await expect(answer).to_have_attribute("data-status", "done", timeout=60_000)
         assert "reconnecting" in states
         await expect_live(page)

@@ -77,6 +77,14 @@ class ChildProcess:
             delay_seconds = min(_MAX_RESTART_DELAY_SECONDS, delay_seconds * 2)
             await self.start()
 
+    def send_signal(self, number: signal.Signals) -> int | None:
+        """Send a signal. Return the id of the process that got it, or None if none runs."""
+        process = self.process
+        if process is None or process.returncode is not None:
+            return None
+        process.send_signal(number)
+        return process.pid
+
     async def stop(self, timeout_seconds: float) -> None:
         """Send SIGTERM, and kill the process when it has not exited in time."""
         process = self.process

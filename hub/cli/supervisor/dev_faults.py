@@ -7,7 +7,6 @@ says what happened. Only `hub dev` has this socket, and only its user can open i
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -67,13 +66,9 @@ class DevFaults:
 
     def _send(self, name: str, number: signal.Signals) -> int | None:
         """Send a signal to the first running child of this kind. Return its process id."""
-        for child in self._children:
-            process = child.process
-            is_running = process is not None and process.returncode is None
-            if child.name.startswith(name) and process is not None and is_running:
-                os.kill(process.pid, number)
-                return process.pid
-        return None
+        children = (child for child in self._children if child.name.startswith(name))
+        pids = (child.send_signal(number) for child in children)
+        return next((pid for pid in pids if pid is not None), None)
 
     async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,7 +1,7 @@
 // Buttons that make something fail, only in `hub dev`: a line says what happened, and a counter
 // shows that no event was lost and none came twice.
 
-import { $, create, metaOf } from "./dom.js";
+import { $, announce, create, metaOf } from "./dom.js";
 import { Ledger } from "./ledger.js";
 
 const FAULTS = {
@@ -41,13 +41,12 @@ export class BreakIt {
   }
 
   async #make(fault) {
-    try {
-      this.#report((await this.api.breakSomething(fault)).happened);
-    } catch (error) {
-      this.#report(error.message);
-    }
+    const text = await this.api.breakSomething(fault).then(({ happened }) => happened, ({ message }) => message);
+    this.#report(text);
+    announce(text);
   }
 
+  // Shows what happened. The connection and the answer announce themselves.
   #report(text) {
     $("happened").textContent = text;
   }

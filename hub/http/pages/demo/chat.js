@@ -133,7 +133,8 @@ export class Chat {
 }
 
 function announceProgress(name, data, generation) {
-  if (name === "generation.started" || name === "generation.restarted") announce("Answer started.");
+  if (name === "generation.started") announce("Answer started.");
+  else if (name === "generation.restarted") announce("Another worker continues the answer.");
   else if (name === "generation.part" && data.type === "status") announce(data.text);
   else if (name === "generation.input_requested" && data.i !== undefined) announce(`The answer asks: ${data.prompt}`);
   else if (name === "generation.input_received" || name === "generation.input_expired") {

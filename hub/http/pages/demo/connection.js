@@ -29,19 +29,22 @@ export class ConnectionView {
     $("connection-cursor").textContent = cursor;
   }
 
+  // Shows a text without announcing it: not all of them are new to the user.
   showMessage(text) {
     $("message").textContent = text;
   }
 
   #show({ state, reason, retryAt, open, transport, isLeader }) {
-    if ($("state").dataset.state !== state) {
-      announce(`Connection: ${STATES[state]}.`);
-      this.showMessage(state === "live" && open?.recovered ? resumedText(open) : "");
-      if (state === "live") this.#measure();
+    const isLive = state === "live";
+    const isNew = $("state").dataset.state !== state;
+    if (isNew || !isLive) {
+      const text = isLive ? (open?.recovered ? resumedText(open) : "") : REASONS[reason] ?? reason ?? "";
+      if (isNew) announce(`Connection: ${STATES[state]}. ${text}`);
+      this.showMessage(text);
     }
     $("state").dataset.state = state;
-    if (state !== "live") this.showMessage(REASONS[reason] ?? reason ?? "");
-    else this.#showDetails(open, transport, isLeader);
+    if (isLive) this.#showDetails(open, transport, isLeader);
+    if (isLive && isNew) this.#measure();
     if (open?.user) this.onUser(open.user);
     $("reconnect").hidden = state !== "closed";
     clearInterval(this.#countdown);

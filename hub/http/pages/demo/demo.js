@@ -31,7 +31,8 @@ const user = query.get("user") || (token ? undefined : "alice");
 
 // From the start: a reload shows all events that the log still holds.
 const hub = connect({ user, token, cursor: "start", store: null, topics: isDev ? [ROOM] : [], ...(isSecondDevice && { share: false }) });
-document.querySelector("hub-inbox").hub = hub;
+// The activity announces each notification, also those that the inbox keeps.
+Object.assign(document.querySelector("hub-inbox"), { hub, labels: { arrived: "", arrivedMany: "" } });
 const api = new Api({ user, token });
 
 const list = new ChatList(api, { current: chatOfPage(), onSelect: (id) => {
