@@ -180,7 +180,7 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
                 rules = ("reset", "on", ">pw", *acl_rules().split())
                 await client.execute_command("ACL", "SETUSER", "hub", *rules)
                 url = url.replace("://", "://hub:pw@")
-            hub_client = await opened.enter_async_context(open_client(url, timeout_seconds=2.0))
+            hub_client = await opened.enter_async_context(open_client(url, timeout_seconds=20.0))
             return OpenedRedis(hub_client, client)
 
         yield open_by_name

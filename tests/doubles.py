@@ -47,7 +47,7 @@ async def until(condition: Callable[[], bool]) -> None:
     It is checked in each iteration of the loop at first, which is enough for what happens in this
     process, and then every 5 ms: a wait for a server or for a time must not use the processor.
     """
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for turn in itertools.count():
             if condition():
                 return

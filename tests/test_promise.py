@@ -174,7 +174,7 @@ class World:
 
     async def wait_complete(self) -> None:
         """Wait until every connected client has received everything that was published."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while any([await self._behind(client) for client in self.clients if client.task]):
                 await asyncio.sleep(0.005)
 

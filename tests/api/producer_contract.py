@@ -119,7 +119,7 @@ class Attempt:
 
     async def until_text(self, text: str) -> None:
         """Return when the text of the record is this one."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await self.record())["text"] != text:
                 await asyncio.sleep(0)
 

@@ -77,7 +77,7 @@ async def check_events(backend: Any, channel: Channel, received: asyncio.Queue[E
     await backend.events.publish(
         [Publication(channel=channel, name="n", data=b"1", idempotency_key="k/1")]
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         event = await received.get()
     assert (event.channel, event.data) == (channel, b"1")
     page = (await backend.events.read({channel: FROM_START}, max_events=9, max_bytes=99))[channel]

@@ -129,7 +129,7 @@ async def test_hubs_see_nothing_of_each_other(servers: tuple[str, list[TcpServer
                 ]
             )
         for hub, data in ((one, b"1"), (other, b"2")):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 received = [await hub.events.get(), await hub.events.get()]
             assert {event.data for event in received} == {data}
             pages = await hub.backend.events.read({user: FROM_START}, max_events=9, max_bytes=99)
@@ -154,7 +154,7 @@ async def test_messages_to_all_nodes_stay_in_the_hub(servers: tuple[str, list[Tc
 
 
 async def send_until_received(hub: Hub, message: bytes) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while message not in hub.commands or message.decode() not in hub.stops:
             await hub.backend.commands.broadcast(message)
             await hub.backend.queue.broadcast_notice(message.decode())

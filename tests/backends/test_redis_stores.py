@@ -53,7 +53,7 @@ async def real_redis(request: pytest.FixtureRequest, open_redis: Any) -> OpenedR
 
 async def take(queue: GenerationQueue) -> Lease:
     """Reserve the next job."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (lease := await queue.reserve(1.0)) is None:
             pass
         return lease

@@ -83,7 +83,7 @@ class Node:
                 return [event.data for event in page.events], page.reset_reason
 
     async def until_received(self, channel: Channel, data: bytes) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while data not in self.received.get(channel, []):
                 await asyncio.sleep(0.01)
 
@@ -228,7 +228,7 @@ async def test_slot_moves_while_it_is_used(cluster: ClusterOfThree, open_node: O
     cluster.move_slot(slot, source, target)
     assert [await node.publish(channel, b"%d" % n, key=str(n)) for n in range(1, 4)]
     assert await node.read(channel, before) == ([b"1", b"2", b"3"], None)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while node.resubscribed == 0:  # the new server has acknowledged the subscription
             await asyncio.sleep(0.01)
     await node.publish(channel, b"4")
@@ -260,7 +260,7 @@ async def test_sentinel_fails_over(sentinel: SentinelSetup, open_node: OpenNode)
     sentinel.master.kill()
     await node.publish(USERS[0], b"1", key="1")
     assert await node.read(USERS[0], first) == ([b"1"], None)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while node.resubscribed == 0:
             await asyncio.sleep(0.01)
     await node.publish(USERS[0], b"2")
@@ -361,7 +361,7 @@ class Client:
 
     async def until_received(self, data: list[str]) -> None:
         """Return when the client has received these events after `hub.open`."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not self.writer.events or self.writer.data != data:
                 await asyncio.sleep(0.01)
 
@@ -393,7 +393,7 @@ async def test_connection_that_has_lost_its_subscriptions(
         node = await open_node(f"redis://127.0.0.1:{proxy.port}", ping_interval_seconds=0.1)
         await node.backend.subscriptions.subscribe([USERS[0]])
         pair.primary.ask("CLIENT", "KILL", "TYPE", "pubsub")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while node.resubscribed == 0:
                 await asyncio.sleep(0.01)
         await node.publish(USERS[0], b"1")
@@ -407,7 +407,7 @@ async def test_subscriptions_that_are_restored(
     node = await open_node(cluster.url)
     await node.backend.subscriptions.subscribe(USERS)
     node.backend.subscriptions.restore([USERS[0]])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while node.resubscribed == 0:
             await asyncio.sleep(0.01)
     for channel in USERS:

@@ -114,7 +114,7 @@ async def test_other_faults(faulty_proxies: str, fault: str, check: str, message
         internal_url=internal_url,
         timeout_seconds=timeout_seconds,
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         results: list[CheckResult] = await check_proxy(target)
     matching = [r for r in results if r.check == check and message in r.message]
     assert matching, results

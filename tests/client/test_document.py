@@ -45,7 +45,7 @@ async def test_every_block_runs(dev: Dev, capsys: pytest.CaptureFixture[str]) ->
 
     dev.publish("alice", {"n": 1})
     names: dict[str, Any] = {"show": show, "log_in": None, "fetch_state": None}
-    async with asyncio.timeout(30), HubClient(dev.url, user="alice") as hub:
+    async with asyncio.timeout(60), HubClient(dev.url, user="alice") as hub:
         for block in blocks:
             names["hub"] = hub
             try:

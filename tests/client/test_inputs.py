@@ -62,7 +62,7 @@ async def publish(hub: Hub, answer: Answer, name: str, **fields: Any) -> None:
 async def test_events_and_state(hub: Hub) -> None:
     """An answer waits until its inputs have a value, or nobody gives one in time."""
     url = f"http://127.0.0.1:{hub.port}"
-    async with asyncio.timeout(20), HubClient(url, user="alice") as client:
+    async with asyncio.timeout(60), HubClient(url, user="alice") as client:
         answer = await client.ask("refund me")
         events = answer.events()
         statuses = []

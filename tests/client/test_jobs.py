@@ -41,7 +41,7 @@ async def ask(hub: Hub, prompt: str, **body: Any) -> str:
 
 async def ended(hub: Hub, generation: str) -> Any:
     """Return the snapshot of an answer when it has ended."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             _, record = await hub.call("GET", f"/generations/{generation}?user=alice")
             if record["status"] in ("done", "stopped", "failed"):
@@ -89,7 +89,7 @@ async def test_job_that_is_not_ended_returns(hub: Hub, backend: HubClient) -> No
                 await asyncio.Event().wait()
 
     task = asyncio.create_task(hold())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await holding.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -124,12 +124,12 @@ async def test_claim_that_is_cancelled_while_its_response_is_lost(
             pass
 
     claiming = asyncio.create_task(claim())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await has_claimed.wait()
     claiming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await claiming
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for job in backend.jobs("support"):
             assert (job.generation, job.attempt) == (generation, 2)
             break

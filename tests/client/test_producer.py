@@ -224,7 +224,7 @@ async def test_signal_while_posts_fail(signal: str) -> None:
                 else:
                     body = {"to": {"user": "alice"}, "producer": "external", "id": "k"}
                     await hub.call("POST", "/generations", internal=True, json=body)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await answer.flush()
         assert relay.controls > 2
 
@@ -246,7 +246,7 @@ async def test_control_stream_ends_with_the_answer() -> None:
 async def test_end_does_not_wait_for_the_next_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving the block returns when the hub has the end."""
     monkeypatch.setattr("hub_client.producing.MAX_RENEW_SECONDS", 300.0)
-    async with relayed() as (_, _, backend), asyncio.timeout(30):
+    async with relayed() as (_, _, backend), asyncio.timeout(60):
         async with backend.generation(user="alice", lease_seconds=900) as answer:
             await answer.write("a")
         async with backend.generation(user="alice", lease_seconds=900) as ended:
@@ -306,7 +306,7 @@ async def test_messages_of_the_user(control_faults: int) -> None:
         relay.control_faults = control_faults
 
         async def next_messages(answer: ProducedAnswer) -> list[str]:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not (messages := answer.steering()):
                     if control_faults:
                         await answer.write({"type": "status", "text": "waiting"})
@@ -361,7 +361,7 @@ async def test_messages_without_an_event_loop() -> None:
 
 async def answer_input(hub: Hub, generation: str, key: str, value: str) -> None:
     path = f"/generations/{generation}/inputs/{key}?user=alice"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await hub.call("POST", path, json={"value": value}))[0] != 200:
             await asyncio.sleep(0.01)
 

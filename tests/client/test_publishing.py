@@ -166,7 +166,7 @@ async def test_threads_share_a_client(setup: Setup) -> None:
     """8 threads publish 200 events once each, over at most 8 connections."""
     with SyncHubClient(setup.url, retry=QUICK) as client, ThreadPoolExecutor(8) as threads:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(
                 *(
                     loop.run_in_executor(threads, client.publish, To(user="u"), "e", n)

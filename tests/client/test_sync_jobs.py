@@ -171,6 +171,6 @@ async def test_wait_without_a_signal(hub: Hub) -> None:
 
     names = await in_thread(produce)
     assert "hub producer" not in names
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while any(each.name == "hub producer control" for each in threading.enumerate()):
             await asyncio.sleep(0.01)

@@ -103,7 +103,7 @@ async def web_socket(hub: Hub) -> AsyncIterator[aiohttp.ClientWebSocketResponse]
 async def read_turn(socket: aiohttp.ClientWebSocketResponse) -> list[Event]:
     """Return the events up to the end of a response, or the error instead of one."""
     events: list[Event] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not events or events[-1]["type"] not in ENDS:
             events.append(json.loads(await socket.receive_str()))
     return events

@@ -57,7 +57,7 @@ def connection_of(hub: Hub) -> Connection:
 async def read_end(socket: Socket) -> tuple[list[dict[str, Any]], int | None]:
     """Return the rest of the messages, and the close code."""
     events = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
             events.append(json.loads(message.data))
     return events, socket.close_code
@@ -336,7 +336,7 @@ async def test_end_by_the_hub(hub: Hub, is_busy: bool) -> None:
                 await socket.send_json({**CREATE, "input": "hi"})
                 await worker.take()
                 await worker.send_text("half")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while "delta" not in json.loads(await socket.receive_str()):
                         pass
             await until(lambda: bool(connection_of(hub).positions))

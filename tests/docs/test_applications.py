@@ -119,7 +119,7 @@ async def test_fastapi_application(example: Example) -> None:
     )
     serving = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
             await until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"

@@ -67,7 +67,7 @@ class NginxProxy:
         self._process = await asyncio.create_subprocess_exec(
             NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 with suppress(aiohttp.ClientError):
                     url = f"{self.url}/generations/g00nothing?user=a"
@@ -83,7 +83,7 @@ class NginxProxy:
         children = Path(f"/proc/{pid}/task/{pid}/children")
         old = await asyncio.to_thread(children.read_text)
         self._process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not set((await asyncio.to_thread(children.read_text)).split()) - {*old.split()}:
                 await asyncio.sleep(0.02)
 

@@ -83,11 +83,11 @@ async def test_second_signal_ends_the_drain(cluster: Cluster) -> None:
     cluster.set("NODE__DRAIN_SECONDS", "120")
     await cluster.start()
     clients = await asyncio.gather(*(connect(cluster, number) for number in range(50)))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not all(b"hub.open" in client.data for client in clients):
             await asyncio.sleep(0.02)
     cluster.node.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not any(client.ended_at for client in clients):  # until the drain has started
             await asyncio.sleep(0.02)
     cluster.node.send_signal(signal.SIGTERM)

@@ -87,7 +87,7 @@ async def ask(cluster: Cluster, upstream: str, prompt: str) -> GenerationEvents:
 
 async def wait_for_status(cluster: Cluster, url: str, status: str) -> dict[str, Any]:
     """Return the snapshot of an answer with this status."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             async with cluster.session.get(url) as response:
                 snapshot: dict[str, Any] = await response.json()
@@ -161,7 +161,7 @@ async def test_guards(cluster: Cluster, endpoint: tuple[Endpoint, str]) -> None:
 
     first = texts(await ask(cluster, "pid", "a"))[-1]
     worker.send_signal(signal.SIGHUP)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while texts(await ask(cluster, "pid", "a"))[-1] == first:
             pass
 

@@ -90,7 +90,7 @@ class Client:
 
     async def read_until(self, name: str) -> None:
         """Read up to an event of this name."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 chunk = await self.response.content.readany()
                 assert chunk, "the stream ended"

@@ -199,7 +199,7 @@ class Browser:
           return (await registration.getNotifications()).map(
             ({ title, body, icon, tag, data }) => ({ title, body, icon, tag, data }));
         }"""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 shown: list[dict[str, Any]] = await self.page.evaluate(script, self.scope)
                 if len(shown) == count:
@@ -299,7 +299,7 @@ async def test_service_worker() -> None:
         # The same push again, and a later one with the same tag, replace it.
         await browser.push({"id": "p1", "title": "T2"})
         await browser.push({"id": "p2", "title": "T3", "tag": "p1"})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await browser.notifications(1))[0]["title"] != "T3":
                 await asyncio.sleep(0.05)
 
@@ -315,7 +315,7 @@ async def test_service_worker() -> None:
         ):
             payload = {"id": "c", "title": "C", "tag": "p1", "url": url}
             await browser.push(payload)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while (await browser.notifications(1))[0]["data"]["hub"]["url"] != url:
                     await asyncio.sleep(0.02)
             assert await browser.click(0) == calls, url
@@ -324,7 +324,7 @@ async def test_service_worker() -> None:
 
         for odd in ("no JSON", "", json.dumps({"title": 5}), "null"):
             await browser.push(odd)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert (await browser.notifications(1))[0]["title"] == "127.0.0.1"
 
         await page.evaluate("hub.push.disable()")

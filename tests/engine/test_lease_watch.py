@@ -73,7 +73,7 @@ async def test_end_of_a_lease(
 
     watch = LeaseWatch(find)
     watch.watch(connection, held(0.001))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while watch._background_tasks:
             await asyncio.sleep(0)
     assert connection.sent == sent
@@ -92,7 +92,7 @@ async def test_stream_that_ends_before_its_lease() -> None:
     watch.watch(connection, held(900))
     await asyncio.sleep(0)
     connection.close(CloseReason.CLIENT_DISCONNECTED)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while watch._background_tasks:
             await asyncio.sleep(0)
     assert connection.sent == []

@@ -39,7 +39,7 @@ async def running_query(hub: Hub) -> AsyncIterator[TakenQuery]:
         tasks.start("subscriptions", hub.backend.subscriptions.run)
         tasks.start("replies", hub.node.taken_replies.run)
         tasks.start("query", query.run)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await hub.backend.commands.node_states():
                 await asyncio.sleep(0)
         yield query
@@ -60,7 +60,7 @@ async def test_taken_by_an_open_connection() -> None:
             assert not await query.is_taken("alice", ALICE, later)
             other = msgspec.structs.replace(position, epoch="zzzzz")
             assert not await query.is_taken("alice", ALICE, other)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while hub.node.connections.by_user("alice"):
                 await asyncio.sleep(0)
         assert not await query.is_taken("alice", ALICE, position)
@@ -76,11 +76,11 @@ async def test_taken_after_a_reconnect(path: str) -> None:
             own, topic = await publish(hub.backend), await publish(hub.backend, NEWS)
             await stream.next()
             cursor = (await stream.next()).id
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while hub.node.connections.by_user("alice"):
                 await asyncio.sleep(0)
         task = asyncio.ensure_future(hub.ask("GET", f"{path}&cursor={cursor}").__aenter__())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await query.is_taken("alice", ALICE, own):
                 await asyncio.sleep(0)
         assert await query.is_taken("alice", NEWS, topic)

@@ -301,7 +301,7 @@ async def test_bug_fails_the_answer(bug: str) -> None:
     """A task of the guard that ends with an exception ends the answer, which does not hang."""
     case = GuardTest(lambda window: Replace(5) if bug == "verdict" else None)  # type: ignore[arg-type]
     relay = case.relay(Text("a"), Data("d", object()) if bug == "source" else Text("b"), DONE)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         name, end = (await relay.run())[-1]
     assert (name, end["code"]) == ("generation.failed", "upstream_protocol")
 

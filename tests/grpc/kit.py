@@ -62,7 +62,7 @@ class Kit:
 
     async def until_empty(self) -> None:
         """Wait until no stream is left."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.hub.node.connections):
                 await asyncio.sleep(0.01)
 

@@ -170,7 +170,7 @@ class Stream:
         self._ready: list[ServerSentEvent] = []
 
     async def next(self) -> ServerSentEvent:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not self._ready:
                 chunk = await self.response.content.readany()
                 if not chunk:

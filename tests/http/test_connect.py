@@ -255,7 +255,7 @@ async def test_http_1_0_gets_no_chunks(hub: Hub) -> None:
         received += await reader.read(4096)
     head, _, body = received.partition(b"\r\n\r\n")
     await hub.node.connections.drain(0.0, asyncio.Event())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert (await reader.read()).endswith(b"\n\n")  # then the connection closes
     writer.close()
     await writer.wait_closed()
@@ -311,7 +311,7 @@ async def test_memory_of_an_open_stream(hub: Hub) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         clients = await open_streams(hub, 200)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while asyncio.all_tasks() - tasks:  # some are not live yet
                 await asyncio.sleep(0.01)
             # aiohttp's server forgets a protocol in a callback of its task, one iteration later.
@@ -346,7 +346,7 @@ async def open_streams(hub: Hub, count: int, name: str = "u") -> list[socket.soc
         client = socket.create_connection(("127.0.0.1", hub.port))
         client.sendall(f"GET /sse/connect/{name}{n} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         clients.append(client)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while sum(c.user.startswith(name) for c in hub.node.connections.connections) < count or any(
             connection.is_buffering for connection in hub.node.connections.connections
         ):

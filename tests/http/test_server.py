@@ -132,14 +132,14 @@ async def test_slow_headers() -> None:
                 await asyncio.sleep(0.02)
 
         dripping = asyncio.create_task(drip())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with suppress(ConnectionError):
                 assert await slow.read() == b""
             assert await silent.read() == b""
         assert 0.3 < asyncio.get_running_loop().time() - started_at < 1.5
         dripping.cancel()
         good_writer.write(whole)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"HTTP/1.1 200" not in await good.readline():
                 pass
         await asyncio.gather(dripping, return_exceptions=True)
@@ -215,6 +215,6 @@ async def test_keepalive_is_a_setting() -> None:
     async with listen(web.Application(), address, cancel_handlers=True, limits=limits) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert b"404" in await reader.read()  # until the hub closes the connection
         writer.close()

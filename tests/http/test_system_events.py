@@ -83,7 +83,7 @@ class EventChecker:
     async def read_until(self, last: str) -> None:
         """Read on until this event."""
         name = ""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while name != last:
                 message = json.loads(await self._socket.receive_str())
                 name = message["event"]

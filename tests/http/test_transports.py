@@ -64,7 +64,7 @@ class Reader:
 
     async def next(self) -> Seen:
         """Return the next event. Raise EOFError when the hub has ended the stream."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             event = await self._events.get()
         if event is None:
             raise EOFError
@@ -176,7 +176,7 @@ class Kit:
         reader = Reader(self.hub, transport or self.transport, headers)
         before = len(self.hub.node.connections)
         await reader.start("", cursor)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.hub.node.connections) <= before and not cursor:
                 await asyncio.sleep(0.01)
         if not cursor:
@@ -297,7 +297,7 @@ async def test_client_that_disconnects(kit: Kit) -> None:
     """A client that disconnects leaves no state behind."""
     async with kit.reading():
         assert len(kit.hub.node.connections) == 1
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(kit.hub.node.connections):
             await asyncio.sleep(0.01)
     assert kit.hub.node.connections.by_user("alice") == {}.keys()
@@ -476,7 +476,7 @@ class TestWebSocket:
         hub.bye and the Close, and the connection stays open until its own Close.
         """
         reader, writer = await self.by_hand(hub)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await hub.node.admin_commands.disconnect("alice")
             for _ in range(5):
                 writer.write(b"\x8a\x80\0\0\0\0")  # a pong, masked
@@ -495,7 +495,7 @@ class TestWebSocket:
     async def test_violation_after_the_close(self, hub: Hub) -> None:
         """A client that violates the protocol after the Close of the hub gets no second Close."""
         reader, writer = await self.by_hand(hub)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await hub.node.admin_commands.disconnect("alice")
             await reader.readuntil(b"\x88\x02")
             await reader.readexactly(2)
@@ -515,7 +515,7 @@ class TestWebSocket:
     async def test_violation_has_its_close_code(self, hub: Hub, frame: bytes, code: int) -> None:
         """The hub names the violation in its Close and ends the connection."""
         reader, writer = await self.by_hand(hub)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             writer.write(frame)
             assert code.to_bytes(2) in (await reader.read()).rpartition(b"\x88")[2]
         writer.close()
@@ -526,7 +526,7 @@ class TestWebSocket:
         """The hub waits for its Close only for a limited time."""
         monkeypatch.setattr("hub.transports.websocket._CLOSE_TIMEOUT_SECONDS", 0.05)
         reader, writer = await self.by_hand(hub)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await hub.node.admin_commands.disconnect("alice")
             assert b"disconnected" in await reader.read()
         writer.close()
@@ -539,7 +539,7 @@ class TestWebSocket:
         head += "Sec-WebSocket-Version: 13\r\n"
         given = {**UPGRADE, **KEYED}.items()
         writer.write((head + "".join(f"{k}: {v}\r\n" for k, v in given) + "\r\n").encode())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await reader.readuntil(b"hub.open")
         return reader, writer
 
@@ -664,7 +664,7 @@ class TestWebSocket:
         async with self.socket(hub) as socket:
             assert await socket.close(code=4321)
             assert socket.close_code == 4321
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(hub.node.connections):
                 await asyncio.sleep(0.01)
 

@@ -37,6 +37,6 @@ async def test_answers(client: AnswerClient, hub: RunningHub, programs: Programs
     else:
         assert broken == ANSWER
     assert len(program.ends) == (client.after_break != "by itself")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while hub.wordy.running:
             await asyncio.sleep(0.02)

@@ -168,7 +168,7 @@ class FunctionWorkers:
             guards=self._guards,
         )
         lease = Lease(self.id, "alice", "f", "1", deliveries=deliveries)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await relay.run(lease, self.stop)
 
     async def run(self, function: Function, **metadata: Any) -> None:

@@ -96,7 +96,7 @@ class CallTest:
     async def run(self) -> End:
         if self._pulls:
             self.output.pull()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             end = await self.call.run()
         if not self.call.is_cancelled:
             self.output.finish(end)

@@ -79,7 +79,7 @@ async def test_frame_with_such_a_message() -> None:
         ends.append(end)
     for number, detail in enumerate(["a", LONE, "b", LONE, "c"]):
         ends[0].send(Ended(number, detail))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         messages = [await received.get() for _ in range(4)]
     assert messages == [Ended(0, "a"), Ended(1, "replaced"), Ended(2, "b"), Ended(4, "c")]
     for end in ends:

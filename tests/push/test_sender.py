@@ -345,6 +345,6 @@ async def test_loop_sends_what_is_due() -> None:
     )
     async with Supervisor(clock) as tasks:
         tasks.start("pushes", loop.run)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not bench.endpoints:
                 await asyncio.sleep(0)

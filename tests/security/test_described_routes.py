@@ -59,7 +59,7 @@ async def test_described_routes_keep_their_word(cluster: Cluster) -> None:
     assert checker.statuses[200] > EXAMPLES
     assert checker.statuses[400] > EXAMPLES
     assert "request.failed" not in cluster.log("serve")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while open_files(cluster.node.pid) > before:
             await asyncio.sleep(0.1)
     assert resident_mb(cluster.node.pid) - before_mb < 40

@@ -79,7 +79,7 @@ async def status_of(port: int, request: bytes) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             line = await reader.readline()
     finally:
         writer.transport.abort()

@@ -133,7 +133,7 @@ async def test_steps_at_the_same_time(size: int) -> None:
         second = await asyncio.gather(*(step_of(run, f"b{n}", size) for n in range(4)))
         return str(sum(first) + sum(second))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         results = [await run_producer(answer), *await crash_at_every_part(answer)]
     assert {(each.status, each.text) for each in results} == {("done", str(8 * size))}
     for each in results:
@@ -403,7 +403,7 @@ async def refunds_saved_after_the_input(run: Run) -> AsyncIterator[Part | str]:
 )
 async def test_input(function: Callable[..., Any]) -> None:
     """The value is there in each attempt, wherever the first one is lost, and is given once."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         whole = await run_producer(function, inputs={"refund": "approve"})
         crashed = await crash_at_every_part(function, inputs={"refund": "approve"})
     assert whole.attempts == 1

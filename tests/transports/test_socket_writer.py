@@ -52,7 +52,7 @@ async def serving(work: Callable[[SocketWriter], Any]) -> AsyncIterator[int]:
     options = SocketOptions(send_buffer_bytes=16 * 1024, user_timeout_seconds=30.0)
     address = ListenAddress("127.0.0.1", 0, "x")
     async with listen(app, address, cancel_handlers=True, options=options) as port:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             yield port
         for task in working:
             task.cancel()

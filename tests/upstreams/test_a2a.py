@@ -419,7 +419,7 @@ async def test_a_task_is_canceled(is_late: bool) -> None:
         else:
             await anext(stream)
         await stream.aclose()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await canceled.wait()
 
 

@@ -77,7 +77,7 @@ class Functions:
 
     async def ask(self, name: str, **options: Any) -> list[Part]:
         parts: list[Part] = []
-        async with asyncio.timeout(30), self.stream(name, **options) as stream:
+        async with asyncio.timeout(60), self.stream(name, **options) as stream:
             async for some in stream:
                 parts += some
         return parts
@@ -346,12 +346,12 @@ async def test_reload_of_code_that_hangs(
         with structlog.testing.capture_logs() as logs:
             file.write_text(hangs)
             case.pool.reload()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not any(log["event"] == "producer.load_slow" for log in logs):
                     await asyncio.sleep(0.01)
         file.write_text(repaired)
         case.pool.reload()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert texts(await case.ask("x")) == "repaired"
 
 
@@ -368,7 +368,7 @@ async def test_worker_that_ends_while_a_lifespan_hangs(
             return True
 
     starting = asyncio.create_task(run_unless(requested, "start", start()))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (tmp_path / "entered").exists():
             await asyncio.sleep(0.01)
         requested.set()

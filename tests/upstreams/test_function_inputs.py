@@ -114,7 +114,7 @@ async def check_that_an_approver_answers(processes: Functions, name: str) -> Non
     async with worker(processes) as case:
         await case.start(name)
         await case.waiting()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await case.names_in_channel("bob"):
                 await asyncio.sleep(0.002)
         await case.answer("yes", by="bob")
@@ -128,7 +128,7 @@ async def check_that_an_approver_answers(processes: Functions, name: str) -> Non
 
 
 async def check_that_approvers_learn_of_the_end(case: InputCase) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(names := await case.names_in_channel("bob")) < 2:
             await asyncio.sleep(0.002)
     assert names == ["generation.input_requested", "generation.input_expired"]
@@ -139,7 +139,7 @@ async def check_a_stop_while_the_function_waits(processes: Functions, name: str)
     async with worker(processes) as case:
         await case.start(name)
         await case.waiting()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await case.names_in_channel("bob"):
                 await asyncio.sleep(0.002)
         await case.stop()

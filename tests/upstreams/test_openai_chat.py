@@ -326,7 +326,7 @@ async def test_total_timeout_ends_an_endless_answer() -> None:
 
 async def test_time_of_the_reader_does_not_count() -> None:
     """The time that the consumer takes does not count for the timeouts."""
-    timeouts = upstream_timeouts(first_byte_seconds=2.0, idle_seconds=0.5)
+    timeouts = upstream_timeouts(first_byte_seconds=60.0, idle_seconds=0.5)
     async with (
         scripted_server(send_chunks(HEAD, delta(content="a"), delta("stop"))) as url,
         aiohttp.ClientSession() as session,
@@ -379,7 +379,7 @@ async def test_cancelling_closes_the_connection(has_started: bool) -> None:
         reading = tasks.create_task(read(url))
         await ready.wait()
         reading.cancel()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await disconnected.wait()
 
 
@@ -390,7 +390,7 @@ async def test_closing_closes_the_connection() -> None:
         async with aclosing(upstream.stream(REQUEST)) as stream:
             await anext(stream)
         stats = {"cut": 0}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while stats["cut"] != 1:
                 async with session.get(url.removesuffix("/v1") + "/stats") as response:
                     stats = await response.json()
@@ -402,7 +402,7 @@ async def test_total_time_of_a_stream_that_never_pauses() -> None:
     timeouts = upstream_timeouts(total_seconds=0.3)
     async with simulated(fault="endless") as (url, _), aiohttp.ClientSession() as session:
         upstream = build_upstream(session, url, timeouts=timeouts)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with pytest.raises(UpstreamError, match="took too long") as caught:
                 async for _ in upstream.stream(REQUEST):
                     await asyncio.sleep(0.05)  # like a relay, while more data arrives

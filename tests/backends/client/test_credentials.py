@@ -35,7 +35,7 @@ def server(short_path: Path) -> Iterator[TcpServer]:
 
 
 async def ping_until_it_works(client: RedisClient) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await client.ping()

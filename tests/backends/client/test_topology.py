@@ -116,12 +116,12 @@ async def test_connection_to_an_old_primary(tmp_path: Path) -> None:
         async with await sentinel.serve() as listener:
             port = listener.sockets[0].getsockname()[1]
             url = f"redis+sentinel://127.0.0.1:{port}/hub"
-            async with open_client(url, timeout_seconds=2.0) as client:
+            async with open_client(url, timeout_seconds=20.0) as client:
                 old = client.server_of(0)
-                connection = await client.connect(old, lambda replies: None, 2.0)
+                connection = await client.connect(old, lambda replies: None, 20.0)
                 await connection.close()
                 sentinel.primary_port += 1
                 with pytest.raises(BrokerUnavailable, match=f"not {old}"):
-                    await client.connect(old, lambda replies: None, 2.0)
+                    await client.connect(old, lambda replies: None, 20.0)
     finally:
         server.kill()
