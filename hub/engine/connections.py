@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from hub.core.channel import Channel
+from hub.core.channel import CONSOLE_USER, Channel
 from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position
 from hub.core.event import Event
@@ -43,6 +43,7 @@ from hub.errors import NodeBusy, TooManyRequests
 from hub.ports.clock import Clock
 from hub.ports.events import EventReader, Subscriptions
 
+MAX_CONSOLE_STREAMS: Final = 50
 _WAVE_SECONDS: Final = 0.1
 _SPREAD_MS: Final = 1  # for each connection: about 1,000 clients reconnect in a second
 _MAX_SPREAD_MS: Final = 30_000
@@ -54,6 +55,8 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_connections: open connections; further ones are closed with the reason `full`.
     max_per_user: open connections of one user; a new one replaces the oldest.
+    Streams of the console count in neither: a node has at most MAX_CONSOLE_STREAMS of them, so
+    that operators can look at a full node.
     joins_per_second: connections that may join in one second; the others wait with an open stream.
     max_new_topics_per_minute: topics of one user, see TopicBudget.
     """
@@ -202,12 +205,15 @@ class Connections:
         """Raise NodeBusy when `attach` would close every connection at once."""
         if self._draining:
             raise NodeBusy("this node is draining; try again", code=NODE_DRAINING)
-        if self._is_full():
+        if self._is_full(is_console=False):
             raise NodeBusy("this node has reached its limit of streams; try again", code=NODE_FULL)
 
-    def _is_full(self) -> bool:
+    def _is_full(self, *, is_console: bool) -> bool:
+        consoles = len(self.by_user(CONSOLE_USER))
+        if is_console:
+            return consoles >= MAX_CONSOLE_STREAMS
         limit = self._limits.max_connections
-        return limit is not None and len(self._connections) >= limit
+        return limit is not None and len(self._connections) - consoles >= limit
 
     def attach(
         self,
@@ -227,10 +233,11 @@ class Connections:
         if self._draining:
             connection.close(CloseReason.DRAINING, later_ms=self._reconnect_jitter_ms())
             return
-        if self._is_full():
+        is_console = connection.user == CONSOLE_USER
+        if self._is_full(is_console=is_console):
             connection.close(CloseReason.FULL)
             return
-        max_per_user = self._limits.max_per_user
+        max_per_user = None if is_console else self._limits.max_per_user
         user_connections = self._by_user.setdefault(connection.user, {})
         if max_per_user is not None and len(user_connections) >= max_per_user:
             next(iter(user_connections)).close(CloseReason.REPLACED)

@@ -1,4 +1,5 @@
-"""/console: the operators' page on the internal listener, and the stream of reports that it shows.
+"""/console: the operators' page on the internal listener, the streams that it shows, and the
+notifications that operators send with it.
 
 The page and its files contain no data, so they need no API key. The page requests the data with the
 key that the operator enters.
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+import structlog
 from aiohttp import web
 
 from hub.api.api_keys import ApiKeys
 from hub.api.authentication import Identity
+from hub.api.publish_requests import PublishBody, PublishRequests, PublishResponse, Recipients
 from hub.api.streams import StreamRequest, parse_requested_cursor
 from hub.core.channel import (
     CONSOLE_USER,
@@ -25,22 +29,43 @@ from hub.core.channel import (
 from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS, USER_EVENTS
 from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
 from hub.errors import BadRequest
+from hub.http.json_body import json_response, read_json
 from hub.http.parameters import CURSOR
-from hub.http.routing import EventSet, Operation, Parameter, ResponseSpec, build_routes, key
+from hub.http.routing import (
+    EventSet,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    build_routes,
+    json,
+    json_body,
+    key,
+)
 from hub.http.static_files import FILE_NAME, FILE_RESPONSES, PAGE_RESPONSES, StaticFiles
 from hub.http.streams import HttpStreams
 
 _SHARED: Final = tuple(
     f"demo/{name}" for name in ("dom.js", "icon.svg", "theme.css", "theme.js", "theme_button.js")
 )
+_log = structlog.get_logger(__name__)
+
+
+class ConsoleNotification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /console/notifications."""
+
+    user: UserId
+    title: str
 
 
 class ConsoleRoutes:
     """The console's routes on the internal listener."""
 
-    def __init__(self, http_streams: HttpStreams, keys: ApiKeys) -> None:
+    def __init__(
+        self, http_streams: HttpStreams, keys: ApiKeys, publish_requests: PublishRequests
+    ) -> None:
         self._http_streams = http_streams
         self._keys = keys
+        self._publish_requests = publish_requests
         self._pages = StaticFiles("console", *_SHARED)
 
     def routes(self) -> list[web.RouteDef]:
@@ -122,6 +147,31 @@ class ConsoleRoutes:
         cursor = parse_requested_cursor(request.query.get("cursor", "live"), [channel])
         stream = StreamRequest(identity=Identity(CONSOLE_USER), channels=[channel], cursor=cursor)
         return await self._http_streams.stream(request, stream)
+
+    @Operation(
+        id="sendConsoleNotification",
+        method="POST",
+        paths=["/console/notifications"],
+        tag="console",
+        summary="Notify a user as an operator",
+        security=key("publish"),
+        body=json_body(ConsoleNotification),
+        responses=[json(200, PublishResponse, "The notification was published.")],
+        refuses=[429],
+    )
+    async def notify(self, request: web.Request) -> web.Response:
+        """Publishes a `notification` with a title to one user. Unlike `POST /publish`, the log has
+        the name of the key (`audit.notified`).
+        """
+        key = self._publish_requests.authenticate(request)
+        self._publish_requests.rate_limits.check(key)
+        max_bytes = self._publish_requests.limits.max_body_bytes
+        body = await read_json(request, ConsoleNotification, max_bytes=max_bytes)
+        data = msgspec.Raw(msgspec.json.encode({"title": body.title}))
+        event = PublishBody(Recipients(user=body.user), data=data)
+        response = await self._publish_requests.publish(event)
+        _log.info("audit.notified", by=key, user=body.user)
+        return json_response(response)
 
     @Operation(
         id="getConsoleFile",

@@ -135,9 +135,10 @@ def internal_application(
     streams = HttpStreams(
         Streams(node.connections, node.clock, stream_limits(settings), ClientAddresses([]))
     )
+    publish_requests = build_publish_requests(settings, node, api_keys)
     return build_internal(
         [
-            PublishRoutes(build_publish_requests(settings, node, api_keys)),
+            PublishRoutes(publish_requests),
             NodeProbeRoutes(node.backend.health, node.connections, node=settings.node.name),
             UsageRoutes(node.backend.usage, api_keys),
             UserRoutes(
@@ -158,7 +159,7 @@ def internal_application(
                 node.webhooks.deliveries,
                 api_keys,
             ),
-            ConsoleRoutes(streams, api_keys),
+            ConsoleRoutes(streams, api_keys, publish_requests),
             metrics,
         ],
         RequestMetrics(node.metrics, "internal"),

@@ -31,7 +31,7 @@ from tests.doubles import FakeClock, FakeWriter, new_connection
 from tests.e2e.conftest import Dev
 from tests.e2e.test_page import BROWSER_TIMEOUT_MS
 from tests.e2e.test_page_walk import AXE, Walk
-from tests.http.kit import SETTINGS, Hub, running_hub
+from tests.http.kit import Hub, running_hub
 
 PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "console.png"
 MAX_NODES: Final = 3000
@@ -133,10 +133,9 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def big_hub() -> AsyncIterator[Hub]:
-    """A node in this process with 100,000 connections and 10,000 answers that wait."""
+    """A full node in this process, with 100,000 connections, and 10,000 answers that wait."""
     keys = ApiKeys([ApiKey("reader", hash_key("look-look"), frozenset({"read"}))])
-    stream = SETTINGS.stream.model_copy(update={"max_connections": None})
-    async with running_hub(keys=keys, tables={"stream": stream}) as hub:
+    async with running_hub(keys=keys) as hub:
         await _fill(hub)
         async with Supervisor(SystemClock()) as tasks:
             start_node_tasks(hub.node, tasks)

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.core.channel import ALL, user_channel
+from hub.core.channel import ALL, CONSOLE_USER, user_channel
 from hub.core.close_reason import CloseReason
-from hub.engine.connections import NO_LIMITS, Connections
+from hub.engine.connections import MAX_CONSOLE_STREAMS, NO_LIMITS, Connections
 from hub.engine.expiry import ConnectionExpiry
 from hub.engine.heartbeat import HeartbeatWheel
 from hub.testing.backend import MemoryBackend
@@ -117,6 +117,20 @@ async def test_full_node() -> None:
     assert hub_events(writer) == ["hub.bye full"]
     assert writer.events[0].name == "hub.bye"
     assert json.loads(writer.events[0].data)["reconnect"] is True
+
+
+async def test_the_console_has_places_of_its_own() -> None:
+    """Operators look at a full node, and take no place of a user; their places are few."""
+    node = Node(max_connections=1, max_per_user=1)
+    first = await node.connect()
+    consoles = [await node.connect(CONSOLE_USER) for _ in range(MAX_CONSOLE_STREAMS + 1)]
+    assert [hub_events(writer) for writer in (first, *consoles[:-1])] == [[]] * (
+        MAX_CONSOLE_STREAMS + 1
+    )
+    assert hub_events(consoles[-1]) == ["hub.bye full"]
+    assert hub_events(await node.connect("bob")) == ["hub.bye full"]
+    next(iter(node.registry.by_user("alice"))).on_disconnect()
+    assert hub_events(await node.connect("bob")) == []
 
 
 async def drained(node: Node, seconds: float, force: asyncio.Event) -> list[int]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.core.channel import check_user_id, user_channel
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.errors import BadRequest
-from hub.ports.events import Publication
+from hub.ports.events import FROM_START, Publication
 from tests.http.kit import Stream, check_described, running_hub
 
 
@@ -49,6 +50,34 @@ async def test_live_reports() -> None:
             samples = {each["name"]: each["samples"] for each in report_data["metrics"]}
             assert samples["hub_connections"] == [[["sse"], 1]]
         reporting.cancel()
+
+
+async def test_notification_of_an_operator() -> None:
+    """It is published as any other, and the log says who sent it, without its text."""
+    async with running_hub(keys=keys("publish")) as hub:
+        with capture_logs() as logs:
+            status, result = await hub.call(
+                "POST",
+                "/console/notifications",
+                internal=True,
+                headers=BEARER,
+                json={"user": "alice", "title": "Tea is ready"},
+            )
+        assert (status, result["published"][0]["channel"]) == (200, "user:alice")
+        stored = await hub.backend.events.read(
+            {user_channel("alice"): FROM_START}, max_events=9, max_bytes=999
+        )
+        (event,) = stored[user_channel("alice")].events
+        assert (event.name, event.data) == ("notification", b'{"title":"Tea is ready"}')
+        (audit,) = [log for log in logs if log["event"].startswith("audit.")]
+        assert (audit["event"], audit["by"], audit["user"]) == ("audit.notified", "k", "alice")
+        assert "Tea" not in str(audit)
+    async with running_hub(keys=keys("read")) as hub:
+        body = {"user": "alice", "title": "Tea is ready"}
+        status, _ = await hub.call(
+            "POST", "/console/notifications", internal=True, headers=BEARER, json=body
+        )
+        assert status == 403
 
 
 async def test_operator_is_nobodys_namesake() -> None:

@@ -59,7 +59,7 @@ export const block = (user) => act(
 export const notify = (user) => act(
   { title: `Notify ${user}?`, note: "The user gets an event with the name notification.", yes: "Send", field: { label: "Title", value: "A test from the console" } },
   async (title) => {
-    await send("POST", "/publish", { to: { user }, data: { title } });
+    await send("POST", "/console/notifications", { user, title });
     return `Sent a notification to the user ${user}`;
   },
 );

@@ -39,7 +39,7 @@ export const TILES = [
     note: () => "age of the next answer", alerts: ["HubGenerationsStuck"], minTop: 5,
   },
   {
-    id: "failed", name: "Answers failed", measure: "failed", metric: "hub_generations_ended_last_hour", format: formatShort,
+    id: "failed", name: "Answers failed", measure: "failed", metric: "hub_generations_ended_last_hour, of the processes that run now: one that restarts counts from 0", format: formatShort,
     note: ({ ended }) => `in the last hour, of ${formatShort(ended)} that ended`, alerts: ["HubGenerationsFail"], minTop: 5,
   },
   {
