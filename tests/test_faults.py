@@ -71,7 +71,7 @@ async def test_passes_bytes(call: Call) -> None:
 async def test_latency(proxy: FaultProxy, call: Call) -> None:
     """Bytes arrive later."""
     caller = await call()
-    proxy.latency_seconds = 0.1
+    proxy.latency_seconds = 1.0
     assert await caller.send(b"hi", 0.05) is None
     assert await caller.send(b"") == b"hi"
 

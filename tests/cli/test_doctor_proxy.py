@@ -103,7 +103,8 @@ async def faulty_proxies(aiohttp_server: AiohttpServer) -> str:
 )
 async def test_other_faults(faulty_proxies: str, fault: str, check: str, message: str) -> None:
     """Each fault has a result of its own, with advice."""
-    timeout_seconds = 0.5 if fault in ("silent", "no event", "dead", "refusing slowly") else 10.0
+    slow = {"silent": 0.5, "no event": 0.5, "dead": 2.0, "refusing slowly": 2.0}
+    timeout_seconds = slow.get(fault, 10.0)
     internal_url = faulty_proxies if check == "event delay" else None
     seconds = (
         1.5 if fault == "another application" else 1.0

@@ -462,7 +462,7 @@ async def test_hub_that_stays_away() -> None:
         with pytest.raises(HubUnreachable):
             async with backend.generation(user="alice") as answer:
                 delivery = answer._current
-                delivery.attempt = msgspec.structs.replace(delivery.attempt, lease_seconds=0.1)
+                delivery.attempt = msgspec.structs.replace(delivery.attempt, lease_seconds=1.0)
 
                 def refuse() -> None:
                     raise Fault

@@ -56,7 +56,7 @@ async def post(url: str, id_: str) -> None:
     """Post the parts of an answer; wait behind each part, and behind each checkpoint."""
     async with (
         HubClient(url, internal_url=url) as backend,
-        backend.generation(user="external", id=id_, lease_seconds=5) as answer,
+        backend.generation(user="external", id=id_, lease_seconds=60) as answer,
     ):
         for n in range(answer.checkpoint or 0, PARTS):
             await answer.write(f"{n} ")

@@ -50,7 +50,11 @@ class App:
 
 @asynccontextmanager
 async def running_with(
-    app: App, origins: Sequence[str] = (), *, require_scope: bool = False
+    app: App,
+    origins: Sequence[str] = (),
+    *,
+    require_scope: bool = False,
+    timeout_seconds: float = 60.0,
 ) -> AsyncIterator[Hub]:
     made = web.Application()
     made.add_routes([web.post("/who", app.who)])
@@ -62,7 +66,7 @@ async def running_with(
             session,
             f"http://127.0.0.1:{port}/who",
             AllowedOrigins(origins),
-            timeout_seconds=0.3,
+            timeout_seconds=timeout_seconds,
             require_scope=require_scope,
             wall=lambda: app.now,
         )
@@ -242,7 +246,7 @@ async def test_silence() -> None:
         raise AssertionError
 
     app.who = never  # type: ignore[method-assign]
-    async with running_with(app) as hub:
+    async with running_with(app, timeout_seconds=0.3) as hub:
         assert await status(hub, Cookie="session=s-alice") == 503
 
 

@@ -124,10 +124,9 @@ async def test_slow_headers() -> None:
         whole = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
         good_writer.write(whole)
         assert (await good.readline()).startswith(b"HTTP/1.1 200")
-        started_at = asyncio.get_running_loop().time()
 
         async def drip() -> None:
-            for byte in b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100:
+            for byte in b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 8000:
                 slow_writer.write(bytes([byte]))
                 await asyncio.sleep(0.02)
 
@@ -136,7 +135,7 @@ async def test_slow_headers() -> None:
             with suppress(ConnectionError):
                 assert await slow.read() == b""
             assert await silent.read() == b""
-        assert 0.3 < asyncio.get_running_loop().time() - started_at < 1.5
+        assert not dripping.done()  # what it sent did not keep the connection open
         dripping.cancel()
         good_writer.write(whole)
         async with asyncio.timeout(60):

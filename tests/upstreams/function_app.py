@@ -99,7 +99,7 @@ async def blocks(run: Run) -> AsyncIterator[str]:
 @app.producer()
 def blocks_its_thread(run: SyncRun) -> Iterator[str]:
     yield "a"
-    time.sleep(0.3)
+    time.sleep(1.5)
     yield "b"
 
 

@@ -271,7 +271,7 @@ async def test_lost_process() -> None:
 async def test_blocked_process() -> None:
     """The log names a process whose loop is blocked, with its stack; later it is killed."""
     with structlog.testing.capture_logs() as logs:
-        async with functions(block_warning_seconds=0.1, block_limit_seconds=0.5) as case:
+        async with functions(block_warning_seconds=1.0, block_limit_seconds=3.0) as case:
             assert texts(await case.ask("blocks_its_thread")) == "ab"
             assert not [log for log in logs if log["event"] == "producer.blocked"]
             with pytest.raises(ProducerLost):

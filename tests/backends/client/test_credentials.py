@@ -158,7 +158,7 @@ async def test_refused_password_is_not_asked_for_without_end(
     counted = CountedCommand(tmp_path, "wrong")
     source = PasswordCommand(counted.command, min_interval_seconds=1000)
     url = f"redis://hub@127.0.0.1:{server.port}"
-    async with open_client(url, timeout_seconds=0.2, password=source) as client:
+    async with open_client(url, timeout_seconds=5.0, password=source) as client:
         with pytest.raises(BrokerUnavailable, match="invalid username-password pair"):
             await client.ping()
     assert counted.runs == 1
