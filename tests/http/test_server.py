@@ -37,7 +37,7 @@ async def events(response: aiohttp.ClientResponse, count: int) -> list[tuple[str
 
 
 async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
-    """Ten thousand events, some of them large, arrive complete and in order."""
+    """Two thousand events, some of them large, arrive complete and in order."""
     context = tls_context(certificate[0], certificate[1], "public.tls_cert")
     trust = ssl.create_default_context(cafile=certificate[0])
     async with (
