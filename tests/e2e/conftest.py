@@ -115,13 +115,21 @@ class Dev:
             self._process.poll()
         return self._process.returncode is not None
 
-    def call(self, method: str, path: str, body: Any = None, *, internal: bool = False) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        internal: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Send one request and return the decoded JSON of its response."""
         request = urllib.request.Request(
             (self.internal_url if internal else self.url) + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **(headers or {})},
         )
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)

@@ -46,7 +46,8 @@ async def chromium() -> AsyncIterator[Browser]:
         yield browser
 
 
-async def _open(page: Page, url: str) -> None:
+async def open_console(page: Page, url: str) -> None:
+    """Open the page, and wait until it is live."""
     page.set_default_timeout(BROWSER_TIMEOUT_MS)
     await page.goto(url, wait_until="commit")
     await expect(page.locator("#state")).to_have_text("live")
@@ -70,7 +71,7 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
         aiohttp.ClientSession() as session,
         session.get(f"{dev.url}/sse/connect/oskar?topics=news") as stream,
     ):
-        await _open(page, f"{dev.internal_url}/console")
+        await open_console(page, f"{dev.internal_url}/console")
         await page.evaluate(f"{AXE.read_text()};undefined")
         processes = page.locator("#processes tbody tr")
         await expect(processes.filter(has_text="serving")).to_have_count(1)

@@ -6,6 +6,7 @@ import { $, create } from "./dom.js";
 import { formatTime } from "./format.js";
 
 const MAX_LINES = 8;
+const isolate = (name) => `\u2068${name}\u2069`; // the direction of the name is its own
 
 /** Asks for confirmation. field: {label, type, value}, or nothing. Returns the value of the field, ""
  *  without one, or null if the operator cancels. */
@@ -17,6 +18,7 @@ function confirm({ title, note, yes, field }) {
   $("confirm-label").textContent = field?.label ?? "";
   Object.assign($("confirm-input"), { type: field?.type ?? "text", value: field?.value ?? "", required: Boolean(field), min: 1, disabled: !field });
   $("confirm").returnValue = "no";
+  $("confirm-no").onclick = () => $("confirm").close();
   $("confirm").showModal();
   return new Promise((resolve) => {
     const onClose = () => resolve($("confirm").returnValue === "yes" ? $("confirm-input").value : null);
@@ -41,26 +43,26 @@ async function act(dialog, request) {
 const connectionsOf = (user) => `/users/${encodeURIComponent(user)}/connections`;
 
 export const disconnect = (user) => act(
-  { title: `Disconnect ${user}?`, note: "All connections of the user end, on all nodes. The user may connect again at once.", yes: "Disconnect" },
+  { title: `Disconnect ${isolate(user)}?`, note: "All connections of the user end, on all nodes. The user may connect again at once.", yes: "Disconnect" },
   async () => {
     await send("DELETE", connectionsOf(user));
-    return `Disconnected the user ${user}`;
+    return `Disconnected the user ${isolate(user)}`;
   },
 );
 
 export const block = (user) => act(
-  { title: `Block ${user}?`, note: "All connections of the user end, and new ones are refused. A block cannot be shortened.", yes: "Block", field: { label: "Minutes", type: "number", value: 10 } },
+  { title: `Block ${isolate(user)}?`, note: "All connections of the user end, and new ones are refused. A block cannot be shortened.", yes: "Block", field: { label: "Minutes", type: "number", value: 10 } },
   async (minutes) => {
     const { blocked_until: until } = await send("DELETE", `${connectionsOf(user)}?block_seconds=${60 * Number(minutes)}`);
-    return `Blocked the user ${user} until ${formatTime(until)}`;
+    return `Blocked the user ${isolate(user)} until ${formatTime(until)}`;
   },
 );
 
 export const notify = (user) => act(
-  { title: `Notify ${user}?`, note: "The user gets an event with the name notification.", yes: "Send", field: { label: "Title", value: "A test from the console" } },
+  { title: `Notify ${isolate(user)}?`, note: "The user gets an event with the name notification.", yes: "Send", field: { label: "Title", value: "A test from the console" } },
   async (title) => {
     await send("POST", "/console/notifications", { user, title });
-    return `Sent a notification to the user ${user}`;
+    return `Sent a notification to the user ${isolate(user)}`;
   },
 );
 

@@ -6,6 +6,7 @@ import { $, setText } from "./dom.js";
 import { formatAge, formatDate, formatNumber } from "./format.js";
 import { pathTo, statusCell } from "./paths.js";
 import { fillFacts, fillPager, fillTable, mono, number } from "./tables.js";
+import { shorten } from "./tail_rows.js";
 import { drawTimeline } from "./timeline_picture.js";
 
 const PAGE = 25;
@@ -93,13 +94,20 @@ function showSnapshot(snapshot, isEnded) {
     ["Topic", snapshot.topic && { text: snapshot.topic, href: pathTo("tail", "topic", snapshot.topic) }],
     ["Tokens", snapshot.usage?.total_tokens !== undefined ? formatNumber(snapshot.usage.total_tokens) : undefined],
     ["Ended because", snapshot.finish_reason ?? snapshot.by],
-    ["Error", snapshot.code && `${snapshot.message} (${snapshot.code})`],
+    ["Question", { text: promptOf(snapshot.messages), isBlock: true }],
+    ["Error code", snapshot.code],
+    ["Error", snapshot.code && { text: snapshot.message, isBlock: true }],
   ]);
   drawTimeline(snapshot, Date.now() / 1000 - snapshot.requested_at);
   const inputs = new Map(snapshot.inputs?.map(({ input, approvers, at }) => [input, { approvers, at }]));
   const { parts } = snapshot;
   setText($("parts-total"), parts.length > MAX_PARTS ? `the newest ${MAX_PARTS} of ${formatNumber(parts.length)}` : formatNumber(parts.length));
   fillTable("answer-parts", parts.slice(-MAX_PARTS).map(({ type, ...part }) => [type, mono(formatPart(type, { ...part, ...inputs.get(part.input) }))]), "no parts yet");
+}
+
+function promptOf(messages) {
+  const content = messages.findLast(({ role }) => role === "user")?.content ?? "";
+  return shorten(typeof content === "string" ? content : content.map(({ text = "" }) => text).join(" "));
 }
 
 function formatPart(type, part) {

@@ -1,18 +1,21 @@
-// Fills tables and lists with text. Text from users is inserted as text, never as markup. Rows are
-// replaced only if they have changed, so that the focus, a selection and a press survive a refresh.
+// Fills tables and lists with text. Text from users is inserted as text, never as markup, and its
+// direction is that of its own letters. Cells are replaced only if they have changed, so that the
+// focus, a selection and a press survive a refresh.
 
 import { create } from "./dom.js";
 
-const shown = new WeakMap(); // the body of a table → what it shows
+const shown = new WeakMap(); // the body of a table, or a list → what it shows
 
-/** A cell: {text, href, className, title}, or a text. */
-function createCell(cell) {
-  const { text, href, className = "", title = "", level } = typeof cell === "object" && cell !== null ? cell : { text: cell };
-  const element = create("td", className);
-  const content = href ? Object.assign(create("a", "", text), { href }) : level ? create("span", "pill", text) : text ?? "";
-  if (level) content.dataset.level = level;
+/** A cell: {text, href, className, title, level, isBlock}, or a text. isBlock: a text of its own, which
+ *  begins at the right side if it is in Arabic or Hebrew. */
+function fillCell(element, cell) {
+  const { text = "", href, className = "", title = "", level, isBlock } = typeof cell === "object" ? cell : { text: cell };
+  if (className) element.className = className;
   if (title) element.title = title;
-  element.append(content);
+  if (isBlock) element.dir = "auto";
+  const content = href ? Object.assign(create("a", "", text), { href, dir: "auto" }) : create("bdi", level ? "pill" : "", text);
+  if (level) content.dataset.level = level;
+  element.append(isBlock ? text : content); // a <bdi> does not count for the direction of its block
   return element;
 }
 
@@ -20,15 +23,19 @@ function createCell(cell) {
 export function fillTable(id, rows, emptyText) {
   const body = document.querySelector(`#${id} tbody`);
   const columns = body.parentElement.tHead.rows[0].cells.length;
-  const texts = (rows.length ? rows : [[{ text: emptyText, className: "empty" }]]).map((row) => JSON.stringify(row));
+  const cells = rows.length ? rows : [[{ text: emptyText, className: "empty" }]];
+  const texts = cells.map((row) => row.map((cell) => JSON.stringify(cell ?? "")));
   const before = shown.get(body) ?? [];
-  texts.forEach((text, i) => {
-    if (before[i] === text) return;
-    const row = create("tr");
-    row.append(...JSON.parse(text).map(createCell));
-    if (!rows.length) row.firstChild.colSpan = columns;
-    if (i < body.rows.length) body.rows[i].replaceWith(row);
-    else body.append(row);
+  texts.forEach((row, i) => {
+    const element = body.rows[i] ?? body.insertRow();
+    row.forEach((text, j) => {
+      if (before[i]?.[j] === text) return;
+      const cell = fillCell(create("td"), JSON.parse(text));
+      if (j < element.cells.length) element.cells[j].replaceWith(cell);
+      else element.append(cell);
+    });
+    while (element.cells.length > row.length) element.lastChild.remove();
+    if (!rows.length) element.firstChild.colSpan = columns;
   });
   while (body.rows.length > texts.length) body.lastChild.remove();
   shown.set(body, texts);
@@ -42,10 +49,7 @@ export function fillFacts(id, facts) {
   shown.set(list, text);
   list.replaceChildren(...facts.filter(([, cell]) => (cell?.text ?? cell ?? "") !== "").map(([name, cell]) => {
     const pair = create("div");
-    const value = create("dd", cell.className ?? "");
-    value.append(cell.href ? Object.assign(create("a", "", cell.text), { href: cell.href }) : cell.text ?? cell);
-    if (cell.title) value.title = cell.title;
-    pair.append(create("dt", "", name), value);
+    pair.append(create("dt", "", name), fillCell(create("dd"), cell));
     return pair;
   }));
 }
@@ -67,4 +71,4 @@ export function fillPager(id, text, buttons) {
 }
 
 export const number = (text, title) => ({ text, className: "number", title });
-export const mono = (text) => ({ text, className: "mono" });
+export const mono = (text) => ({ text, className: "mono", isBlock: true });

@@ -1,0 +1,205 @@
+"""The operators' page in Chinese and Arabic, and without a mouse.
+
+tests/e2e/test_console.py walks over its views in English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.chromium import open_chromium
+from tests.conftest import missing
+from tests.e2e.conftest import Dev
+from tests.e2e.test_console import open_console
+from tests.e2e.test_page_walk import AXE, Walk
+
+LANGUAGES: Final = {
+    "zh-CN": ("王小明", "新闻", "为什么天空是蓝色的？", "模型拒绝了这个请求。", "ltr"),
+    "ar": ("سارة", "أخبار", "لماذا السماء زرقاء؟", "رفض النموذج هذا الطلب.", "rtl"),
+}
+FOCUSABLE: Final = "a[href], button, input, select, [tabindex='0']"
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """The system's Chromium, headless."""
+    async with open_chromium() as browser:
+        yield browser
+
+
+def fail_an_answer(dev: Dev, user: str, prompt: str, message: str) -> str:
+    """Let an external producer answer with the prompt, and fail with the message."""
+    body = {"to": {"user": user}, "producer": "external", "model": "agent", "prompt": prompt}
+    started = dev.call("POST", "/generations", body, internal=True)
+    generation: str = started["generation"]
+    end = {"type": "end", "status": "failed", "code": "refused", "message": message}
+    parts = [{"seq": 0, "type": "text", "text": f"{prompt} 1 2 3"}, {"seq": 1, **end}]
+    lease = {"Hub-Lease": started["lease"]}
+    dev.call("POST", f"/generations/{generation}/parts", parts, internal=True, headers=lease)
+    return generation
+
+
+async def find(page: Page, text: str) -> None:
+    await page.get_by_role("searchbox", name="Find").fill(text)
+    await page.keyboard.press("Enter")
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+async def test_languages(chromium: Browser, dev: Dev, locale: str) -> None:
+    """Names, questions and errors have the direction of their language, on a phone as well."""
+    if not AXE.exists():
+        missing("axe-core, which scripts/test installs,")
+    user, topic, prompt, message, direction = LANGUAGES[locale]
+    generation = fail_an_answer(dev, user, prompt, message)
+    dev.publish(user, prompt)
+    context = await chromium.new_context(locale=locale, viewport={"width": 390, "height": 844})
+    page = await context.new_page()
+    walk = Walk(page, dev.internal_url)
+    await open_console(page, f"{dev.internal_url}/console")
+    await page.evaluate(f"{AXE.read_text()};undefined")
+
+    await find(page, user)
+    for content in (
+        page.locator("#user-name", has_text=user),
+        page.locator("#user-events td", has_text=prompt).first,
+    ):
+        await expect(content).to_have_css("direction", direction)
+    await walk.check(f"user, {locale}")
+
+    await page.locator("#user-answers").get_by_role("link", name=generation).click()
+    for content in (
+        page.locator("#answer-facts").get_by_role("link", name=user),
+        page.locator("#answer-facts dd", has_text=prompt),
+        page.locator("#answer-facts dd", has_text=message),
+        page.locator("#answer-parts td", has_text=prompt),
+    ):
+        await expect(content).to_have_css("direction", direction)
+    await walk.check(f"answer, {locale}")
+
+    await find(page, f"topic:{topic}")
+    await expect(page.get_by_label("Name")).to_have_css("direction", direction)
+    await page.get_by_role("combobox", name="Kind").select_option("user")
+    await page.get_by_label("Name").fill(user)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#tail-state")).to_contain_text("live")
+    dev.publish(user, prompt)
+    await expect(page.locator("#tail td", has_text=prompt)).to_have_css("direction", direction)
+    await walk.check(f"tail, {locale}")
+
+    await page.go_back()
+    await page.go_back()
+    await page.go_back()
+    await page.get_by_role("button", name="Disconnect").click()
+    await expect(page.get_by_role("heading", name="Disconnect")).to_contain_text(user)
+    await page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
+    await expect(page.locator("#actions")).to_contain_text(user)
+    await walk.check(f"user after an action, {locale}")
+    await context.close()
+
+
+async def reach_every_control(page: Page) -> None:
+    """Press Tab from the first control to the last one: each one that is shown gets the focus once,
+    in the order of the page, and shows it.
+    """
+    wanted = await page.evaluate(
+        """(focusable) => {
+            window.wanted = [...document.querySelectorAll(focusable)]
+                .filter((element) => element.checkVisibility() && !element.disabled);
+            wanted[0].focus();
+            return wanted.length;
+        }""",
+        FOCUSABLE,
+    )
+    for number in range(1, wanted):
+        await page.keyboard.press("Tab")
+        outline = await page.evaluate(
+            """(number) => {
+                const { activeElement } = document;
+                if (activeElement !== wanted[number]) {
+                    return [activeElement.outerHTML, wanted[number].outerHTML];
+                }
+                return getComputedStyle(activeElement).outlineStyle;
+            }""",
+            number,
+        )
+        assert outline == "solid"
+
+
+async def test_keyboard(chromium: Browser, dev: Dev) -> None:
+    """Tab reaches every control of each view; Enter, Escape and letters use them."""
+    generation = fail_an_answer(dev, "kim", "Why?", "No reason.")
+    running = dev.call("POST", "/generations?user=kim", {"prompt": "count to 3000"})["generation"]
+    context = await chromium.new_context(viewport={"width": 1280, "height": 844})
+    page = await context.new_page()
+    press = page.keyboard.press
+    await open_console(page, f"{dev.internal_url}/console")
+    await expect(page.locator("#processes tbody tr")).to_have_count(2)
+    await reach_every_control(page)
+    await page.get_by_role("link", name="Skip to the content").focus()
+    await press("Enter")
+    await expect(page.get_by_role("main")).to_be_focused()
+    await page.get_by_role("link", name="Answers").focus()
+    await press("Enter")
+    await expect(page.locator("#answers")).to_contain_text(running)
+    await reach_every_control(page)
+
+    await page.locator("#answers").get_by_role("link", name=running).focus()
+    await press("Enter")
+    await expect(page.locator("#answer-parts")).to_contain_text("1 2 3")
+    await reach_every_control(page)
+    stop = page.get_by_role("main").get_by_role("button", name="Stop")
+    await stop.focus()
+    await press("Enter")
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    await press("Escape")
+    await expect(stop).to_be_focused()
+    await expect(page.locator("#answer-status")).to_have_text("running")
+    for key in ("Enter", "Tab", "Enter"):
+        await press(key)
+    await expect(page.locator("#answer-status")).to_have_text("stopped")
+
+    await page.get_by_role("searchbox", name="Find").focus()
+    await page.keyboard.type("kim")
+    await press("Enter")
+    await expect(page.locator("#user-answers")).to_contain_text(generation)
+    await reach_every_control(page)
+    for name, key in (("Notify", "x"), ("Block", "1")):
+        button = page.get_by_role("main").get_by_role("button", name=name)
+        await button.focus()
+        await press("Enter")
+        await expect(page.locator("#confirm-input")).to_be_focused()
+        await press("Escape")
+        await expect(button).to_be_focused()
+        for each in ("Enter", "ControlOrMeta+a", key, "Enter"):
+            await press(each)
+    await expect(page.locator("#actions li")).to_contain_text(
+        ["Blocked the user", "Sent a notification to the user", "Stopped the answer"]
+    )
+    await expect(page.locator("#user-events")).to_contain_text('{"title":"x"}')
+
+    await page.get_by_role("link", name="Live tail").last.focus()
+    await press("Enter")
+    await expect(page.locator("#tail-state")).to_contain_text("live")
+    await reach_every_control(page)
+    await page.get_by_role("button", name="Pause").focus()
+    await press("Space")
+    await expect(page.get_by_role("button", name="Go on")).to_be_focused()
+    await context.close()
+
+
+async def test_focus_survives_a_refresh(chromium: Browser, dev: Dev) -> None:
+    """A link keeps the focus while another cell of its row changes."""
+    page = await chromium.new_page()
+    await open_console(page, f"{dev.internal_url}/console#/connections")
+    row = page.locator("#connections tbody tr").first
+    connection, age = row.get_by_role("link").first, row.locator("td").nth(5)
+    await connection.focus()
+    await expect(age).not_to_have_text(await age.inner_text())
+    await expect(connection).to_be_focused()
+    await page.context.close()
