@@ -245,7 +245,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # The tests of these folders use sockets. The paths start at the folder of all tests.
-_WITH_SOCKETS = {"backends", "compat", "grpc", "http", "transports", "upstreams"}
+_WITH_SOCKETS = {"backends", "compat", "grpc", "http", "security", "transports", "upstreams"}
 # The subject of these files is how sockets are read and written.
 _ON_BOTH_LOOPS = {
     *("backends/client/test_client.py", "backends/test_subscriptions.py"),

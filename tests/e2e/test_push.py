@@ -27,7 +27,7 @@ from tests.push.push_service import Device, PushService, fake_push_service, open
 from tests.redis_backend import redis_backend
 
 KEYS = generate_vapid_keys()
-USERS = 1000
+USERS = 300
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ async def test_half_of_the_users_are_connected() -> None:
     async with (
         AsyncExitStack() as stack,
         open_push_service() as service,
-        push_cluster(AFTER_SECONDS=10.0, TIMEOUT_SECONDS=20.0) as cluster,
+        push_cluster(AFTER_SECONDS=10.0, TIMEOUT_SECONDS=10.0) as cluster,
         open_client(cluster._env["HUB_REDIS__URL"], timeout_seconds=10) as client,
     ):
         backend = redis_backend(client)

@@ -20,7 +20,7 @@ from tests.described import described_operations
 from tests.e2e.cluster import Cluster, create_cluster
 from tests.security.test_fuzz import resident_mb
 
-EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "4"))
+EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "2"))
 
 
 @pytest.fixture

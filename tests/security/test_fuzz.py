@@ -12,12 +12,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from hub.engine.tasks import cancel_and_wait
 from tests.e2e.cluster import Cluster, create_cluster
 
 REQUESTS: Final = 10_000
@@ -222,27 +222,46 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield cluster
 
 
+class FirstLine(asyncio.Protocol):
+    """Receives the first line of a response. is_complete: set then, and when the server closes the
+    connection. A stream of asyncio would cost this process more than all the rest of a request.
+    """
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.is_complete = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        """Add what has arrived."""
+        self.received += data
+        if b"\n" in self.received:
+            self.is_complete.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self.is_complete.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until it is complete, at most so long, and return whether it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.is_complete.wait()
+        return self.is_complete.is_set()
+
+
 async def status_of(port: int, request: bytes) -> int | None:
     """Return the status of the response; None if the connection was closed or waits for more."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = b""
-    reading = asyncio.create_task(reader.readline())
+    loop = asyncio.get_running_loop()
+    transport, line = await loop.create_connection(FirstLine, "127.0.0.1", port)
     try:
-        writer.write(request)
-        await asyncio.wait([reading], timeout=0.05)
-        if (
-            not reading.done()
-        ):  # it waits for more, or it is busy: till it has answered who came later
+        transport.write(request)
+        # A node that has not answered waits for more, or it is busy until it answers a later one.
+        if not await line.wait(0.05):
             await answer_to_another(port)
-            await asyncio.wait([reading], timeout=0.1)
-        if reading.done():
-            head = await reading
-    except ConnectionError:
-        pass
+            await line.wait(0.1)
     finally:
-        await cancel_and_wait([reading])
-        writer.transport.abort()
-    match = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
+        transport.abort()
+    match = re.match(rb"HTTP/1\.[01] (\d{3}) ", line.received)
     return int(match[1]) if match else None
 
 
