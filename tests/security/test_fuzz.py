@@ -238,7 +238,7 @@ class FirstLine(asyncio.Protocol):
             self.is_complete.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Complete the line: no more bytes come."""
         self.is_complete.set()
 
     async def wait(self, seconds: float) -> bool:
