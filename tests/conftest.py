@@ -20,13 +20,15 @@ from typing import Any, NoReturn, Self
 
 import hypothesis
 import pytest
+import pytest_asyncio
 import redis.asyncio
 import uvloop
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.permissions import acl_rules
+from tests.chromium import open_chromium
 from tests.quick import QuickSelection
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
@@ -184,6 +186,21 @@ async def open_redis(request: pytest.FixtureRequest) -> AsyncIterator[OpenRedis]
             return OpenedRedis(hub_client, client)
 
         yield open_by_name
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """The browser that all tests of a process share. They run in the event loop of the session."""
+    async with open_chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """The browser without pages or storage of other tests (`new_context` of tests/chromium.py)."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -81,7 +81,7 @@ def _group_of(item: pytest.Item) -> str | None:
     if hasattr(getattr(item, "module", None), "sdks"):  # the file imports tests/sdks.py
         return "sdks"
     asyncio_mark = item.get_closest_marker("asyncio")
-    shares_loop = asyncio_mark is not None and asyncio_mark.kwargs.get("loop_scope") == "module"
+    shares_loop = asyncio_mark is not None and "loop_scope" in asyncio_mark.kwargs
     if "postgres" in fixtures:
         return "postgres"  # they share a server
     return file if shares_loop or "dev" in fixtures else None

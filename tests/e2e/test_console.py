@@ -25,30 +25,21 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.testing.queue import MemoryGenerationQueue
 from hub.transports.sse import SseEventEncoder
 from hub.wiring.node_parts import start_node_tasks
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.conftest import missing
 from tests.doubles import FakeClock, FakeWriter, new_connection
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import BROWSER_TIMEOUT_MS
 from tests.e2e.test_page_walk import AXE, Walk
 from tests.http.kit import Hub, running_hub
 
 PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "console.png"
 MAX_NODES: Final = 3000
 MAX_FIRST_LOAD_BYTES: Final = 60_000
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 
 async def open_console(page: Page, url: str) -> None:
     """Open the page, and wait until it is live."""
-    page.set_default_timeout(BROWSER_TIMEOUT_MS)
     await page.goto(url, wait_until="commit")
     await expect(page.locator("#state")).to_have_text("live")
 
@@ -61,11 +52,12 @@ async def _check(walk: Walk, stop: str) -> None:
     await walk.page.set_viewport_size({"width": 1280, "height": 844})
 
 
-async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest) -> None:
+async def test_walk(browser: Browser, dev: Dev, request: pytest.FixtureRequest) -> None:
     """From the first screen to an answer, its user, the live tail, and the buttons."""
     if not AXE.exists():
         missing("axe-core, which scripts/test installs,")
-    page = await chromium.new_page(viewport={"width": 1280, "height": 844})
+    context = await new_context(browser, viewport={"width": 1280, "height": 844})
+    page = await context.new_page()
     walk = Walk(page, dev.internal_url)
     async with (
         aiohttp.ClientSession() as session,
@@ -129,10 +121,9 @@ async def test_walk(chromium: Browser, dev: Dev, request: pytest.FixtureRequest)
         await page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
         await expect(page.locator("#user-connections")).to_contain_text("not connected")
         assert '"reason":"disconnected"' in (await stream.content.read()).decode()
-    await page.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def big_hub() -> AsyncIterator[Hub]:
     """A full node in this process, with 100,000 connections, and 10,000 answers that wait."""
     keys = ApiKeys([ApiKey("reader", hash_key("look-look"), frozenset({"read"}))])
@@ -164,12 +155,11 @@ async def _size(page: Page) -> int:
     return size
 
 
-async def test_key_and_size(chromium: Browser, big_hub: Hub) -> None:
+async def test_key_and_size(browser: Browser, big_hub: Hub) -> None:
     """Without a key nothing is shown and a wrong one is refused. However much the hub has, the page
     has few elements and loads few bytes.
     """
-    page = await chromium.new_page()
-    page.set_default_timeout(BROWSER_TIMEOUT_MS)
+    page = await (await new_context(browser)).new_page()
     sizes: dict[str, float] = {}
     network = await page.context.new_cdp_session(page)
     await network.send("Network.enable")
@@ -199,4 +189,3 @@ async def test_key_and_size(chromium: Browser, big_hub: Hub) -> None:
     await page.get_by_role("button", name="Next").click()
     await expect(page.locator("#answers-pager")).to_contain_text("26 to 50")
     assert await _size(page) < MAX_NODES
-    await page.close()

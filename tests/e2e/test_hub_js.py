@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.e2e.cluster import create_cluster
 from tests.e2e.conftest import Dev
 
 PAGES = Path(__file__).parents[2] / "hub" / "http" / "pages"
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 _COUNTED = " ".join(str(n) for n in range(1, 121)) + "\n\n(simulated answer)"
 
 # Records every event in the order in which hub.js delivers it.
@@ -86,20 +86,10 @@ class Recorder:
         assert await self.text() == _COUNTED
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> BrowserContext:
     """The browser context that all tabs of one test share."""
-    context = await browser.new_context()
-    context.set_default_timeout(90_000)  # the first page takes long on a busy machine
-    yield context
-    await context.close()
+    return await new_context(browser)
 
 
 async def record(

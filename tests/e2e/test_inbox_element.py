@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
 
@@ -40,14 +40,7 @@ body { margin: 0; } main { padding: 0 1rem; }
 header { display: flex; justify-content: space-between; align-items: center; padding: .5rem 1rem; }
 """
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 
 class Shop:
@@ -81,9 +74,8 @@ class Shop:
         **options: Any,
     ) -> Bell:
         """Open a page, in a browser of its own without a context, and wait until it is live."""
-        context = context or await self._browser.new_context(**options)
+        context = context or await new_context(self._browser, **options)
         page = await context.new_page()
-        page.set_default_timeout(90_000)  # the first page takes long on a busy machine
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", lambda message: self._note(message.type, message.text))
         html = _PAGE.format(lang=lang, direction=direction, user=self.user, attributes=attributes)
@@ -152,14 +144,12 @@ class Bell:
         return violations
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def shop(browser: Browser, dev: Dev, request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
     """The shop of a user of the test's own. An error on its pages fails the test."""
     user = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     shop = Shop(browser, dev, user)
     yield shop
-    for context in browser.contexts:
-        await context.close()
     assert shop.problems == []
 
 
@@ -250,12 +240,7 @@ async def test_accessibility(shop: Shop, variant: str, request: pytest.FixtureRe
         url="/files/q3.xlsx",
         icon="📦",
     )
-    # Without animations, which change colours and places for a moment.
-    options = {
-        "viewport": {"width": 760, "height": 420},
-        "reduced_motion": "reduce",
-        **VARIANTS[variant],
-    }
+    options = {"viewport": {"width": 760, "height": 420}, **VARIANTS[variant]}
     bell = await shop.open(**options)
     await bell.expect_number(2)
     await bell.button.click()
@@ -436,7 +421,7 @@ async def test_texts(shop: Shop) -> None:
 
 async def test_style_of_the_page(shop: Shop) -> None:
     """Variables and parts change the style, and without a wish for less motion it moves."""
-    bell = await shop.open(attributes='theme="dark"', reduced_motion="reduce")
+    bell = await shop.open(attributes='theme="dark"')
     await bell.button.click()
     style_of = """(element) => {
         const panel = element.shadowRoot.querySelector("[part=panel]");

@@ -11,17 +11,16 @@ import re
 import signal
 import subprocess
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from hub_client import BadRequest, HubClient, InputReceived, InputRequested, SyncHubClient
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.docs.snippets import DOCS, find_blocks, run_python
 from tests.e2e.conftest import Dev
 from tests.e2e.test_page import ask, expect_status, open_page, text_of
@@ -64,7 +63,7 @@ async def order(run: Run):
     value = await run.input("order", "What shall we send?", schema=ORDER)
     yield f"{value['count']} {value.get('colour')} for {value['name']}, gift: {value['gift']}."
 """
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +87,6 @@ def documented_code(page: str, language: str) -> str:
         if block.language == language and block.part == "Answer an input"
     )
     return code
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
 
 
 async def test_demo_page(browser: Browser, dev: Dev) -> None:
@@ -156,7 +148,7 @@ async def test_demo_page(browser: Browser, dev: Dev) -> None:
 
 async def test_code_of_the_documents(browser: Browser, dev: Dev) -> None:
     """The examples of both clients answer, and say who did."""
-    page = await browser.new_page()
+    page = await (await new_context(browser)).new_page()
     await page.goto(f"{dev.url}/nothing-here")
     shown = await page.evaluate(
         """async (code) => {
@@ -192,7 +184,7 @@ async def test_code_of_the_documents(browser: Browser, dev: Dev) -> None:
 async def test_console_and_suspended_answers(browser: Browser, dev: Dev) -> None:
     """The console marks the status and says who may answer; the page answers both kinds."""
     page = await open_page(browser, dev, "oskar")
-    console = await browser.new_page()
+    console = await (await new_context(browser)).new_page()
     console.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await console.goto(f"{dev.internal_url}/console")
     for upstream, status in (("refund", "waiting"), ("suspends", "suspended")):

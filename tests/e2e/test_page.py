@@ -6,49 +6,25 @@ import asyncio
 import os
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import (
-    Browser,
-    Locator,
-    Page,
-    expect,
-)
+from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.e2e.conftest import Dev
 from tests.push.push_service import Device, fake_push_service
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 SVG = b64encode(
     b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><path d="M0 0h8v8z"/></svg>'
 ).decode()
-BROWSER_TIMEOUT_MS = 90_000  # the first page of a browser takes long on a busy machine
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browser(chromium: Browser) -> AsyncIterator[Browser]:
-    """The browser without pages or storage of other tests."""
-    yield chromium
-    for context in chromium.contexts:
-        await context.close()
 
 
 async def open_page(browser: Browser, dev: Dev, user: str, **context: object) -> Page:
     """Open the user's page and wait until it is live. A page error fails the test."""
-    page = await (await browser.new_context(**context)).new_page()  # type: ignore[arg-type]
-    page.set_default_timeout(BROWSER_TIMEOUT_MS)
+    page = await (await new_context(browser, **context)).new_page()
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{dev.url}/?user={user}")
     await expect_live(page)
@@ -628,11 +604,10 @@ async def test_notification_is_kept(browser: Browser, dev: Dev) -> None:
 
 async def test_notify_when_an_answer_is_ready(browser: Browser, dev: Dev) -> None:
     """The button subscribes the browser; from then on questions are sent with `notify`."""
-    context = await browser.new_context(permissions=["notifications"])
+    context = await new_context(browser, permissions=["notifications"])
     device = Device("phone", "https://push.example.com/phone")
     await context.add_init_script(fake_push_service(device))
     page = await context.new_page()
-    page.set_default_timeout(BROWSER_TIMEOUT_MS)
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{dev.url}/?user=nora")
     await expect_live(page)

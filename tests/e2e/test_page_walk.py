@@ -7,31 +7,22 @@ is wider than the screen, and no request has left the origin.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
-from tests.e2e.test_page import BROWSER_TIMEOUT_MS, ask, expect_live, expect_status, text_of
+from tests.e2e.test_page import ask, expect_live, expect_status, text_of
 
 AXE: Final = Path(__file__).parents[1] / "pages" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
 MAX_FIRST_LOAD_BYTES: Final = 250_000
 SIZES: Final = {"wide": (1280, 800), "narrow": (390, 844)}
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 
 class Walk:
@@ -71,12 +62,11 @@ class Walk:
         assert (self.outside, self.errors) == ([], []), stop
 
 
-async def begin(chromium: Browser, dev: Dev, user: str, size: str) -> Walk:
+async def begin(browser: Browser, dev: Dev, user: str, size: str) -> Walk:
     if not AXE.exists():
         missing("axe-core, which scripts/test installs,")
     width, height = SIZES[size]
-    context = await chromium.new_context(viewport={"width": width, "height": height})
-    context.set_default_timeout(BROWSER_TIMEOUT_MS)
+    context = await new_context(browser, viewport={"width": width, "height": height})
     walk = Walk(await context.new_page(), dev.url)
     await walk.page.goto(f"{dev.url}/?user={user}")
     await expect_live(walk.page)
@@ -85,9 +75,9 @@ async def begin(chromium: Browser, dev: Dev, user: str, size: str) -> Walk:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_walk(chromium: Browser, dev: Dev, size: str, request: pytest.FixtureRequest) -> None:
+async def test_walk(browser: Browser, dev: Dev, size: str, request: pytest.FixtureRequest) -> None:
     """An agent that asks, Markdown, Chinese, Arabic, sheets, and the open connection."""
-    walk = await begin(chromium, dev, f"walker-{size}", size)
+    walk = await begin(browser, dev, f"walker-{size}", size)
     page, is_narrow = walk.page, size == "narrow"
     await expect(page.get_by_role("heading", name="Ask, then try to break it.")).to_be_visible()
     await walk.check("empty")
@@ -132,7 +122,6 @@ async def test_walk(chromium: Browser, dev: Dev, size: str, request: pytest.Fixt
     await expect(page.get_by_role("dialog")).to_contain_text('hub.on("state"')
     if not is_narrow:
         await walk.check("source")
-    await page.context.close()
 
 
 async def _keep_pictures(page: Page) -> None:
@@ -142,9 +131,9 @@ async def _keep_pictures(page: Page) -> None:
         await page.screenshot(path=PICTURES / f"demo-narrow-{scheme}.png", animations="disabled")
 
 
-async def test_every_control_by_keyboard(chromium: Browser, dev: Dev) -> None:
+async def test_every_control_by_keyboard(browser: Browser, dev: Dev) -> None:
     """Tab reaches each control of an empty page once, and no hidden one."""
-    walk = await begin(chromium, dev, "kate", "wide")
+    walk = await begin(browser, dev, "kate", "wide")
     page = walk.page
     await expect(page.get_by_role("heading", name="Ask, then try to break it.")).to_be_visible()
     # It is shown when the browser has said whether it can notify.
@@ -158,7 +147,6 @@ async def test_every_control_by_keyboard(chromium: Browser, dev: Dev) -> None:
     while (name := await _press_tab(page)) != "BODY" and len(reached) < 100:
         reached.append(name)
     assert len(reached) - reached.count("DIV") == wanted  # the conversation can scroll, too
-    await page.context.close()
 
 
 async def _press_tab(page: Page) -> str:
@@ -167,13 +155,12 @@ async def _press_tab(page: Page) -> str:
     return tag
 
 
-async def test_first_visit(chromium: Browser, dev: Dev) -> None:
+async def test_first_visit(browser: Browser, dev: Dev) -> None:
     """A first visit with an answer loads less than 250 kB, and the policy allows no inline code.
 
     The second visit loads little: the browser has the files.
     """
-    context = await chromium.new_context()
-    context.set_default_timeout(BROWSER_TIMEOUT_MS)
+    context = await new_context(browser)
     page = await context.new_page()
     sizes: dict[str, float] = {}
     network = await context.new_cdp_session(page)
@@ -195,4 +182,3 @@ async def test_first_visit(chromium: Browser, dev: Dev) -> None:
     await page.reload()
     await expect_live(page)
     assert sum(sizes.values()) < first / 4
-    await context.close()

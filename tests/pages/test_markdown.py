@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.http.kit import running_hub
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 VECTORS = Path(__file__).with_name("xss_vectors.txt").read_text().splitlines()
 # A view of the page's module in an empty page of the hub's origin.
 START = """async () => {
@@ -46,22 +46,7 @@ $$\\int_0^1 x\\,dx$$
 """
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browser(chromium: Browser) -> AsyncIterator[Browser]:
-    """The browser without pages of other tests."""
-    yield chromium
-    for context in chromium.contexts:
-        await context.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def origin() -> AsyncIterator[str]:
     """The address of a hub in this process."""
     async with running_hub() as hub:
@@ -70,7 +55,7 @@ async def origin() -> AsyncIterator[str]:
 
 async def open_view(browser: Browser, origin: str, **context: Any) -> Page:
     """Open an empty page of the hub, with the policy of its files, and a view in it."""
-    page = await (await browser.new_context(**context)).new_page()
+    page = await (await new_context(browser, **context)).new_page()
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     await page.goto(f"{origin}/demo/markdown.js")
     await page.evaluate(START)
