@@ -30,10 +30,13 @@ from tests.conftest import missing
 from tests.doubles import FakeClock, FakeWriter, new_connection
 from tests.e2e.conftest import Dev
 from tests.e2e.test_page_walk import AXE, Walk
-from tests.http.kit import Hub, running_hub
+from tests.http.kit import SETTINGS, Hub, running_hub
 
 PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "console.png"
 MAX_NODES: Final = 3000
+# If all of them were on the page, it would have many times as many elements and bytes.
+CONNECTIONS: Final = 10_000
+ANSWERS: Final = 2_000
 MAX_FIRST_LOAD_BYTES: Final = 60_000
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
@@ -125,9 +128,10 @@ async def test_walk(browser: Browser, dev: Dev, request: pytest.FixtureRequest) 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def big_hub() -> AsyncIterator[Hub]:
-    """A full node in this process, with 100,000 connections, and 10,000 answers that wait."""
+    """A full node in this process: it has all of its connections, and many answers that wait."""
     keys = ApiKeys([ApiKey("reader", hash_key("look-look"), frozenset({"read"}))])
-    async with running_hub(keys=keys) as hub:
+    stream = SETTINGS.stream.model_copy(update={"max_connections": CONNECTIONS})
+    async with running_hub(keys=keys, tables={"stream": stream}) as hub:
         await _fill(hub)
         async with Supervisor(SystemClock()) as tasks:
             start_node_tasks(hub.node, tasks)
@@ -138,13 +142,13 @@ async def _fill(hub: Hub) -> None:
     connections: Any = hub.node.connections
     channels = [user_channel("zoe")]
     model = new_connection("zoe", channels, FakeWriter(), FakeClock(), encoder=SseEventEncoder())
-    for number in range(100_000):
+    for number in range(CONNECTIONS):
         connection = copy.copy(model)
         connection.id = f"c_{number:016x}"
         connections._connections[connection] = None
     assert isinstance(hub.backend.queue, MemoryGenerationQueue)
     request = GenerationRequest([Message("user", "hi")], upstream="main", model="m1")
-    for number in range(10_000):
+    for number in range(ANSWERS):
         generation = Generation(new_generation_id(0), f"user{number}", request)
         await hub.backend.generations.create(generation, None)
         await hub.backend.queue.enqueue(Job(generation.id, generation.user, "main"))
@@ -177,15 +181,15 @@ async def test_key_and_size(browser: Browser, big_hub: Hub) -> None:
         await page.keyboard.press("Enter")
         if key == "wrong":
             await expect(page.locator("#login-error")).to_contain_text("key")
-    await expect(page.locator("#tile-connections .value")).to_contain_text("100")
-    await expect(page.locator("#tile-queued .value")).to_contain_text("10")
+    await expect(page.locator("#tile-connections .value")).to_contain_text("10")
+    await expect(page.locator("#tile-queued .value")).to_contain_text("2")
     await page.get_by_role("link", name="Connections").click()
-    await expect(page.locator("#connections-total")).to_have_text(re.compile(r"100.00\d"))
+    await expect(page.locator("#connections-total")).to_have_text(re.compile(r"10.00\d"))
     await page.get_by_role("button", name="Next").click()
     await expect(page.locator("#connections tbody tr").first).to_contain_text(f"c_{50:016x}")
     assert await page.locator("#connections tbody tr").count() == 50
     await page.get_by_role("link", name="Answers").click()
-    await expect(page.locator("#answers-total")).to_have_text(re.compile("10.000"))
+    await expect(page.locator("#answers-total")).to_have_text(re.compile("2.000"))
     await page.get_by_role("button", name="Next").click()
     await expect(page.locator("#answers-pager")).to_contain_text("26 to 50")
     assert await _size(page) < MAX_NODES

@@ -6,10 +6,12 @@ import json
 import random
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import Phase, given, settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.core.generation import Generation
@@ -21,7 +23,7 @@ from tests.parts import PARTS
 MODULE = Path(__file__).parents[2] / "hub" / "http" / "pages" / "hub.js"
 SCRIPT = f"""
 import {{ FoldedParts, Transcript }} from "{MODULE.as_uri()}";
-import {{ readFileSync }} from "node:fs";
+import {{ createInterface }} from "node:readline";
 const fold = (events, parts) => {{
   const folded = new FoldedParts(parts);
   for (const [name, data] of events) folded.apply(name, data);
@@ -38,14 +40,15 @@ const join = (events, snapshot, early, last) => {{
   if (transcript.hasGap) transcript.applySnapshot(last);
   return transcript.parts;
 }};
-const cases = JSON.parse(readFileSync(0));
-const results = cases.map(({{ events, moment, snapshot, last }}) => [
-  fold(events, []),
-  fold(events.slice(moment), snapshot.parts),
-  join(events.slice(moment), snapshot, 0, last),
-  join(events.slice(moment), snapshot, 4, last),
-]);
-console.log(JSON.stringify(results));
+for await (const line of createInterface({{ input: process.stdin }})) {{
+  const results = JSON.parse(line).map(({{ events, moment, snapshot, last }}) => [
+    fold(events, []),
+    fold(events.slice(moment), snapshot.parts),
+    join(events.slice(moment), snapshot, 0, last),
+    join(events.slice(moment), snapshot, 4, last),
+  ]);
+  console.log(JSON.stringify(results));
+}}
 """
 ANSWERS = st.one_of(
     st.builds(Attempt, st.lists(PARTS, max_size=15), ENDS),
@@ -54,29 +57,39 @@ ANSWERS = st.one_of(
 CASES = st.lists(st.tuples(ANSWERS, st.integers(0, 15)), min_size=20, max_size=20)
 
 
-def _run(cases: list[dict[str, Any]]) -> Any:
-    """Return what hub.js makes of each case."""
+class HubJs:
+    """hub.js in a process of Node.js."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def fold(self, cases: list[dict[str, Any]]) -> Any:
+        """Return what hub.js makes of each case."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(cases), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def hub_js() -> Iterator[HubJs]:
+    """hub.js for all tests of this file."""
     node = shutil.which("node")
     if node is None:
         missing("node")
-    done = subprocess.run(
-        [node, "--input-type=module", "-e", SCRIPT],
-        input=json.dumps(cases),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return json.loads(done.stdout)
+    command = [node, "--input-type=module", "-e", SCRIPT]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield HubJs(process)
 
 
-# Without shrinking, because each try runs node.
-@settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
-@given(CASES)
-def test_same_parts(answers: list[tuple[Attempt | Answer, int]]) -> None:
+@settings(max_examples=15)
+@given(answers=CASES)
+def test_same_parts(hub_js: HubJs, answers: list[tuple[Attempt | Answer, int]]) -> None:
     """From the start, and from a snapshot at any moment, in the fold and in the transcript."""
     given_cases = [_describe(attempt, moment) for attempt, moment in answers]
-    for (attempt, _), results in zip(answers, _run(given_cases), strict=True):
+    for (attempt, _), results in zip(answers, hub_js.fold(given_cases), strict=True):
         assert results == [fold(attempt.events)] * 4
 
 
@@ -160,7 +173,7 @@ class RandomEvents:
         return f"generation.{name}", {"text": self._pick("", "new")} if name == "replaced" else {}
 
 
-def test_same_parts_of_any_events() -> None:
+def test_same_parts_of_any_events(hub_js: HubJs) -> None:
     """Both folds agree on random events, from the start and from a snapshot in the middle."""
     sequences = [RandomEvents(seed).sequence(40) for seed in range(400)]
     middles = [fold(events[:20]) for events in sequences]
@@ -171,7 +184,7 @@ def test_same_parts_of_any_events() -> None:
         {"events": events, "moment": 20, "snapshot": snapshot, "last": snapshot}
         for events, snapshot in zip(sequences, snapshots, strict=True)
     ]
-    for seed, (folded, joined, *_) in enumerate(_run(cases)):
+    for seed, (folded, joined, *_) in enumerate(hub_js.fold(cases)):
         events = sequences[seed]
         assert folded == fold(events), f"seed {seed}"
         assert joined == fold(events[20:], middles[seed]), f"seed {seed}"

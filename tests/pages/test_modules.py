@@ -1,4 +1,4 @@
-"""Run `node --test` on tests/pages/*.test.mjs."""
+"""Run the tests of tests/pages/*.test.mjs with Node.js, without the process of `node --test`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_module(module: str) -> None:
     if node is None:
         missing("node")
     done = subprocess.run(
-        [node, "--test", str(FOLDER / module)],
+        [node, str(FOLDER / module)],
         capture_output=True,
         text=True,
         timeout=120,
