@@ -5,14 +5,12 @@ tests/e2e/test_console.py walks over its views in English.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.chromium import open_chromium
+from tests.chromium import new_context
 from tests.conftest import missing
 from tests.e2e.conftest import Dev
 from tests.e2e.test_console import open_console
@@ -23,14 +21,7 @@ LANGUAGES: Final = {
     "ar": ("سارة", "أخبار", "لماذا السماء زرقاء؟", "رفض النموذج هذا الطلب.", "rtl"),
 }
 FOCUSABLE: Final = "a[href], button, input, select, [tabindex='0']"
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # the browser's
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, headless."""
-    async with open_chromium() as browser:
-        yield browser
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 
 def fail_an_answer(dev: Dev, user: str, prompt: str, message: str) -> str:
@@ -51,14 +42,14 @@ async def find(page: Page, text: str) -> None:
 
 
 @pytest.mark.parametrize("locale", LANGUAGES)
-async def test_languages(chromium: Browser, dev: Dev, locale: str) -> None:
+async def test_languages(browser: Browser, dev: Dev, locale: str) -> None:
     """Names, questions and errors have the direction of their language, on a phone as well."""
     if not AXE.exists():
         missing("axe-core, which scripts/test installs,")
     user, topic, prompt, message, direction = LANGUAGES[locale]
     generation = fail_an_answer(dev, user, prompt, message)
     dev.publish(user, prompt)
-    context = await chromium.new_context(locale=locale, viewport={"width": 390, "height": 844})
+    context = await new_context(browser, locale=locale, viewport={"width": 390, "height": 844})
     page = await context.new_page()
     walk = Walk(page, dev.internal_url)
     await open_console(page, f"{dev.internal_url}/console")
@@ -100,7 +91,6 @@ async def test_languages(chromium: Browser, dev: Dev, locale: str) -> None:
     await page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
     await expect(page.locator("#actions")).to_contain_text(user)
     await walk.check(f"user after an action, {locale}")
-    await context.close()
 
 
 async def reach_every_control(page: Page) -> None:
@@ -131,11 +121,11 @@ async def reach_every_control(page: Page) -> None:
         assert outline == "solid"
 
 
-async def test_keyboard(chromium: Browser, dev: Dev) -> None:
+async def test_keyboard(browser: Browser, dev: Dev) -> None:
     """Tab reaches every control of each view; Enter, Escape and letters use them."""
     generation = fail_an_answer(dev, "kim", "Why?", "No reason.")
     running = dev.call("POST", "/generations?user=kim", {"prompt": "count to 3000"})["generation"]
-    context = await chromium.new_context(viewport={"width": 1280, "height": 844})
+    context = await new_context(browser, viewport={"width": 1280, "height": 844})
     page = await context.new_page()
     press = page.keyboard.press
     await open_console(page, f"{dev.internal_url}/console")
@@ -190,16 +180,14 @@ async def test_keyboard(chromium: Browser, dev: Dev) -> None:
     await page.get_by_role("button", name="Pause").focus()
     await press("Space")
     await expect(page.get_by_role("button", name="Go on")).to_be_focused()
-    await context.close()
 
 
-async def test_focus_survives_a_refresh(chromium: Browser, dev: Dev) -> None:
+async def test_focus_survives_a_refresh(browser: Browser, dev: Dev) -> None:
     """A link keeps the focus while another cell of its row changes."""
-    page = await chromium.new_page()
+    page = await (await new_context(browser)).new_page()
     await open_console(page, f"{dev.internal_url}/console#/connections")
     row = page.locator("#connections tbody tr").first
     connection, age = row.get_by_role("link").first, row.locator("td").nth(5)
     await connection.focus()
     await expect(age).not_to_have_text(await age.inner_text())
     await expect(connection).to_be_focused()
-    await page.context.close()
