@@ -151,7 +151,9 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def with_id(self, default_id: str | None) -> PublishBody:
         """Return the body with this idempotency key, unless it has one."""
-        return self if self.id is not None else msgspec.structs.replace(self, id=default_id)
+        if default_id is None or self.id is not None:
+            return self
+        return msgspec.structs.replace(self, id=default_id)
 
     def request(self, *, max_recipients: int) -> PublishRequest:
         """Return the publisher's request. Raise BadRequest that names the field."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from hub.api.json_decoding import decode_json
 from hub.error_codes import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
@@ -32,13 +32,15 @@ async def read_json(
         allow_text and request.content_type in ("text/plain", "application/octet-stream")
     ):
         raise UnsupportedMedia("send Content-Type: application/json", code=UNSUPPORTED_MEDIA_TYPE)
-    if request.content_length is not None and request.content_length > max_bytes:
+    size, content = request.content_length, request.content
+    if size is not None and size > max_bytes:
         raise TooLarge(
-            f"the body has {request.content_length} bytes; the maximum is {max_bytes} bytes",
-            code=BODY_TOO_LARGE,
+            f"the body has {size} bytes; the maximum is {max_bytes} bytes", code=BODY_TOO_LARGE
         )
     try:
-        if request.content.is_eof():  # the usual case: the body came with the headers
+        if size is not None and content.is_eof() and type(content) is StreamReader:
+            body = content.read_nowait()  # the usual case: the body came with the headers
+        elif content.is_eof():
             body = await request.read()
         else:
             async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):

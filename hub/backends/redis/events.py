@@ -383,13 +383,14 @@ def pack_calls(run: Sequence[_Addressed]) -> Sequence[Sequence[_Addressed]]:
 
 
 def _set_results(
-    chunk: Sequence[_Addressed], reply: list[Any] | BrokerUnavailable, replicas: int | None
+    chunk: Sequence[_Addressed], reply: bytes | BrokerUnavailable, replicas: int | None
 ) -> None:
-    for index, (_, batch, n) in enumerate(chunk):
-        if isinstance(reply, BrokerUnavailable):
+    if isinstance(reply, BrokerUnavailable):
+        for _, batch, n in chunk:
             batch.results[n] = reply
-        else:
-            batch.results[n] = _parse_published(reply[index], replicas)
+        return
+    for (_, batch, n), line in zip(chunk, reply.split(b"\n"), strict=True):
+        batch.results[n] = _parse_published(line, replicas)
 
 
 def _is_end(publication: Publication) -> bool:

@@ -2,19 +2,24 @@
 -- A log is a table: {run_id = run id, new_epoch = new epoch, head_ttl_ms = ttl of a head in ms}. It keeps
 -- the head of the last event, because often the next event of a call is one of the same channel.
 -- Invariants
--- 1. A log holds at most about max_events events and 9/8 of max_bytes and of its ttl.
+-- 1. A log holds at most about max_events events (trimmed at every 64th) and 9/8 of max_bytes and of
+--    its ttl.
 -- 2. A log lives at least its ttl after its newest event, and a head after its last use. Both ttls
 --    are refreshed when an eighth of them has passed.
 
--- Returns the retention of a channel from its text: 'events bytes ttl_ms'.
+local EVENTS_BETWEEN_TRIMS = 64
+
+-- Returns the retention of a channel from its text: 'events bytes ttl_ms'. Few events need it, so
+-- append takes the text.
 local function parse_retention(text)
   local events, bytes, ms = string.match(text, '^(%d+) (%d+) (%d+)$')
   return {events = events, bytes = tonumber(bytes), ms = tonumber(ms)}
 end
 
 -- Refreshes the ttls of head and log, trims the log, and stores when this must happen again.
--- before: the total bytes before the event that was just appended.
+-- before: the total bytes before the event that was just appended. retention: its text.
 local function maintain(log, head_key, log_key, head, before, retention)
+  retention = parse_retention(retention)
   local now, head_ttl_ms = log.now, tonumber(log.head_ttl_ms)
   local first = redis.call('HMGET', head_key, 'ft', 'fb')
   local first_ms, first_bytes = tonumber(first[1] or now), tonumber(first[2] or before)
@@ -34,6 +39,7 @@ local function maintain(log, head_key, log_key, head, before, retention)
 end
 
 -- Assigns the next offset and appends an event to the log. Returns its epoch and offset, as texts.
+-- retention: the text of the retention of the channel.
 -- is_followed: whether the same step appends another event to this log, which writes the head of both.
 local function append(log, head_key, log_key, name, data, retention, event_ttl_ms, is_followed)
   if not log.now then
@@ -49,10 +55,12 @@ local function append(log, head_key, log_key, name, data, retention, event_ttl_m
   local offset = string.format('%d', head.offset)
   local id = offset .. '-' .. log.now_text
   if not event_ttl_ms then
-    redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before)
+    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before)
   else
-    redis.call('XADD', log_key, 'MAXLEN', '~', retention.events, id, 'n', name, 'd', data, 'b', before,
-      'x', string.format('%d', log.now + event_ttl_ms))
+    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before, 'x', string.format('%d', log.now + event_ttl_ms))
+  end
+  if head.offset % EVENTS_BETWEEN_TRIMS == 0 then
+    redis.call('XTRIM', log_key, 'MAXLEN', '~', parse_retention(retention).events)
   end
   local is_due = log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes)
   if is_due or not is_followed then

@@ -52,7 +52,7 @@ for n = 1, tonumber(next_arg()) do
 end
 
 local now = now_ms()
-local retention = parse_retention(ARGV[5])
+local retention = ARGV[5]
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4], now = now, now_text = string.format('%013d', now)}
 local inbox = open_inbox(KEYS[3], KEYS[4], ARGV[6])
 announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], retention)

@@ -48,7 +48,7 @@ local function steer_open(record_key, id, user)
   local epoch, offset = head.epoch, head.offset
   local log = {
     run_id = ARGV[1], new_epoch = ARGV[2], head_ttl_ms = ARGV[3], command = ARGV[15],
-    retention = parse_retention(ARGV[16])
+    retention = ARGV[16]
   }
   local sent = {key = '', digest = ARGV[17], message = ARGV[18], by = ARGV[19]}
   local bounds = {messages = tonumber(ARGV[20]), bytes = tonumber(ARGV[21])}

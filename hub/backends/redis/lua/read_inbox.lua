@@ -11,7 +11,7 @@
 local now = now_ms()
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4], now = now, now_text = string.format('%013d', now)}
 local inbox = open_inbox(KEYS[3], KEYS[4], ARGV[6])
-announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], parse_retention(ARGV[5]))
+announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], ARGV[5])
 local head = read_head(KEYS[1], KEYS[2], ARGV[1], ARGV[3], ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[12])
 local reply = {inbox.unread, inbox.unseen, head.epoch, head.offset, redis.call('HGETALL', KEYS[5])}

@@ -7,7 +7,7 @@
 -- Reply {n, 1 if this call has stored it}, or {why it is refused} (steering.lua)
 local log = {
   run_id = ARGV[1], command = ARGV[2], new_epoch = ARGV[3], head_ttl_ms = ARGV[4],
-  retention = parse_retention(ARGV[5])
+  retention = ARGV[5]
 }
 local sent = {key = ARGV[6], digest = ARGV[7], message = ARGV[8], by = ARGV[9]}
 local bounds = {messages = tonumber(ARGV[10]), bytes = tonumber(ARGV[11])}
