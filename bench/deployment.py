@@ -127,7 +127,7 @@ class Deployment:
         return pid
 
     def move_slots(self, partitions: int) -> int:
-        """Move the slots of some partitions to the next server, as resharding does.
+        """Move the slots of some partitions to the next server, with CLUSTER MIGRATESLOTS.
 
         Return how many keys moved with them.
         """
@@ -137,7 +137,8 @@ class Deployment:
             source = self.cluster.owner(slot)
             index = self.cluster.masters.index(source)
             target = self.cluster.masters[(index + 1) % len(self.cluster.masters)]
-            moved += self.cluster.move_slot(slot, source, target)
+            moved += source.ask("CLUSTER", "COUNTKEYSINSLOT", slot)
+            self.cluster.migrate_slot(slot, source, target)
         return moved
 
 

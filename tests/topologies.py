@@ -167,10 +167,19 @@ class ClusterOfThree:
                 return next(server for server in self.servers if server.port == port)
         raise LookupError(f"no server owns slot {slot}")
 
-    def move_slot(self, slot: int, source: TcpServer, target: TcpServer) -> int:
+    def move_slot(
+        self,
+        slot: int,
+        source: TcpServer,
+        target: TcpServer,
+        *,
+        keys_at_once: int = 100,
+        seconds_between: float = 0.0,
+    ) -> int:
         """Move a slot and its keys as `redis-cli --cluster reshard` does; return how many keys.
 
-        Clients may use the slot meanwhile: of keys that have moved already, they are told ASK.
+        Clients may use the slot meanwhile: of keys that have moved already, they are told ASK, and
+        TRYAGAIN if a command has other keys as well.
         """
         moved = 0
         with ExitStack() as stack:
@@ -179,12 +188,21 @@ class ClusterOfThree:
             source_id, target_id = ask_source("CLUSTER", "MYID"), ask_target("CLUSTER", "MYID")
             ask_target("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
             ask_source("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-            while keys := ask_source("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            while keys := ask_source("CLUSTER", "GETKEYSINSLOT", slot, keys_at_once):
                 ask_source("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
                 moved += len(keys)
+                time.sleep(seconds_between)
             for ask_server in (ask_target, ask_source, *ask.values()):
                 ask_server("CLUSTER", "SETSLOT", slot, "NODE", target_id)
         return moved
+
+    def migrate_slot(self, slot: int, source: TcpServer, target: TcpServer) -> None:
+        """Move a slot in the background and hand it over at once (Valkey 9)."""
+        source.ask(
+            "CLUSTER", "MIGRATESLOTS",
+            "SLOTSRANGE", slot, slot, "NODE", target.ask("CLUSTER", "MYID"),
+        )  # fmt: skip
+        until(lambda: self.owner(slot) is target, source.log)
 
     def close(self) -> None:
         self._started.close()

@@ -12,6 +12,7 @@ Rules:
    reserved the job.
 4. A worker that may not continue a generation gives the job to those of its version.
 5. A worker whose events are refused although the generation has not ended releases the job.
+6. A renewal that failed is repeated soon, so that leases survive a broker that did not answer.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue, Lease
 
 RESERVE_TIMEOUT_SECONDS: Final = 1.0
+_RENEWAL_RETRY_SECONDS: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
@@ -115,8 +117,10 @@ class Worker:
 
     async def run_leases(self) -> None:
         """Renew the leases, and look for stop requests whose notice was lost, until cancelled."""
+        interval = delay = self._lease_seconds / 3
         while True:
-            await self._clock.sleep(self._lease_seconds / 3)
+            await self._clock.sleep(delay)
+            delay = interval
             try:
                 lost = await self._queue.renew([job.lease for job in self._running.values()])
                 for lease in lost:
@@ -125,6 +129,7 @@ class Worker:
                     await self._signal_stop(generation)
             except BrokerUnavailable as error:
                 _log.warning("worker.renewal_failed", error=str(error))
+                delay = min(interval, _RENEWAL_RETRY_SECONDS)
 
     async def shut_down(self, deadline_seconds: float, force: asyncio.Event) -> None:
         """Wait for the running generations, then release those that still run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -238,5 +239,30 @@ async def test_lease_that_was_renewed_in_the_future(short_path: Path) -> None:
             assert await queue.reserve(0.3) is None
             assert await queue.job_states(["g"]) == [JobState(is_attended=True)]
             assert (await take(queue)).generation == "g"
+    finally:
+        server.kill()
+
+
+async def test_nothing_is_claimed_after_a_stall_of_the_server(tmp_path: Path) -> None:
+    """While a server is stopped no lease can be renewed: the workers that hold them do it first."""
+    (port,) = free_ports(1)
+    server = TcpServer(valkey_binary(), tmp_path, port)
+    try:
+        async with (
+            open_client(f"redis://127.0.0.1:{port}", timeout_seconds=30) as client,
+            Supervisor(SystemClock()) as tasks,
+        ):
+            holder, other = [redis_backend(client, lease_seconds=2).queue for _ in range(2)]
+            for queue in (holder, other):
+                tasks.start(f"queue {id(queue)}", queue.run)
+            await holder.enqueue(Job(new_generation_id(0), "alice", "main"))
+            lease = await take(holder)
+            server.process.send_signal(signal.SIGSTOP)
+            late = asyncio.create_task(other.reserve(0.001))
+            await asyncio.sleep(2.5)  # longer than the lease
+            server.process.send_signal(signal.SIGCONT)
+            assert await late is None
+            assert not await holder.renew([lease])
+            assert (await take(other)).generation == lease.generation  # it was not renewed again
     finally:
         server.kill()

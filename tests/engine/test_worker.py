@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -24,6 +24,7 @@ from hub.core.parts import Finished, Text
 from hub.engine.generations import Generations
 from hub.engine.relay import Relay
 from hub.engine.worker import Worker
+from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
 from hub.ports.queue import GenerationQueue, WaitingVersion
 from hub.testing.backend import MemoryBackend
@@ -349,3 +350,30 @@ async def test_forced_shutdown(case: WorkerTest) -> None:
     lease = await case.queue.reserve(1.0)
     assert lease is not None
     assert lease.generation == generation
+
+
+async def test_failed_renewal_is_repeated_soon(case: WorkerTest) -> None:
+    """A broker that does not answer once costs no worker its leases."""
+    queue, renewals = case.queue, list[float]()
+
+    class UnreliableQueue:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(queue, name)
+
+        async def renew(self, leases: Any) -> Any:
+            renewals.append(case.clock.now())
+            if len(renewals) == 2:
+                raise BrokerUnavailable("stalled")
+            return await queue.renew(leases)
+
+    case.gate.close()
+    case.worker(queue=cast(GenerationQueue, UnreliableQueue()))
+    await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    assert len(renewals) == 1  # when the attempt began
+    await case.clock.advance(5.0)
+    await case.clock.advance(0.5)
+    assert len(renewals) == 3
+    await case.clock.advance(4.5)
+    assert len(renewals) == 3
+    case.gate.open()

@@ -4,6 +4,10 @@ An entry of a stream names a generation. While a worker holds it, it is in the p
 consumer group, and its idle time is the age of the lease: a renewal sets it to zero, and any worker
 may claim an entry that has been idle for longer than a lease. The scripts (lua/enqueue_job.lua and
 others) hold the invariants; the rules are those of core/fair_queue.py.
+
+A server that did not answer for some time (it moved large keys, was replaced or was stopped) has
+got no renewals meanwhile. A worker that notices it claims nothing for a quarter of a lease, so that
+those who hold entries renew them first.
 """
 
 from __future__ import annotations
@@ -72,6 +76,8 @@ class RedisGenerationQueue:
         self._client = client
         self._limits = limits
         self._lease_ms = round(lease_seconds * 1000)
+        self._grace_seconds = lease_seconds / 4
+        self._claims_from = 0.0  # until this time of the loop, nothing is claimed
         self._streams = [jobs_stream(queue) for queue in queues]
         self._stream_names = [client.name(stream) for stream in self._streams]
         self._consumer = f"w{secrets.token_hex(6)}"  # the name in the consumer group
@@ -143,13 +149,16 @@ class RedisGenerationQueue:
             # XAUTOCLAIM would examine only ten entries for each one that it is to return.
             oldest = ("XPENDING", name, JOBS_GROUP, "IDLE", self._lease_ms, "-", "+", 1)
             for token, _, _, deliveries in await self._blocking_call(*oldest):
+                if asyncio.get_running_loop().time() < self._claims_from:
+                    break
                 claim = ("XCLAIM", name, *group, self._lease_ms, token)
                 for _, fields in await self._blocking_call(*claim):
                     if fields:  # a deleted entry can still be claimed; it has no fields
                         return _parse_lease(stream, token, fields, deliveries + 1)
         block_ms = max(1, round(min(wait_seconds, _MAX_WAIT_SECONDS) * 1000))
         read = ("XREADGROUP", "GROUP", *group, "COUNT", 1, "BLOCK", block_ms, "STREAMS")
-        reply = await self._blocking_call(*read, *self._stream_names, *[">"] * len(self._streams))
+        names = (*self._stream_names, *[">"] * len(self._streams))
+        reply = await self._blocking_call(*read, *names, block_seconds=block_ms / 1000)
         leases = [
             _parse_lease(self._streams[self._stream_names.index(name.decode())], token, fields, 1)
             for name, entries in reply or ()
@@ -263,11 +272,20 @@ class RedisGenerationQueue:
                 with suppress(asyncio.QueueFull):
                     listener.put_nowait(payload.decode())
 
-    async def _blocking_call(self, *arguments: Argument) -> Any:
+    async def _blocking_call(self, *arguments: Argument, block_seconds: float = 0.0) -> Any:
         """Call a command that may block. Create the consumer group when Redis has lost it."""
         await self._running.wait()
         assert self._pipeline is not None
-        reply = await self._pipeline.call(*arguments)
+        now = asyncio.get_running_loop().time
+        due_at = now() + block_seconds + self._grace_seconds
+        try:
+            reply = await self._pipeline.call(*arguments)
+        except BrokerUnavailable:
+            due_at = 0.0
+            raise
+        finally:
+            if now() > due_at:
+                self._claims_from = now() + self._grace_seconds
         if isinstance(reply, ResponseError) and str(reply).startswith("NOGROUP"):
             for name in self._stream_names:
                 # The error BUSYGROUP means that another worker has created it.
