@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 LIST: Final = Path(__file__).with_name("retired-words.txt")
 # Data, generated files and vendored files, and the list itself.
 SKIPPED: Final = (
-    *("*.lock", "*lock.json", "*.svg", "*.png", "*LICENSE", "*_pb2*.py", "*_pb2.pyi"),
+    *("*.lock", "*lock.json", "*.svg", "*.png", "*.webp", "*LICENSE", "*_pb2*.py", "*_pb2.pyi"),
     *("hub/http/pages/vendor/*", "scripts/retired-words.txt"),
 )
 C_LIKE: Final = frozenset({".js", ".mjs", ".jsx", ".ts", ".java", ".c", ".proto"})

@@ -29,7 +29,8 @@ export class BreakIt {
   onEvent(name, data) {
     if (name === "hub.reset") this.#ledger.onReset();
     else if (name.startsWith("generation.")) this.#ledger.onEvent(name, data);
-    if (name === "generation.restarted") this.#report(`Another worker has taken the answer over (attempt ${data.attempt}).`);
+    if (name === "generation.restarted") this.#report(`Another worker answers anew (attempt ${data.attempt}).`);
+    if (name === "generation.continued") this.#report(`Another worker continues the answer where it stood (attempt ${data.attempt}).`);
     $("ledger").textContent = this.#ledger.text;
     $("ledger").classList.toggle("wrong", this.#ledger.lost + this.#ledger.twice > 0);
   }

@@ -134,7 +134,8 @@ export class Chat {
 
 function announceProgress(name, data, generation) {
   if (name === "generation.started") announce("Answer started.");
-  else if (name === "generation.restarted") announce("Another worker continues the answer.");
+  else if (name === "generation.restarted") announce("The answer begins anew.");
+  else if (name === "generation.continued") announce("The answer continues.");
   else if (name === "generation.part" && data.type === "status") announce(data.text);
   else if (name === "generation.input_requested" && data.i !== undefined) announce(`The answer asks: ${data.prompt}`);
   else if (name === "generation.input_received" || name === "generation.input_expired") {

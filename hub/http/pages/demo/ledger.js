@@ -1,7 +1,7 @@
 // Counts events of answers that were lost or came twice, by their numbers. No DOM.
 //
-// The parts of an answer are numbered from 0 without a gap (docs/reference/events.md), anew in each
-// attempt that does not continue the one before (`parts`), and the end says how many there were.
+// The parts of an answer are numbered from 0 without a gap (docs/reference/events.md). Another attempt
+// begins anew, or continues with the number `parts`, and the end says how many there were.
 
 export class Ledger {
   #next = new Map(); // generation → the number of its next part
@@ -9,8 +9,13 @@ export class Ledger {
   twice = 0;
 
   onEvent(name, { generation, i, deltas, parts }) {
-    if (name === "generation.started" || name === "generation.restarted") this.#next.set(generation, parts ?? 0);
+    if (name === "generation.started" || name === "generation.restarted") this.#next.set(generation, 0);
     const next = this.#next.get(generation);
+    if (name === "generation.continued") {
+      this.lost += Math.max(0, parts - (next ?? parts));
+      this.#next.set(generation, parts);
+      return;
+    }
     if (next === undefined) { // its beginning is no longer stored
       if (i !== undefined) this.#next.set(generation, i + 1);
       return;
