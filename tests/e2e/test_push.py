@@ -27,7 +27,7 @@ from tests.push.push_service import Device, PushService, fake_push_service, open
 from tests.redis_backend import redis_backend
 
 KEYS = generate_vapid_keys()
-USERS = 300
+USERS = 1000
 
 
 @asynccontextmanager
