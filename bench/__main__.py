@@ -16,6 +16,7 @@ from typing import Final
 
 from bench import machine
 from bench.cases import CASES
+from bench.cases.page import page
 from bench.cases.rehearsal import rehearse
 from bench.cases.transports import TRANSPORTS, compare_with_sse
 from bench.ledger import find_failures
@@ -24,6 +25,7 @@ from bench.machine import OUTPUT
 from bench.plots import PLOTS
 
 _RUNS: Final = 3
+_LONG: Final = ("rehearsal", "page")  # they run once, and only if they are named
 
 
 def main() -> None:
@@ -32,12 +34,12 @@ def main() -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help=f"any of {', '.join(CASES)} (default: all of these), or rehearsal",
+        help=f"any of {', '.join(CASES)} (default: all of these), {' or '.join(_LONG)}",
     )
     parser.add_argument(
         "--runs",
         type=int,
-        help="how often each one runs; the median is printed (default: 3; rehearsal: 1)",
+        help=f"how often each one runs; the median is printed (default: 3; {', '.join(_LONG)}: 1)",
     )
     parser.add_argument("--json", type=Path, default=OUTPUT / "latest.json", metavar="FILE")
     parser.add_argument(
@@ -54,7 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true", help="record flame graphs with py-spy")
     args = parser.parse_args()
-    cases = {**CASES, "rehearsal": rehearse(args.connections)}
+    cases = {**CASES, "rehearsal": rehearse(args.connections), "page": page}
     unknown = [name for name in args.names if name not in cases]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(cases)}")
@@ -77,7 +79,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end all processes on the way out
     failures = []
     for name in args.names or CASES:
-        rows = run_repeatedly(cases[name], args.runs or (1 if name == "rehearsal" else _RUNS))
+        rows = run_repeatedly(cases[name], args.runs or (1 if name in _LONG else _RUNS))
         print(f"\n{name}: {(cases[name].__doc__ or '').strip().splitlines()[0]}")
         print_table(rows)
         results[name] = rows

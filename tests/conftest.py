@@ -204,10 +204,9 @@ async def browser(chromium: Browser) -> AsyncIterator[Browser]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`scripts/test --keep-pictures` renews the documents' screenshots, `scripts/test interop` the
-    table of clients; `scripts/test --quick` is for while one works.
+    """`scripts/test interop` renews the table of clients; `scripts/test --quick` is for while one
+    works.
     """
-    parser.addoption("--keep-pictures", action="store_true", help="renew docs/images/*.png")
     parser.addoption("--keep-clients", action="store_true", help="renew docs/clients/tested.md")
     parser.addoption(
         "--quick", action="store_true", help="no browser, Java, npm or whole hub; no slow tests"

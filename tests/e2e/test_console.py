@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -32,7 +31,6 @@ from tests.e2e.conftest import Dev
 from tests.e2e.test_page_walk import AXE, Walk
 from tests.http.kit import SETTINGS, Hub, running_hub
 
-PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "console.png"
 MAX_NODES: Final = 3000
 # If all of them were on the page, it would have many times as many elements and bytes.
 CONNECTIONS: Final = 100_000
@@ -55,7 +53,7 @@ async def _check(walk: Walk, stop: str) -> None:
     await walk.page.set_viewport_size({"width": 1280, "height": 844})
 
 
-async def test_walk(browser: Browser, dev: Dev, request: pytest.FixtureRequest) -> None:
+async def test_walk(browser: Browser, dev: Dev) -> None:
     """From the first screen to an answer, its user, the live tail, and the buttons."""
     if not AXE.exists():
         missing("axe-core, which scripts/test installs,")
@@ -76,9 +74,6 @@ async def test_walk(browser: Browser, dev: Dev, request: pytest.FixtureRequest) 
             await expect(page.locator(f"#tile-{tile}")).to_have_attribute(
                 "title", re.compile("hub_")
             )
-        if request.config.getoption("--keep-pictures"):
-            await page.wait_for_timeout(40_000)  # until the sparklines have data
-            await page.screenshot(path=PICTURE, animations="disabled")
         await _check(walk, "overview")
 
         started = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})

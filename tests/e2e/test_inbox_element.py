@@ -18,7 +18,6 @@ from tests.conftest import missing
 from tests.e2e.conftest import Dev
 
 ROOT = Path(__file__).parents[2]
-PICTURES = ROOT / "docs" / "images"
 AXE = ROOT / "tests" / "pages" / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 390, "height": 760}
 POLICY = (
@@ -230,7 +229,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-async def test_accessibility(shop: Shop, variant: str, request: pytest.FixtureRequest) -> None:
+async def test_accessibility(shop: Shop, variant: str) -> None:
     """axe finds nothing, and the panel is within the window: closed, with items, and empty."""
     is_chinese = variant == "chinese"
     shop.publish("订单 981 已发货" if is_chinese else "Order 981 has shipped", url="/files/981")
@@ -249,10 +248,6 @@ async def test_accessibility(shop: Shop, variant: str, request: pytest.FixtureRe
     await bell.expect_number(1)
     await expect_within_window(bell)
     assert await bell.violations() == []
-    if request.config.getoption("--keep-pictures") and variant in ("light", "dark", "phone"):
-        await bell.page.mouse.move(0, 0)
-        name = "inbox" if variant == "light" else f"inbox-{variant}"
-        await bell.page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
     if variant != "light":
         return
     for left in (1, 0):

@@ -15,7 +15,6 @@ from tests.chromium import new_context
 from tests.e2e.conftest import Dev
 from tests.push.push_service import Device, fake_push_service
 
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 SVG = b64encode(
     b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><path d="M0 0h8v8z"/></svg>'
@@ -70,9 +69,7 @@ async def record_answers(page: Page) -> None:
     )
 
 
-async def test_answer_grows_before_it_ends(
-    browser: Browser, dev: Dev, request: pytest.FixtureRequest
-) -> None:
+async def test_answer_grows_before_it_ends(browser: Browser, dev: Dev) -> None:
     """The page shows tokens, and a notification, while the answer is running."""
     page = await open_page(browser, dev, "alice", viewport={"width": 1280, "height": 800})
     await record_answers(page)
@@ -80,11 +77,6 @@ async def test_answer_grows_before_it_ends(
     await expect(text_of(answer)).to_have_text(re.compile("Sunlight holds all colours"))
     dev.publish("alice", {"title": "Your export is ready", "file": "q3.xlsx"})
     await expect(page.get_by_test_id("notification")).to_contain_text("Your export is ready")
-    if request.config.getoption("--keep-pictures"):
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        await page.screenshot(path=PICTURE, animations="disabled")
-        await page.emulate_media(color_scheme="dark")
-        await page.screenshot(path=PICTURE.with_stem("demo-dark"), animations="disabled")
     await expect_status(answer, "done")
     await expect(text_of(answer)).to_have_text(re.compile(r"orange and red\. 🌅"))
     texts = await page.evaluate(

@@ -19,7 +19,6 @@ from tests.e2e.conftest import Dev
 from tests.e2e.test_page import ask, expect_live, expect_status, text_of
 
 AXE: Final = Path(__file__).parents[1] / "pages" / "node_modules" / "axe-core" / "axe.min.js"
-PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
 MAX_FIRST_LOAD_BYTES: Final = 250_000
 SIZES: Final = {"wide": (1280, 800), "narrow": (390, 844)}
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
@@ -75,7 +74,7 @@ async def begin(browser: Browser, dev: Dev, user: str, size: str) -> Walk:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_walk(browser: Browser, dev: Dev, size: str, request: pytest.FixtureRequest) -> None:
+async def test_walk(browser: Browser, dev: Dev, size: str) -> None:
     """An agent that asks, Markdown, Chinese, Arabic, sheets, and the open connection."""
     walk = await begin(browser, dev, f"walker-{size}", size)
     page, is_narrow = walk.page, size == "narrow"
@@ -100,8 +99,6 @@ async def test_walk(browser: Browser, dev: Dev, size: str, request: pytest.Fixtu
         heading = page.get_by_role("heading", name=prompt)
         await expect(heading).to_have_css("direction", direction)
         await expect(text_of(answer)).not_to_be_empty()
-    if is_narrow and request.config.getoption("--keep-pictures"):
-        await _keep_pictures(page)
     dev.publish(f"walker-{size}", {"title": "发货了", "text": "وصل الطرد"})
     if is_narrow:
         await expect(page.get_by_role("button", name="Activity, 1 new")).to_be_visible()
@@ -122,13 +119,6 @@ async def test_walk(browser: Browser, dev: Dev, size: str, request: pytest.Fixtu
     await expect(page.get_by_role("dialog")).to_contain_text('hub.on("state"')
     if not is_narrow:
         await walk.check("source")
-
-
-async def _keep_pictures(page: Page) -> None:
-    """Renew the pictures of the documents; tests/e2e/test_page.py has those of a wide screen."""
-    for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)
-        await page.screenshot(path=PICTURES / f"demo-narrow-{scheme}.png", animations="disabled")
 
 
 async def test_every_control_by_keyboard(browser: Browser, dev: Dev) -> None:

@@ -1,0 +1,127 @@
+"""The demo page while it shows long answers: frames that take too long, and its heap."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from playwright.async_api import CDPSession, Page, expect
+
+from bench.load import Row
+from tests.chromium import open_chromium
+from tests.e2e.conftest import Dev
+
+_ANSWERS: Final = 10
+_ANSWER_BYTES: Final = 50_000
+_DELTAS_PER_SECOND: Final = 200
+_DELTA_CHARS: Final = 5
+_BLOCK: Final = """\
+## A heading
+
+A paragraph with **bold words**, `code`, a [link](https://example.com) and some more plain words.
+
+1. The first item
+2. The second one, which is longer than the first
+
+| name | value |
+|---|---|
+| one | 1 |
+
+```python
+def answer(question: str) -> str:
+    return question[::-1]
+```
+
+"""
+_WATCH_FRAMES: Final = """() => {
+    window.longFrames = [];  // a browser reports those of more than 50 ms
+    new PerformanceObserver((list) => {
+        for (const each of list.getEntries()) longFrames.push([each.startTime, each.duration]);
+    }).observe({ type: "long-animation-frame" });
+}"""
+
+
+def page() -> list[Row]:
+    """P12: ten answers of 50 kB with 200 deltas a second: frames over 50 ms, and the heap."""
+    with tempfile.TemporaryDirectory() as folder:
+        dev = Dev(Path(folder))
+        try:
+            dev.wait_until_ready()
+            return asyncio.run(_measure(dev))
+        finally:
+            dev.stop()
+
+
+async def _measure(dev: Dev) -> list[Row]:
+    async with open_chromium() as browser:
+        page = await browser.new_page(viewport={"width": 1280, "height": 800})
+        session = await page.context.new_cdp_session(page)
+        await session.send("Performance.enable")
+        await page.goto(f"{dev.url}/?user=bench")
+        await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "live")
+        await page.evaluate(_WATCH_FRAMES)
+        return [await _measure_answer(dev, page, session) for _ in range(_ANSWERS)]
+
+
+async def _measure_answer(dev: Dev, page: Page, session: CDPSession) -> Row:
+    await page.evaluate("longFrames.length = 0")
+    started_at = await page.evaluate("performance.now()")
+    busy_before, start = await _busy_seconds(session), time.monotonic()
+    await _produce(dev)
+    answer = page.get_by_test_id("answer").last
+    await expect(answer).to_have_attribute("data-status", "done", timeout=60_000)
+    seconds = time.monotonic() - start
+    busy = await _busy_seconds(session) - busy_before
+    long_frames = await page.evaluate(
+        "first => longFrames.filter(([at]) => at > first).map(([, duration]) => duration)",
+        started_at + 1000,
+    )
+    await session.send("HeapProfiler.collectGarbage")
+    heap = await session.send("Runtime.getHeapUsage")
+    return {
+        "seconds": round(seconds, 1),
+        "frames over 50 ms": len(long_frames),
+        "longest, ms": round(max(long_frames, default=0)),
+        "main thread, %": round(100 * busy / seconds, 1),
+        "heap, MB": round(heap["usedSize"] / 1e6, 1),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+async def _busy_seconds(session: CDPSession) -> float:
+    """Return for how long the tasks of the page have run."""
+    metrics = (await session.send("Performance.getMetrics"))["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
+
+
+async def _produce(dev: Dev) -> None:
+    """Answer as an external producer, one delta after the other, with a request for each second."""
+    body = {"to": {"user": "bench"}, "producer": "external", "model": "bench"}
+    started = await asyncio.to_thread(dev.call, "POST", "/generations", body, internal=True)
+    path = f"{dev.internal_url}/generations/{started['generation']}/parts"
+    headers = {"Hub-Lease": started["lease"], "Content-Type": "application/x-ndjson"}
+    text = _BLOCK * (_ANSWER_BYTES // len(_BLOCK))
+    texts = [text[i : i + _DELTA_CHARS] for i in range(0, len(text), _DELTA_CHARS)]
+    parts = [{"seq": seq, "type": "text", "text": each} for seq, each in enumerate(texts)]
+    parts.append({"seq": len(texts), "type": "end", "status": "done"})
+    async with aiohttp.ClientSession() as session:
+        for first in range(0, len(parts), _DELTAS_PER_SECOND):
+            lines = _stream(parts[first : first + _DELTAS_PER_SECOND])
+            async with session.post(path, data=lines, headers=headers) as response:
+                response.raise_for_status()
+                await response.read()
+
+
+async def _stream(parts: Sequence[Mapping[str, Any]]) -> AsyncIterator[bytes]:
+    started_at = time.monotonic()
+    for number, part in enumerate(parts):
+        yield msgspec.json.encode(part) + b"\n"
+        due = started_at + (number + 1) / _DELTAS_PER_SECOND
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
