@@ -8,7 +8,7 @@ a2a_task.py turns tasks, messages and updates to stream parts.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -33,6 +33,9 @@ _PERMANENT: Final = frozenset(
 """Errors of JSON-RPC and A2A that a repetition would get again (sections 3.3.2 and 9.5)."""
 _OF_REQUEST: Final = frozenset({-32602, -32005})
 """Those that blame the message: other agents would refuse it as well."""
+
+
+_Object = TypeVar("_Object", Task, TaskMessage, StatusUpdate, ArtifactUpdate)
 
 
 class _Result(msgspec.Struct, gc=False):
@@ -101,14 +104,14 @@ class CallReader:
     def _apply(self, result: _Result) -> Iterator[Part]:
         progress = self._progress
         kind = result.kind or _guess_kind(result)
-        if result.task is not None:
-            yield from self._on_task(result.task)
-        elif result.statusUpdate is not None:
-            yield from progress.on_status(result.statusUpdate)
-        elif result.artifactUpdate is not None:
-            yield from progress.on_artifact(result.artifactUpdate)
-        elif result.message is not None:
-            yield from progress.on_message(result.message)
+        if task := _unless_empty(result.task):
+            yield from self._on_task(task)
+        elif update := _unless_empty(result.statusUpdate):
+            yield from progress.on_status(update)
+        elif artifact := _unless_empty(result.artifactUpdate):
+            yield from progress.on_artifact(artifact)
+        elif message := _unless_empty(result.message):
+            yield from progress.on_message(message)
         elif kind == "task":
             task = Task(result.id, result.contextId, result.status, result.artifacts)
             yield from self._on_task(task)
@@ -128,6 +131,13 @@ class CallReader:
         yield from self._progress.on_task(task)
         if self._is_subscription:
             self._progress.begin_subscription(task)
+
+
+def _unless_empty(value: _Object | None) -> _Object | None:
+    """Return an object that has a field which the hub reads: some agents send an empty `message`
+    beside the fields of a task.
+    """
+    return None if value is None or value == type(value)() else value
 
 
 def _guess_kind(result: _Result) -> str:

@@ -236,6 +236,17 @@ def odd_streams(draw: st.DrawFn) -> tuple[Dialect, list[Any]]:
     return dialect, events
 
 
+@pytest.mark.parametrize("value", [None, {}, {"a": 1}])
+@pytest.mark.parametrize("name", ["task", "message", "statusUpdate", "artifactUpdate"])
+@pytest.mark.parametrize("version", ["a2a", "a2a-0.3"])
+def test_object_of_a2a_without_fields(version: str, name: str, value: Any) -> None:
+    """An object without known fields, beside those of an event, is no event of its own."""
+    dialect, good = STREAMS[version]
+    events = [{"result": {name: value, **event["result"]}} for event in good]
+    parts, _ = read(dialect, *events)
+    assert (text_of(parts), type(parts[-1])) == ("Hi there", Finished)
+
+
 @given(odd_streams(), st.lists(st.integers(0, 10_000), max_size=8))
 def test_text_survives(stream: tuple[Dialect, list[Any]], cuts: list[int]) -> None:
     """The text and the finish of the other fields arrive, and nothing else becomes text."""
