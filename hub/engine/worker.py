@@ -125,8 +125,8 @@ class Worker:
                 lost = await self._queue.renew([job.lease for job in self._running.values()])
                 for lease in lost:
                     self._on_lease_lost(lease)
-                for generation in tuple(self._running):
-                    await self._signal_stop(generation)
+                # All at once: one after the other they would take longer than a lease.
+                await asyncio.gather(*map(self._signal_stop, tuple(self._running)))
             except BrokerUnavailable as error:
                 _log.warning("worker.renewal_failed", error=str(error))
                 delay = min(interval, _RENEWAL_RETRY_SECONDS)

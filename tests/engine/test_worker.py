@@ -377,3 +377,27 @@ async def test_failed_renewal_is_repeated_soon(case: WorkerTest) -> None:
     await case.clock.advance(4.5)
     assert len(renewals) == 3
     case.gate.open()
+
+
+async def test_stop_requests_are_read_at_once(
+    case: WorkerTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time between two renewals does not grow with the number of answers of a worker."""
+    reads, store = Gate(), case.backend.generations
+    read = store.stop_requested_by
+
+    async def read_slowly(generation: str) -> str | None:
+        await reads.passed()
+        return await read(generation)
+
+    monkeypatch.setattr(store, "stop_requested_by", read_slowly)
+    case.gate.close()
+    case.worker()
+    for _ in range(3):
+        await case.start_generation()
+    await until(lambda: case.gate.waiting == 3)
+    reads.close()
+    await case.clock.advance(5.0)
+    assert reads.waiting == 3
+    reads.open()
+    case.gate.open()
