@@ -30,8 +30,9 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.core.inbox import InboxOptions
+from hub.core.inbox import ChangeTarget, InboxOptions, ItemChange, parse_item_id
 from hub.ports.events import FROM_START, Outcome, Page, Publication
+from hub.ports.inbox import ItemFilter
 from tests.conftest import OpenedRedis
 from tests.redis_backend import redis_backend, retention
 
@@ -359,8 +360,8 @@ async def test_one_write_of_the_head_for_an_event_and_its_items(server: OpenedRe
     await server.client.config_resetstat()
     (published,) = await log.publish([kept])
     stats = await server.client.info("commandstats")
-    assert [stats[f"cmdstat_{each}"]["calls"] for each in ("xadd", "publish")] == [4, 1]
-    assert stats["cmdstat_hset"]["calls"] == 2  # head, and state of the inbox
+    assert [stats[f"cmdstat_{each}"]["calls"] for each in ("xadd", "publish")] == [2, 1]
+    assert stats["cmdstat_hset"]["calls"] == 1  # the head, which has the state of the inbox
     assert published.position is not None
     assert (await publish(log, b"2")).offset == published.position.offset + 3
 
@@ -454,3 +455,24 @@ async def test_delta_keeps_the_record_alive(server: OpenedRedis) -> None:
     assert min(await update(UpdateKind.DELTA, 1)) >= min_ms
     await server.client.delete(keys.parts)
     assert min(await update(UpdateKind.DELTA, 2)) >= min_ms  # parts that are new have a life too
+
+
+@pytest.mark.parametrize("lost", ["field", "head"])
+async def test_inbox_is_counted_again(server: OpenedRedis, lost: str) -> None:
+    """The head has the counts of the inbox; they are those of the items if it has expired."""
+    backend = redis_backend(server.hub_client)
+    log, inboxes = backend.events, backend.inboxes
+    kept = Publication(channel=ALICE, name="n", data=b"1", inbox=InboxOptions())
+    items = [each.item or "" for each in await log.publish([kept] * 3)]
+    target = ChangeTarget(items=[parse_item_id(items[0], path="id")])
+    await inboxes.change("alice", ItemChange.READ, target)
+    if lost == "field":
+        await server.client.hdel(KEYS.head, "i")
+    else:
+        await server.client.delete(KEYS.head)
+    page = await inboxes.read("alice", ItemFilter(limit=9))
+    assert (page.counts.unread, page.counts.unseen, len(page.items)) == (2, 2, 3)
+    (published,) = await log.publish([kept])
+    assert (published.item or "") > items[-1]
+    page = await inboxes.read("alice", ItemFilter(limit=9))
+    assert (page.counts.unread, page.counts.unseen, len(page.items)) == (3, 3, 4)

@@ -27,6 +27,7 @@ from hub.backends.redis.client import (
 from hub.backends.redis.client.connection import Argument
 from hub.backends.redis.client.pipeline import ConnectionLost
 from hub.backends.redis.deliveries import encode_delivery, encode_limits
+from hub.backends.redis.item_events import build_item_event, parse_stored_event
 from hub.backends.redis.keys import deliveries_key
 from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel, topics_among
@@ -49,15 +50,20 @@ from hub.ports.events import (
 
 _PACKAGE: Final = "hub.backends.redis"
 _UPDATE_PARTS: Final = ("lease", "chat", "inputs", "update_generation", "deliveries")
+_INBOX_PARTS: Final = ("inbox", "keep_item")
 _PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "no_inbox", "publish")
-_PUBLISH_ITEMS: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "inbox", "publish")
+_PUBLISH_ITEMS: Final = Script(
+    _PACKAGE, "channel_head", "append", "no_updates", *_INBOX_PARTS, "publish"
+)
 _PUBLISH_UPDATES: Final = Script(
-    _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, "inbox", "publish"
+    _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, *_INBOX_PARTS, "publish"
 )
 _PUBLISH_ENDS: Final = Script(
     _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, "no_inbox", "publish", needs_memory=False
 )
-_READ: Final = Script(_PACKAGE, "channel_head", "read", needs_memory=False, is_repeatable=True)
+_READ: Final = Script(
+    _PACKAGE, "channel_head", "log_entries", "read", needs_memory=False, is_repeatable=True
+)
 _HEADS: Final = Script(_PACKAGE, "heads", needs_memory=False, is_repeatable=True)
 _ERASE: Final = Script(
     _PACKAGE, "channel_head", "append", "erase_log", needs_memory=False, is_repeatable=True
@@ -103,6 +109,13 @@ class InboxRetention(msgspec.Struct, frozen=True, kw_only=True):
     def limits(self) -> str:
         """The limits as inbox.lua takes them."""
         return f"{self.max_items} {to_milliseconds(self.ttl_seconds)}"
+
+    def item_ttl_ms(self, options: InboxOptions) -> int:
+        """Return how long an item is kept, in milliseconds."""
+        chosen = options.expires_seconds
+        return to_milliseconds(
+            self.ttl_seconds if chosen is None else min(chosen, self.ttl_seconds)
+        )
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +192,7 @@ class RedisEventLog:
         )
         kinds = (retention.user, retention.topic, retention.all)
         self._channel_retentions = [_encode_retention(keep) for keep in kinds]
-        self._inbox_limits = retention.inbox.limits
+        self._inbox = retention.inbox
         self._lane = PublishLane(self._send, waits=False)
         self._durable_lane = self._lane
         if replica_wait is not None:
@@ -343,9 +356,9 @@ class RedisEventLog:
             *self._ttls_ms,
             len(publications),
         ]
-        arguments += (*self._channel_retentions, self._inbox_limits)
+        arguments += (*self._channel_retentions, self._inbox.limits)
         for publication in publications:
-            _encode(publication, self._delivery_limits, keys, arguments)
+            _encode(publication, self._delivery_limits, self._inbox, keys, arguments)
         partition = channel_keys(publications[0].channel).partition
         script = _PUBLISH
         if any(each.update is not None or each.deliveries for each in publications):
@@ -412,7 +425,11 @@ def _origin(after: Position | None) -> tuple[Argument, Argument, Argument]:
 
 
 def _encode(
-    publication: Publication, delivery_limits: str, keys: list[str], arguments: list[Argument]
+    publication: Publication,
+    delivery_limits: str,
+    inbox: InboxRetention,
+    keys: list[str],
+    arguments: list[Argument],
 ) -> None:
     """Append the keys and arguments of one event, as publish.lua takes them."""
     channel, update = publication.channel, publication.update
@@ -449,10 +466,9 @@ def _encode(
             more_keys += (deliveries_key(names.partition, delivery.queue),)
             more_arguments += (delivery_limits, channel, *encode_delivery(delivery))
     if publication.inbox is not None:
-        inbox = inbox_keys(channel)
         flags += "b"
-        more_keys += (inbox.state, inbox.items, inbox.settings)
-        more_arguments += _encode_item(publication, publication.inbox)
+        more_keys += (inbox_keys(channel).items,)
+        more_arguments += (_encode_item(publication, publication.inbox, inbox),)
     if publication.trace:
         flags += "c"
         more_arguments += (publication.trace,)
@@ -480,16 +496,21 @@ def _encode_update(update: GenerationUpdate) -> tuple[str, tuple[Argument, ...]]
     return flags, arguments
 
 
-def _encode_item(publication: Publication, options: InboxOptions) -> tuple[Argument, ...]:
-    expires, topics = options.expires_seconds, topics_among([publication.channel])
-    return (
+def _encode_item(publication: Publication, options: InboxOptions, inbox: InboxRetention) -> bytes:
+    """Return the field m of an item (lua/inbox.lua)."""
+    topics = topics_among([publication.channel])
+    pushes = [each.id for each in publication.deliveries if each.queue == PUSH_QUEUE]
+    has = ("k" if options.key else "") + ("p" if pushes else "")
+    lines = (
+        f"{inbox.item_ttl_ms(options)}{has}",
         options.key,
         options.category,
-        "" if expires is None else to_milliseconds(expires),
-        item_fields(publication.name, options, next(iter(topics), None)),
         "1" if options.required else "",
-        " ".join(each.id for each in publication.deliveries if each.queue == PUSH_QUEUE),
+        " ".join(pushes),
+        "",
     )
+    fields = item_fields(publication.name, options, next(iter(topics), None))
+    return "\n".join(lines).encode() + fields
 
 
 def _encode_external(external: ExternalUpdate) -> tuple[Argument, ...]:
@@ -517,9 +538,12 @@ def _encode_input(update: RequestedInput | AnsweredInput) -> tuple[Argument, ...
 def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) -> None:
     """Append the events of a message that publish.lua sent.
 
-    Each is a line `<epoch>-<offset>[ <trace>][ +<bytes of the data>]`, the line of the name, and
-    the data. Where the data have a length, another event of the same step follows.
+    Each is a line `<epoch>-<offset>[ <trace>][ <item>][ +<bytes of the data>]`, the line of the
+    name, and the data. Where the data have a length, another event of the same step follows. If an
+    event is kept as an item, `<item>` is `i` or `k` and `<epoch>.<offset>` of the item's event, the
+    last one of the step; the state of the inbox and the item, seven lines, come before the name.
     """
+    item_event: Event | None = None
     while payload:
         position_text, name, data = payload.split(b"\n", 2)
         epoch, rest = position_text.decode().rsplit("-", 1)
@@ -529,12 +553,24 @@ def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) ->
         except ValueError:  # has more; rare, so that other events cost nothing more
             number, *more = rest.split(" ")
             offset = int(number)
-            if more[-1].startswith("+"):
-                size = int(more.pop())
+            size = int(more.pop()) if more[-1].startswith("+") else None
+            item = more.pop() if more and more[-1][0] in "ik" else ""
+            if item:  # name and data are its first lines
+                state, *lines, name, data = b"\n".join((name, data)).split(b"\n", 8)
+            if size is not None:
                 data, payload = data[:size], data[size + 1 :]
+            if item:
+                item_data = build_item_event(
+                    state, b"\n".join(lines), data, replaced=item[0] == "k"
+                )
+                item_epoch, _, item_offset = item[1:].partition(".")
+                at = Position(item_epoch, int(item_offset))
+                item_event = Event(channel, "inbox.item", item_data, at)
             trace = "".join(more)
         position = Position(epoch, offset) if epoch else None
         events.append(Event(channel, name.decode(), data, position, trace))
+    if item_event is not None:
+        events.append(item_event)
 
 
 def to_milliseconds(seconds: float) -> int:
@@ -566,7 +602,7 @@ def _parse_page(channel: Channel, reply: list[Any]) -> Page:
     epoch = reply[0].decode()
     fields = iter(reply[4:])
     events = [
-        Event(channel, name.decode(), data, Position(epoch, offset))
+        Event(channel, *parse_stored_event(name, data), Position(epoch, offset))
         for offset, name, data in zip(fields, fields, fields, strict=True)
     ]
     return Page(

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.backends.redis.client.connection import Argument
+from hub.backends.redis.item_events import item_fields_of
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.inbox import (
@@ -72,7 +73,7 @@ def parse_shared_item(item: ItemId, entry: Sequence[Any], flags: ItemFlags) -> I
     """Parse an item of a topic or `all`, as XRANGE returns it."""
     values = entry[1]
     fields = dict(zip(values[::2], values[1::2], strict=True))
-    return _item(str(item), fields[b"m"], fields[b"d"], flags)
+    return _item(str(item), item_fields_of(fields[b"m"]), fields[b"d"], flags)
 
 
 def parse_entries(reply: Sequence[bytes], source: str) -> list[SharedEntry]:

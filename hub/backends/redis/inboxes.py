@@ -49,9 +49,7 @@ from hub.ports.inbox import (
 _PACKAGE: Final = "hub.backends.redis"
 _PARTS: Final = ("channel_head", "append", "inbox")
 _READ: Final = Script(_PACKAGE, *_PARTS, "read_inbox", needs_memory=False, is_repeatable=True)
-_CHANGE: Final = Script(
-    _PACKAGE, *("channel_head", "append", "deliveries", "inbox", "change_inbox"), needs_memory=False
-)
+_CHANGE: Final = Script(_PACKAGE, *_PARTS, "deliveries", "change_inbox", needs_memory=False)
 _READ_SHARED: Final = Script(
     _PACKAGE, *_PARTS, "read_shared_inbox", needs_memory=False, is_repeatable=True
 )
@@ -192,9 +190,10 @@ class RedisInboxStore:
     async def _put_settings(
         self, user: str, field: str, value: bytes, kept: Sequence[str]
     ) -> bytes | None:
-        keys = inbox_keys(user_channel(user))
+        channel = user_channel(user)
+        keys = (inbox_keys(channel).settings, channel_keys(channel).head)
         arguments: list[Argument] = [self._settings_ms, field, value, *kept]
-        call = ScriptCall(_PUT_SETTINGS, keys.partition, (keys.settings,), arguments)
+        call = ScriptCall(_PUT_SETTINGS, channel_keys(channel).partition, keys, arguments)
         before: bytes | None
         (before,) = await self._client.run([call])
         return before
@@ -207,9 +206,12 @@ class RedisInboxStore:
 
     async def erase(self, user: str) -> None:
         await self.subscribe(user, [])  # nobody finds the user by a topic any more
-        keys = inbox_keys(user_channel(user))
+        channel = user_channel(user)
+        keys = inbox_keys(channel)
         for key in (keys.settings, keys.state, keys.items):
             await self._client.call_key(keys.partition, "DEL", key)
+        # The counts at last, because a publish may use them until then.
+        await self._client.call_key(keys.partition, "HDEL", channel_keys(channel).head, "i")
 
     async def _run(
         self, script: Script, channel: Channel, arguments: Sequence[Argument]

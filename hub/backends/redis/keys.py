@@ -144,7 +144,7 @@ class GenerationKeys(NamedTuple):
 
 
 class InboxKeys(NamedTuple):
-    """The keys of the inbox of a channel: its state (hash) and its items (stream).
+    """The keys of the inbox of a channel: its items (stream) and what a user did with them (hash).
 
     settings: what a user has chosen (hash). subscribers, subscriber_names: the users of a topic, by
     the end of their settings and by their names (sorted sets).

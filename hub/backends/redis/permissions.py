@@ -14,8 +14,9 @@ CONNECTION_COMMANDS: Final = (
 DATA_COMMANDS: Final = (
     "append", "del", "expire", "get", "hdel", "hexists", "hget", "hgetall", "hincrby", "hlen",
     "hmget", "hset", "hsetnx", "hvals", "pexpire", "pexpireat", "pttl", "set", "strlen", "time",
-    "xack", "xadd", "xclaim", "xdel", "xgroup|create", "xlen", "xpending", "xrange", "xreadgroup",
-    "xrevrange", "xtrim", "zadd", "zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore",
+    "xack", "xadd", "xclaim", "xdel", "xgroup|create", "xinfo|stream", "xlen", "xpending", "xrange",
+    "xreadgroup", "xrevrange", "xtrim", "zadd", "zcard", "zrange", "zrangebyscore", "zrem",
+    "zremrangebyscore",
 )  # fmt: skip
 COMMANDS: Final = (*CONNECTION_COMMANDS, *DATA_COMMANDS)
 # What a hub runs without, and what is missing then.

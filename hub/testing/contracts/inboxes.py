@@ -140,6 +140,32 @@ class InboxesContract:
         assert len((await _read(node)).items) == 1
         assert [e.name for e in (await node.page(FROM_START)).events] == ["inbox.item"]
 
+    async def test_pages_of_single_events(self, node: Node) -> None:
+        """A client continues after any event of a step, also between those of an item."""
+        for n in range(6):  # the last one removes the oldest item
+            await node.publish(str(n), inbox=InboxOptions(key="k" if n < 2 else ""))
+        await node.publish("6", inbox=KEPT, ephemeral=True)
+        await node.publish("7", inbox=KEPT)
+        stored = (await node.page(FROM_START)).events
+        names = [event.name for event in stored]
+        item = ["inbox.changed", "inbox.item"]
+        assert names == ["n", "inbox.item"] * 6 + item + ["n", *item]
+        position = FROM_START
+        for event in stored:
+            page = await node.page(position, 1)
+            assert ([*page.events], page.end) == ([event], event.position)
+            assert event.position is not None
+            position = event.position
+
+    async def test_item_outlives_its_event(self, node: Node) -> None:
+        """An event with a time to live leaves the log; that of its item stays."""
+        (published,) = await node.backend.events.publish(
+            [Publication(channel=ALICE, name="n", data=b"1", inbox=KEPT, ttl_seconds=0.001)]
+        )
+        while [event.name for event in (await node.page(FROM_START)).events] != ["inbox.item"]:
+            pass  # the event has a millisecond
+        assert [item.id for item in (await _read(node)).items] == [published.item]
+
     async def test_key_replaces_and_makes_unread(self, node: Node) -> None:
         """The new item has an id of its own, so that a late change of the old one misses it."""
         progress = InboxOptions(key="job")

@@ -38,39 +38,62 @@ local function maintain(log, head_key, log_key, head, before, retention)
   redis.call('PEXPIRE', head_key, math.ceil(head_ttl_ms * 9 / 8))
 end
 
--- Assigns the next offset and appends an event to the log. Returns its epoch and offset, as texts.
--- retention: the text of the retention of the channel.
--- is_followed: whether the same step appends another event to this log, which writes the head of both.
-local function append(log, head_key, log_key, name, data, retention, event_ttl_ms, is_followed)
+-- Returns the head of a channel, which is created if there is none. Reads the clock for the events of the log.
+local function open_head(log, head_key, log_key, reads_inbox)
   if not log.now then
     log.now = now_ms()
     log.now_text = string.format('%013d', log.now)
   end
-  local head = log.head_key == head_key and log.head
-    or read_head(head_key, log_key, log.run_id, log.new_epoch, log.head_ttl_ms, true)
-  log.head_key, log.head = head_key, head
-  local before = head.bytes
-  head.offset = head.offset + 1
-  head.bytes = before + #name + #data
+  if log.head_key ~= head_key then
+    log.head = read_head(head_key, log_key, log.run_id, log.new_epoch, log.head_ttl_ms, true, reads_inbox)
+    log.head_key = head_key
+  end
+  return log.head
+end
+
+-- Assigns the next offset and appends an event to the log. Returns its epoch and offset, as texts, and the
+-- offset of the last event of the entry. retention: the text of the retention of the channel.
+-- item: what is kept of the event in the inbox of the channel (prepare_item in inbox.lua), or nil. events:
+-- the number of events of the item, which share the entry (log_entries.lua); then the name is '' if the
+-- event itself is ephemeral.
+local function append(log, head_key, log_key, name, data, retention, event_ttl_ms, item, events)
+  local head = open_head(log, head_key, log_key)
+  local before, first = head.bytes, head.offset + 1
+  head.offset, head.bytes = first, before + #name + #data
+  if item and events > 0 then
+    head.offset, head.bytes = name == '' and head.offset + events - 1 or head.offset + events, head.bytes + #item.text
+  end
   local offset = string.format('%d', head.offset)
   local id = offset .. '-' .. log.now_text
-  if not event_ttl_ms then
-    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before)
+  if item and events == 1 and not event_ttl_ms then
+    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before, item.kind, item.text)
+  elseif event_ttl_ms or item and events > 0 then
+    local more = event_ttl_ms and {'x', string.format('%d', log.now + event_ttl_ms)} or {}
+    for _, value in ipairs(item and events > 0 and {item.kind, item.text} or {}) do
+      more[#more + 1] = value
+    end
+    for _, value in ipairs(item and events > 1 and {'e', item.removal} or {}) do
+      more[#more + 1] = value
+    end
+    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before, unpack(more))
   else
-    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before, 'x', string.format('%d', log.now + event_ttl_ms))
+    redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before)
   end
-  if head.offset % EVENTS_BETWEEN_TRIMS == 0 then
+  if head.offset % EVENTS_BETWEEN_TRIMS <= head.offset - first then -- a multiple is among the offsets
     redis.call('XTRIM', log_key, 'MAXLEN', '~', parse_retention(retention).events)
   end
-  local is_due = log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes)
-  if is_due or not is_followed then
-    redis.call('HSET', head_key, 'o', offset .. string.format(' %d', head.bytes))
+  local totals = offset .. string.format(' %d', head.bytes)
+  if item then
+    head.inbox = item.state
+    redis.call('HSET', head_key, 'o', totals, 'i', item.state)
+  else
+    redis.call('HSET', head_key, 'o', totals)
   end
-  if is_due then
+  if log.now_text >= head.check_ms or head.bytes > tonumber(head.check_bytes) then
     maintain(log, head_key, log_key, head, tonumber(before), retention)
     log.head_key = nil
   end
-  return head.epoch, offset
+  return head.epoch, first == head.offset and offset or string.format('%d', first), offset
 end
 
 -- Returns the notification of an event. trace: '', or what follows the position. following: the

@@ -54,8 +54,9 @@ end
 local now = now_ms()
 local retention = ARGV[5]
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4], now = now, now_text = string.format('%013d', now)}
-local inbox = open_inbox(KEYS[3], KEYS[4], ARGV[6])
-announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], retention)
+local inboxes = load_inboxes(ARGV[6])
+local inbox = inboxes.open_inbox_of(KEYS[1], KEYS[4])
+inboxes.announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], retention)
 local kind = next_arg()
 
 local entries = {}
@@ -71,26 +72,26 @@ elseif kind == 'up_to' then
 else
   local category = next_arg()
   for _, entry in ipairs(redis.call('XRANGE', KEYS[4], '-', '+')) do
-    if entry[2][6] == category then
+    if select(3, inboxes.item_options(entry)) == category then
       entries[#entries + 1] = entry
     end
   end
 end
 
 for _, entry in ipairs(entries) do
-  if change_item(inbox, entry, ARGV[7]) then
+  if inboxes.change_item(inbox, entry, ARGV[7]) then
     changed[#changed + 1] = entry[1]
     if ARGV[7] ~= 'unread' and ARGV[7] ~= 'seen' and ARGV[7] ~= 'unarchive' then
-      for id in string.gmatch(extra_field(entry, 'p'), '%S+') do
+      for id in string.gmatch(select(5, inboxes.item_options(entry)), '%S+') do
         cancel_delivery(KEYS[6], id)
       end
     end
   end
 end
 if changed[1] then
-  save_inbox(inbox, now)
-  local data = change_event(inbox, changed, ARGV[7])
+  local data = inboxes.change_event(inbox, changed, ARGV[7])
   local epoch, offset = append(log, KEYS[1], KEYS[2], 'inbox.changed', data, retention)
+  inboxes.save_inbox(inbox, KEYS[1])
   notify(ARGV[2], KEYS[2], epoch, offset, '', 'inbox.changed', data)
   local ids = '["' .. table.concat(changed, '","') .. '"]}}'
   for _, webhook in ipairs(webhooks) do

@@ -7,6 +7,7 @@
 --   p   the older epochs that this one continues, newest first: 'epoch:offset epoch:offset ...'
 --   ft  lower bound of the time at which the oldest event in the log was published (ms)
 --   fb  lower bound of the bytes of all events before it: the log holds at most bytes - fb bytes
+--   i   state of the channel's inbox, if it has one (inbox.lua)
 -- Few fields, because each one that is read or written costs the broker time.
 -- A channel that has never had an event has no head. Its position is offset 0 of the blank epoch of
 -- its partition, which all such channels share, so that reading them creates no keys. The key
@@ -96,12 +97,12 @@ end
 local NEVER_CHECKED = '0000000000000' -- check_ms has 13 digits, so that it is compared as a text
 
 -- Returns the head of a channel: its offset as a number, everything else as texts. A channel without one gets it only if `creates` is true.
--- older: the older epochs, if this call has read them.
-local function read_head(key, log, run_id, new_epoch, ttl_ms, creates)
-  local fields = redis.call('HMGET', key, 'h', 'o')
+-- older: the older epochs, if this call has read them. inbox: the field i, or false, if `reads_inbox` is true.
+local function read_head(key, log, run_id, new_epoch, ttl_ms, creates, reads_inbox)
+  local fields = reads_inbox and redis.call('HMGET', key, 'h', 'o', 'i') or redis.call('HMGET', key, 'h', 'o')
   local history = current_history(run_id)
   if not fields[1] then
-    local head = {offset = 0, bytes = '0', check_ms = NEVER_CHECKED, check_bytes = '0'}
+    local head = {offset = 0, bytes = '0', check_ms = NEVER_CHECKED, check_bytes = '0', inbox = fields[3]}
     head.epoch, head.older = read_blank(key, history, new_epoch, ttl_ms)
     if creates then
       redis.call('DEL', log)
@@ -114,7 +115,8 @@ local function read_head(key, log, run_id, new_epoch, ttl_ms, creates)
   local epoch, written_in, check_ms, check_bytes = string.match(fields[1], '^(%w+) (%w*) (%d+) (%d+)$')
   local offset, bytes = string.match(fields[2], '^(%d+) (%d+)$')
   local head = {
-    epoch = epoch, offset = tonumber(offset), bytes = bytes, check_ms = check_ms, check_bytes = check_bytes
+    epoch = epoch, offset = tonumber(offset), bytes = bytes, check_ms = check_ms, check_bytes = check_bytes,
+    inbox = fields[3]
   }
   if written_in ~= history then
     local older = epoch .. ':' .. offset .. ' ' .. (redis.call('HGET', key, 'p') or '')

@@ -1,2 +1,2 @@
--- A part of publish.lua, for calls whose events are not kept in an inbox: see inbox.lua.
-local open_inbox, add_item, append_item_events, is_muted
+-- A part of publish.lua, for calls whose events are not kept in an inbox: see keep_item.lua.
+local prepare_item, store_item, item_lines

@@ -27,9 +27,8 @@
 --         d  has deliveries (deliveries.lua): one more argument, their number; then for each: one more
 --            key, that of its queue; six more arguments: the limits of the queue; the channel; the
 --            lane; the id; the delay in ms; the body
---         b  is kept in the inbox of the channel too (inbox.lua): three more keys: state, items and
---            settings of the inbox; six more arguments: key, category, ttl in ms or '', fields of the
---            item; '1' if it is required; ids of deliveries of the queue `push` to cancel when it is read
+--         b  is kept in the inbox of the channel too (inbox.lua): one more key: items of the inbox; one
+--            more argument: m of the item
 --         c  has a trace (without spaces, dashes and line ends), which follows the position in the
 --            notification: one more argument
 -- KEYS  for each event: head, log (also the name of the pub/sub channel), then those of the flags
@@ -50,7 +49,7 @@
 --    An input is answered once. An event that asks for an input which has an answer is followed by the
 --    event of the answer, for the readers for whom everything before has become void.
 -- 4. The event of a user's item, inbox.item, follows the event that is kept; before it comes the event
---    of the items that were removed for it.
+--    of the items that were removed for it. All of them are one entry of the log (log_entries.lua).
 -- 5. See append.lua for what a log holds, and how long it lives.
 
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
@@ -86,8 +85,8 @@ local function publish()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local kind = string.sub(flags, 1, 1)
   local retention = ARGV[kind == 'u' and 8 or kind == 't' and 9 or 10]
-  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer, item
-  local trace, key_ttl_ms, deliveries = '', ARGV[5]
+  local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
+  local trace, key_ttl_ms, deliveries, items_key, meta = '', ARGV[5]
   if #flags > 1 then
     local has = letters_of(flags)
     ephemeral = has.e
@@ -114,7 +113,7 @@ local function publish()
       end
     end
     if has.b then
-      item = {state_key = next_key(), items_key = next_key(), settings_key = next_key(), key = next_arg(), category = next_arg(), ttl_ms = next_arg(), fields = next_arg(), required = next_arg(), pushes = next_arg()}
+      items_key, meta = next_key(), next_arg()
     end
     if has.c then
       trace = ' ' .. next_arg()
@@ -142,11 +141,30 @@ local function publish()
       return reply('written', '', '0', stop_requested_by, external and count_received(update[1]))
     end
   end
-  local is_kept = item and not is_muted(item)
-  local has_item_event = is_kept and kind == 'u'
-  local epoch, offset = '', '0'
+  local item, item_events = nil, 0
+  if items_key then
+    local head = open_head(log, head_key, log_key, true)
+    if head.inbox == nil then -- an event without an item came before in this call
+      head.inbox = redis.call('HGET', head_key, 'i')
+    end
+    item = prepare_item(log, head.inbox, items_key, meta)
+    if item and kind == 'u' then
+      item_events = item.removal and 2 or 1
+    end
+  end
+  local epoch, offset, item_epoch, last = '', '0', nil, nil
   if not ephemeral then
-    epoch, offset = append(log, head_key, log_key, name, data, retention, event_ttl_ms, has_item_event)
+    epoch, offset, last = append(log, head_key, log_key, name, data, retention, event_ttl_ms, item, item_events)
+    item_epoch = epoch
+  elseif item_events > 0 then
+    item_epoch, offset, last = append(log, head_key, log_key, '', data, retention, nil, item, item_events)
+    offset = '0'
+  elseif item then
+    redis.call('HSET', head_key, 'i', item.state)
+    log.head.inbox = item.state
+  end
+  if item then
+    store_item(item, data, epoch, offset)
   end
   if idempotency_key then
     redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', key_ttl_ms)
@@ -157,24 +175,20 @@ local function publish()
       add_delivery(unpack(delivery))
     end
   end
-  local following, id
+  local following
   if answer then
     local answer_name, answer_data = string.match(answer, '^[^\n]*\n([^\n]*)\n(.*)$')
     local next_epoch, next_offset = append(log, head_key, log_key, answer_name, answer_data, retention)
     following = notification(next_epoch, next_offset, '', answer_name, answer_data)
   end
-  if is_kept then
-    local now = log.now or now_ms() -- an ephemeral event has not read the clock
-    local inbox = open_inbox(item.state_key, item.items_key, ARGV[11])
-    item.position = epoch .. ' ' .. offset
-    local added, removed
-    id, added, removed = add_item(inbox, item, data, now)
-    if has_item_event then
-      following = append_item_events(log, head_key, log_key, retention, added, removed)
+  if item_events > 0 then
+    trace = item_lines(trace, item, item_epoch, last)
+    if item.removal then
+      following = notification(item_epoch, string.format('%d', tonumber(last) - 1), '', 'inbox.changed', item.removal, following)
     end
   end
   notify(ARGV[2], log_key, epoch, offset, trace, name, data, following)
-  return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]), id)
+  return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]), item and item.id)
 end
 
 local replies = {}

@@ -1,4 +1,4 @@
--- Reads one page of each channel's log, and the heads.
+-- Reads one page of each channel's log (log_entries.lua), and the heads.
 -- KEYS  for each channel: head, log
 -- ARGV  1 run id  2 new epoch  3 ttl of a head in ms  4 max events of a page  5 max bytes of a page
 --       (the last event may exceed it)
@@ -39,25 +39,27 @@ local function page(head_key, log_key, log_ttl_ms, origin, epoch, offset)
     local count = math.min(events_left, 50)
     local entries = redis.call('XRANGE', log_key, from, '+', 'COUNT', count)
     for _, entry in ipairs(entries) do
-      local offset, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
-      if first and origin == 'after' and offset ~= after + 1 then
+      local last, events = tonumber(string.match(entry[1], '^%d+')), entry_events(entry[2], now)
+      local offset = last - #events / 2
+      if first and origin == 'after' and offset > after then
         return {head.epoch, head.offset, 'trimmed', head.offset}
       end
       first = false
-      local expires = fields[8]
-      if not expires or tonumber(expires) > now then
-        reply[#reply + 1] = offset
-        reply[#reply + 1] = fields[2]
-        reply[#reply + 1] = fields[4]
-        bytes_left = bytes_left - #fields[4]
+      for n = 1, #events, 2 do
+        offset = offset + 1
+        if offset > after and events_left > 0 and bytes_left > 0 then
+          if events[n] then
+            reply[#reply + 1] = offset
+            reply[#reply + 1] = events[n]
+            reply[#reply + 1] = events[n + 1]
+            bytes_left = bytes_left - #events[n + 1]
+          end
+          reply[4] = offset
+          events_left = events_left - 1
+        end
       end
-      reply[4] = offset
-      from = string.format('%d-0', offset + 1)
-      if bytes_left <= 0 then
-        break
-      end
+      from = string.format('%d-0', last + 1)
     end
-    events_left = events_left - #entries
     if #entries < count then
       break
     end

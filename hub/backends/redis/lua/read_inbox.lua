@@ -10,8 +10,9 @@
 -- event.
 local now = now_ms()
 local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4], now = now, now_text = string.format('%013d', now)}
-local inbox = open_inbox(KEYS[3], KEYS[4], ARGV[6])
-announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], ARGV[5])
+local inboxes = load_inboxes(ARGV[6])
+local inbox = inboxes.open_inbox_of(KEYS[1], KEYS[4])
+inboxes.announce_expired(inbox, log, KEYS[1], KEYS[2], ARGV[2], ARGV[5])
 local head = read_head(KEYS[1], KEYS[2], ARGV[1], ARGV[3], ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[12])
 local reply = {inbox.unread, inbox.unseen, head.epoch, head.offset, redis.call('HGETALL', KEYS[5])}
@@ -20,13 +21,13 @@ while left > 0 do
   local entries = redis.call('XREVRANGE', KEYS[4], from, '-', 'COUNT', left)
   for _, entry in ipairs(entries) do
     local id, fields = entry[1], entry[2]
-    local flags = redis.call('HGET', KEYS[3], id) or ''
+    local flags = inboxes.flags_of(inbox, id)
     local archived = string.find(flags, 'a') and '1' or '0'
-    if (ARGV[9] == '' or fields[6] == ARGV[9])
-      and (ARGV[10] == '' or counts_unread(flags) == 1)
+    if (ARGV[9] == '' or select(3, inboxes.item_options(entry)) == ARGV[9])
+      and (ARGV[10] == '' or inboxes.counts_unread(flags) == 1)
       and (ARGV[11] == '' or archived == ARGV[11]) then
       left = left - 1
-      for _, value in ipairs({id, flags, fields[8], fields[10]}) do
+      for _, value in ipairs({id, flags, match(fields[2], '[^\n]*$'), fields[4]}) do
         reply[#reply + 1] = value
       end
     end

@@ -2,13 +2,13 @@
 -- KEYS  1 items
 -- ARGV  1 run id
 -- Reply {id, category, '1' if it is required, otherwise '', id, ...}, the oldest first
-local now, reply = now_ms(), {}
+local now, reply, inboxes = now_ms(), {}, load_inboxes('0 0')
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
-  local fields = entry[2]
-  if tonumber(fields[2]) > now then
+  if inboxes.item_expiry(entry) > now then
+    local _, _, category, required = inboxes.item_options(entry)
     reply[#reply + 1] = entry[1]
-    reply[#reply + 1] = fields[6]
-    reply[#reply + 1] = extra_field(entry, 'r')
+    reply[#reply + 1] = category
+    reply[#reply + 1] = required
   end
 end
 return reply
