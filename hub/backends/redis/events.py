@@ -555,14 +555,13 @@ def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) ->
             offset = int(number)
             size = int(more.pop()) if more[-1].startswith("+") else None
             item = more.pop() if more and more[-1][0] in "ik" else ""
+            lines: list[bytes] = []
             if item:  # name and data are its first lines
-                state, *lines, name, data = b"\n".join((name, data)).split(b"\n", 8)
+                *lines, name, data = b"\n".join((name, data)).split(b"\n", 8)
             if size is not None:
                 data, payload = data[:size], data[size + 1 :]
             if item:
-                item_data = build_item_event(
-                    state, b"\n".join(lines), data, replaced=item[0] == "k"
-                )
+                item_data = build_item_event(lines, data, replaced=item[0] == "k")
                 item_epoch, _, item_offset = item[1:].partition(".")
                 at = Position(item_epoch, int(item_offset))
                 item_event = Event(channel, "inbox.item", item_data, at)

@@ -6,15 +6,16 @@ because JSON that a script builds costs the broker more than anything else of an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hub.core.inbox import NEW, item_json
 
 
-def build_item_event(state: bytes, item: bytes, data: bytes, *, replaced: bool) -> bytes:
-    """Return the data of `inbox.item`. state, item: as lua/inbox.lua encodes them."""
-    _, unread, unseen, item_id, _ = state.split(b" ", 4)
-    fields = item_fields_of(item)
+def build_item_event(lines: Sequence[bytes], data: bytes, *, replaced: bool) -> bytes:
+    """Return the data of `inbox.item`. lines: the state of the inbox, and the six of the item."""
+    _, unread, unseen, item_id, _ = lines[0].split(b" ", 4)
     return b'{"item":%b,"replaced":%b,"unread":%b,"unseen":%b}' % (
-        item_json(item_id.decode(), fields, data, NEW),
+        item_json(item_id.decode(), lines[-1], data, NEW),
         b"true" if replaced else b"false",
         unread,
         unseen,
@@ -30,6 +31,5 @@ def parse_stored_event(name: bytes, data: bytes) -> tuple[str, bytes]:
     """Return the name and the data of an event as lua/read.lua returns them."""
     if not name.startswith(b"\n"):
         return name.decode(), data
-    state, *lines, event_data = data.split(b"\n", 7)
-    item = b"\n".join(lines)
-    return "inbox.item", build_item_event(state, item, event_data, replaced=name == b"\nk")
+    *lines, event_data = data.split(b"\n", 7)
+    return "inbox.item", build_item_event(lines, event_data, replaced=name == b"\nk")

@@ -53,7 +53,7 @@ end
 
 -- Assigns the next offset and appends an event to the log. Returns its epoch and offset, as texts, and the
 -- offset of the last event of the entry. retention: the text of the retention of the channel.
--- item: what is kept of the event in the inbox of the channel (prepare_item in inbox.lua), or nil. events:
+-- item: what is kept of the event in the inbox of the channel (prepare_item in keep_item.lua), or nil. events:
 -- the number of events of the item, which share the entry (log_entries.lua); then the name is '' if the
 -- event itself is ephemeral.
 local function append(log, head_key, log_key, name, data, retention, event_ttl_ms, item, events)
