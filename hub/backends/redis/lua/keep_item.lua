@@ -7,50 +7,42 @@ local function loaded_inboxes()
 end
 
 -- What a call computes once, as texts, because the conversion of numbers is dear: the number after another
--- one; the number of items after another one if there is room for one more, otherwise false; and by the ttl in
--- ms when an item expires that is added now.
+-- one; the number of items after another one, if there is room for one more, otherwise false; and when an
+-- item expires that is added now, by its field m, false if it has a key or a push.
 local successors, new_counts, expiries = {}, {}, {}
 local function successor_of(number)
-  successors[number] = successors[number] or format('%d', tonumber(number) + 1)
+  successors[number] = format('%d', tonumber(number) + 1)
   return successors[number]
 end
-
--- Returns the state and the id after a new item without a key, or nil if the inbox has something to do before.
-local function add_to_state(log, state, ttl_ms)
-  local count, unread, unseen, last, check = match(state, '^(%d+) (%d+) (%d+) (%S+) (%d+)$')
-  local now_text = log.now_text
-  if not check or now_text >= check or now_text <= last then
-    return nil
-  end
-  local new_count, expires = new_counts[count], expiries[ttl_ms]
-  if new_count == nil then
-    new_count = tonumber(count) < tonumber(match(ARGV[11], '^%d+')) and successor_of(count)
-    new_counts[count] = new_count
-  end
-  if not new_count then
-    return nil
-  end
-  if not expires then
-    expires = format('%013d', log.now + tonumber(ttl_ms))
-    expiries[ttl_ms] = expires
-  end
-  local id = now_text .. '-0'
-  return new_count .. ' ' .. (successors[unread] or successor_of(unread)) .. ' '
-    .. (successors[unseen] or successor_of(unseen)) .. ' ' .. id .. ' ' .. (expires < check and expires or check), id
+local function new_count_of(count)
+  new_counts[count] = tonumber(count) < tonumber(match(ARGV[11], '^%d+')) and successor_of(count)
+  return new_counts[count]
+end
+local function expiry_of(log, meta)
+  local ttl_ms = match(meta, '^(%d+)\n')
+  expiries[meta] = ttl_ms and format('%013d', log.now + tonumber(ttl_ms)) or false
+  return expiries[meta]
 end
 
 -- Counts a new item of an inbox, and makes room for it. The caller writes the state, the field i of the head;
 -- store_item must follow. state: the field before, or false. meta: m of the item. Returns nil if the user
 -- has muted its category.
 local function prepare_item(log, state, items_key, meta)
-  local ttl_ms = match(meta, '^(%d+)\n') -- nil if the item has a key or a push
-  local new_state, id
-  if state and ttl_ms then
-    new_state, id = add_to_state(log, state, ttl_ms)
+  local now_text, expires = log.now_text, expiries[meta]
+  if expires == nil then
+    expires = expiry_of(log, meta)
   end
-  if not new_state then
+  local count, unread, unseen, last, check = match(state or '', '^(%d+) (%d+) (%d+) (%S+) (%d+)$')
+  local new_count = check and new_counts[count]
+  if check and new_count == nil then
+    new_count = new_count_of(count)
+  end
+  if not new_count or not expires or now_text >= check or now_text <= last then
     return loaded_inboxes().prepare_any_item(log, state, items_key, meta)
   end
+  local id = now_text .. '-0'
+  local new_state = new_count .. ' ' .. (successors[unread] or successor_of(unread)) .. ' '
+    .. (successors[unseen] or successor_of(unseen)) .. ' ' .. id .. ' ' .. (expires < check and expires or check)
   return {
     id = id, state = new_state, text = new_state .. '\n' .. meta, meta = meta, items_key = items_key, kind = 'i'
   }

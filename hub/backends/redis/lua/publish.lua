@@ -87,7 +87,9 @@ local function publish()
   local retention = ARGV[kind == 'u' and 8 or kind == 't' and 9 or 10]
   local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
   local trace, key_ttl_ms, deliveries, items_key, meta = '', ARGV[5]
-  if #flags > 1 then
+  if flags == 'ub' then -- by far the most frequent ones with letters, which cost more to read than the item
+    items_key, meta = next_key(), next_arg()
+  elseif #flags > 1 then
     local has = letters_of(flags)
     ephemeral = has.e
     if has.k then
