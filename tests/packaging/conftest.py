@@ -29,7 +29,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=600,
         check=False,
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr

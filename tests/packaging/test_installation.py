@@ -15,6 +15,9 @@ from tests.conftest import missing
 from tests.e2e.conftest import Dev, free_port
 from tests.packaging.conftest import Environment, run
 
+# The first test builds the release and installs it: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 # Bytecode is written as pip does: otherwise every process compiles all modules.
 BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 

@@ -15,6 +15,9 @@ import hub
 import hub_client
 from tests.packaging.conftest import ROOT, run
 
+# The first test builds the release: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 
 def test_release_removes_only_its_own_files(release: Path) -> None:
     """The files of an earlier release are removed; other files stay."""
