@@ -265,13 +265,11 @@ _WITH_SOCKETS = {"backends", "compat", "grpc", "http", "security", "transports",
 # The subject of these files is how sockets are read and written.
 _ON_BOTH_LOOPS = {
     *("backends/client/test_client.py", "backends/test_subscriptions.py"),
-    *("compat/test_responses_websocket.py", "compat/test_routes.py"),
-    *("http/test_connect.py", "http/test_generation_streams.py", "http/test_publish_batch.py"),
-    *("http/test_server.py", "http/test_transports.py"),
+    *("compat/test_responses_websocket.py", "http/test_generation_streams.py"),
+    *("http/test_publish_batch.py", "http/test_server.py", "http/test_transports.py"),
     *("transports/test_held_writer.py", "transports/test_socket_writer.py"),
     "transports/test_sse_response.py",
-    *("upstreams/test_ends.py", "upstreams/test_framing.py", "upstreams/test_function.py"),
-    "upstreams/test_requests.py",
+    *("upstreams/test_ends.py", "upstreams/test_framing.py", "upstreams/test_requests.py"),
 }
 _LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,

@@ -296,6 +296,7 @@ async def test_open_streams_hold_no_task(hub: Hub) -> None:
         client.close()
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 async def test_memory_of_an_open_stream(hub: Hub) -> None:
     """The memory is bounded: aiohttp's request, response and protocol are freed.
 

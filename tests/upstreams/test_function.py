@@ -41,6 +41,8 @@ from tests.upstreams import function_app
 
 APP = "tests.upstreams.function_app:app"
 NAMES = list(function_app.app.producers)
+# The loop of asyncio reads what a process sends, and notices its end, in its own way.
+on_both_loops = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 class Functions:
@@ -255,6 +257,7 @@ async def test_stop_of_functions_that_go_on() -> None:
             await asyncio.sleep(0.01)
 
 
+@on_both_loops
 async def test_lost_process() -> None:
     """A process that crashes or is killed loses its runs, and another one takes the next ones."""
     async with functions() as case:
@@ -281,6 +284,7 @@ async def test_blocked_process() -> None:
     assert any(log["event"] == "producer.block_limit" for log in logs)
 
 
+@on_both_loops
 async def test_process_of_its_own(function_log: Path) -> None:
     """Each run has a process that no other run has; a crash or a block costs only its own run."""
     async with (

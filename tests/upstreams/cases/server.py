@@ -10,6 +10,7 @@ from typing import Any, Final
 
 Case = Mapping[str, Any]
 _MISSING: Final = object()
+_FRAMES_AT_ONCE: Final = 500  # of the same chunk
 
 
 class CaseServer:
@@ -83,19 +84,22 @@ async def _play(writer: asyncio.StreamWriter, response: Mapping[str, Any]) -> No
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
 
-    async def send(text: str) -> None:
+    async def send(text: str, times: int = 1) -> None:
         data = text.encode("utf-8", "surrogatepass")
-        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-        await writer.drain()
+        frame = b"%x\r\n%b\r\n" % (len(data), data)
+        for sent in range(0, times, _FRAMES_AT_ONCE):
+            writer.write(frame * min(_FRAMES_AT_ONCE, times - sent))
+            await writer.drain()
 
     for chunk in response["chunks"]:
         if isinstance(chunk, str):
             await send(chunk)
-        elif "repeat" in chunk:
+        elif "every" in chunk:
             for _ in range(chunk["times"]):
                 await send(chunk["repeat"])
-                if "every" in chunk:
-                    await asyncio.sleep(chunk["every"])
+                await asyncio.sleep(chunk["every"])
+        elif "repeat" in chunk:
+            await send(chunk["repeat"], chunk["times"])
         else:
             await asyncio.sleep(chunk.get("sleep") or chunk["hold"])
     writer.write(b"0\r\n\r\n")
