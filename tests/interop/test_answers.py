@@ -13,7 +13,7 @@ from tests.interop.wordy_llm import ANSWER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_client = pytest.mark.parametrize("client", ANSWER_CLIENTS, ids=lambda client: client.name)
-FEW = 20
+FEW = 5
 CUT_BYTES = 10_000
 
 

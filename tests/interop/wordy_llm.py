@@ -1,4 +1,4 @@
-"""A simulated LLM whose answer has a thousand chunks with characters that clients often break.
+"""A simulated LLM whose answer has hundreds of chunks with characters that clients often break.
 
 It streams OpenAI chat completions. The answer is constant, so that tests can compare the text.
 """
@@ -10,8 +10,8 @@ import json
 
 from aiohttp import web
 
-CHUNKS = 1000
-_PAUSE_SECONDS = 0.001
+CHUNKS = 300  # several times `CUT_BYTES` of tests/interop/test_answers.py in each protocol
+_PAUSE_SECONDS = 0.003
 _WORDS = (
     "你好",
     "，世界",
