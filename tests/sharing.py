@@ -42,9 +42,9 @@ def group_tests(items: Sequence[pytest.Item]) -> None:
 
     The clients of tests/interop share two hubs; two large files are groups of their own. The
     documents that need a hub share one. Tests with the SDKs of OpenAI and Anthropic are a group,
-    because their imports are costly. Tests that share a `hub dev`, or a browser or a cluster in
-    the event loop of their file, form a group per file. All other tests go to any free process,
-    also those that start a hub of their own.
+    because their imports are costly; those with agent frameworks belong to the examples. Tests that
+    share a `hub dev`, a browser, or a cluster in their event loop, form a group per file. All other
+    tests go to any free process, also those that start a hub of their own.
 
     Raise UsageError for an id with the address of an object, which differs in each process.
     """
@@ -80,6 +80,8 @@ def _group_of(item: pytest.Item) -> str | None:
         return f"{folder}-{file}" if file in ("test_contract", "test_turns") else folder
     if hasattr(getattr(item, "module", None), "sdks"):  # the file imports tests/sdks.py
         return "sdks"
+    if hasattr(getattr(item, "module", None), "frameworks"):  # of tests/producer
+        return "examples"  # whose functions import them as well
     asyncio_mark = item.get_closest_marker("asyncio")
     shares_loop = asyncio_mark is not None and "loop_scope" in asyncio_mark.kwargs
     if "postgres" in fixtures:

@@ -76,7 +76,7 @@ async def test_walk(browser: Browser, dev: Dev) -> None:
             )
         await _check(walk, "overview")
 
-        started = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 3000"})
+        started = dev.call("POST", "/generations?user=oskar", {"prompt": "count to 9999"})
         generation = started["generation"]
         await page.get_by_role("link", name="Answers").click()
         await page.locator("#answers").get_by_role("link", name=generation).click()

@@ -124,7 +124,7 @@ async def reach_every_control(page: Page) -> None:
 async def test_keyboard(browser: Browser, dev: Dev) -> None:
     """Tab reaches every control of each view; Enter, Escape and letters use them."""
     generation = fail_an_answer(dev, "kim", "Why?", "No reason.")
-    running = dev.call("POST", "/generations?user=kim", {"prompt": "count to 3000"})["generation"]
+    running = dev.call("POST", "/generations?user=kim", {"prompt": "count to 9999"})["generation"]
     context = await new_context(browser, viewport={"width": 1280, "height": 844})
     page = await context.new_page()
     press = page.keyboard.press

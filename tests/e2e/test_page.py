@@ -90,19 +90,19 @@ async def test_answer_grows_before_it_ends(browser: Browser, dev: Dev) -> None:
 async def test_reload_during_an_answer_loses_nothing(browser: Browser, dev: Dev) -> None:
     """After a reload, the page shows the question and the text so far, and the answer continues."""
     page = await open_page(browser, dev, "ruth")
-    answer = await ask(page, "count to 3000")  # so many that it runs until the test stops it
+    answer = await ask(page, "count to 9999")  # so many that it runs until the test stops it
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5 6 7 8 9 10 11"))
     await page.reload()
     await expect_live(page)
     answer = page.get_by_test_id("answer")
     await expect_status(answer, "running")
-    await expect(page.get_by_role("heading", name="count to 3000")).to_be_visible()
+    await expect(page.get_by_role("heading", name="count to 9999")).to_be_visible()
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3 4 5 6 7 8 9 10 11"))
     shown = (await text_of(answer).text_content() or "").strip()
     await expect(text_of(answer)).to_have_text(re.compile(f"^{shown} .* .* "))
     await answer.get_by_role("button", name="Stop").press("Enter")
     await expect_status(answer, "stopped")
-    counted = " ".join(str(n) for n in range(1, 3001))
+    counted = " ".join(str(n) for n in range(1, 10_000))
     text = await text_of(answer).text_content() or ""
     assert len(text) > len(shown)
     assert counted.startswith(text.strip())
@@ -112,7 +112,7 @@ async def test_second_tab_sees_and_stops_it(browser: Browser, dev: Dev) -> None:
     """A second tab shows the same answer. Its Stop button ends it in both and keeps the text."""
     first = await open_page(browser, dev, "stella")
     second = await open_page(browser, dev, "stella")
-    answer = await ask(first, "count to 3000")
+    answer = await ask(first, "count to 9999")
     mirrored = second.get_by_test_id("answer")
     await expect(text_of(mirrored)).to_have_text(re.compile(r"^1 2 3 4 5"))
     await mirrored.get_by_role("button", name="Stop").press("Enter")  # it moves as the text grows
@@ -214,7 +214,7 @@ async def test_a_room_and_a_second_device(browser: Browser, dev: Dev) -> None:
 async def test_escape_stops(browser: Browser, dev: Dev) -> None:
     """Enter asks and Escape stops."""
     page = await open_page(browser, dev, "kay")
-    answer = await ask(page, "count to 3000")
+    answer = await ask(page, "count to 9999")
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
     await page.keyboard.press("Escape")
     await expect_status(answer, "stopped")
@@ -225,7 +225,7 @@ async def test_stop_stays_in_its_place(browser: Browser, dev: Dev) -> None:
     page = await open_page(browser, dev, "kim")
     button = page.get_by_test_id("stop-all")
     await expect(button).to_be_hidden()
-    answer = await ask(page, "count to 3000")
+    answer = await ask(page, "count to 9999")
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
     before = await button.bounding_box()
     await expect(text_of(answer)).to_have_text(re.compile(r" 200 "))
@@ -313,7 +313,7 @@ async def test_each_message_is_announced_once(browser: Browser, dev: Dev) -> Non
 
     await page.get_by_label("Text of a notification").fill("Tea is ready")
     await page.keyboard.press("Enter")
-    answer = await ask(page, "count to 3000")
+    answer = await ask(page, "count to 9999")
     await expect(text_of(answer)).to_have_text(re.compile(r"^1 2 3"))
     await page.route("**/generations/**", lambda route: route.abort())
     await answer.get_by_role("button", name="Stop").press("Enter")

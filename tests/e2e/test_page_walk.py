@@ -50,7 +50,8 @@ class Walk:
             await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             violations = await self.page.evaluate(
                 """async (options) => {
-                    const found = await axe.run({ ...options, resultTypes: ["violations"] });
+                    const resultTypes = ["violations"];
+                    const found = await axe.run({ ...options, resultTypes, preload: false });
                     return found.violations.map(({ id, nodes }) => [id, nodes.map((n) => n.html)]);
                 }""",
                 options,

@@ -57,6 +57,7 @@ async function decide(decision) {
   return { requests, pauses, answers };
 }
 
-const [approve, deny] = await Promise.all([decide("approve"), decide("deny")]);
-console.log(JSON.stringify({ approve, deny }));
+const decisions = ["approve", "deny"];
+const seen = await Promise.all(decisions.map(decide));
+console.log(JSON.stringify(Object.fromEntries(decisions.map((decision, index) => [decision, seen[index]]))));
 process.exit(0);
