@@ -67,9 +67,10 @@ class MemoryGenerationQueue:
 
     async def job_states(self, generations: Sequence[str]) -> list[JobState | None]:
         waiting = {job.generation for job in self._fair_queue.waiting()}
+        tokens = {job.generation: token for token, job in self._jobs.items()}  # read only once
         states: list[JobState | None] = []
         for generation in generations:
-            token = self._token_of(generation)
+            token = tokens.get(generation)
             if token is None and generation not in waiting:
                 states.append(None)
             elif token in self._leased and self._leased[token][1] > self._now():
