@@ -52,8 +52,12 @@ class FakeModel(GenericFakeChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_calls=[self.call]))
 
 
-def build_agent(checkpointer: Any = None, call: dict[str, Any] = CALL) -> Any:
-    """Return a graph with a model and a tool."""
+def build_agent(
+    checkpointer: Any = None, call: dict[str, Any] = CALL, *, saves: bool = False
+) -> Any:
+    """Return a graph with a model and a tool. saves: keep its threads in memory."""
+    if saves:
+        checkpointer = InMemorySaver()
     model = FakeModel(messages=iter(["It is on its way."] * 100), call=call)
 
     async def ask_model(state: MessagesState) -> dict[str, Any]:

@@ -62,9 +62,8 @@ def without_status(result: ProducerResult) -> list[dict[str, Any]]:
 
 async def test_lost_at_every_part() -> None:
     """A later attempt continues in the thread of the graph."""
-    produce = frameworks.langgraph.producing(
-        frameworks.langgraph.build_agent(frameworks.langgraph.InMemorySaver())
-    )
+    graph = frameworks.langgraph.build_agent(saves=True)
+    produce = frameworks.langgraph.producing(graph)
     whole = await run_producer(produce)
     lost = await crash_at_every_part(produce)
     assert len(lost) > 3
