@@ -24,7 +24,7 @@ from tests.redis_backend import retention
 from tests.topologies import ClusterOfThree, PrimaryAndReplica, valkey_binary
 
 ALICE = user_channel("alice")
-TIMEOUT = 2.0
+TIMEOUT = 5.0
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
@@ -60,6 +60,7 @@ class Frozen:
 async def log(pair: PrimaryAndReplica) -> AsyncIterator[RedisEventLog]:
     """An event log that waits for one replica, on empty servers."""
     pair.primary.ask("FLUSHALL")
+    assert pair.primary.ask("WAIT", 1, 50_000) == 1  # the test before may have stopped the replica
     url = f"redis://127.0.0.1:{pair.primary.port}"
     async with (
         open_client(url, timeout_seconds=TIMEOUT) as client,
