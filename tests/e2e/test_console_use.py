@@ -5,8 +5,11 @@ tests/e2e/test_console.py walks over its views in English.
 
 from __future__ import annotations
 
+import re
+from contextlib import AsyncExitStack
 from typing import Final
 
+import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -186,11 +189,21 @@ async def test_keyboard(browser: Browser, dev: Dev) -> None:
 
 
 async def test_focus_survives_a_refresh(browser: Browser, dev: Dev) -> None:
-    """A link keeps the focus while another cell of its row changes."""
+    """A link keeps the focus while another cell of its row changes, and when its row moves."""
     page = await (await new_context(browser)).new_page()
-    await open_console(page, f"{dev.internal_url}/console#/connections")
-    row = page.locator("#connections tbody tr").first
-    connection, age = row.get_by_role("link").first, row.locator("td").nth(5)
-    await connection.focus()
-    await expect(age).not_to_have_text(await age.inner_text())
-    await expect(connection).to_be_focused()
+    streams = {user: f"{dev.url}/sse/connect/{user}" for user in ("rana", "rolf", "rudi")}
+    async with AsyncExitStack() as stack, aiohttp.ClientSession() as session:
+        opened = {
+            user: await stack.enter_async_context(session.get(url)) for user, url in streams.items()
+        }
+        await open_console(page, f"{dev.internal_url}/console#/connections")
+        rows = page.locator("#connections tbody tr", has_text=re.compile("|".join(streams)))
+        await expect(rows).to_have_count(len(streams))
+        first, last = await rows.first.inner_text(), rows.last
+        connection, age = last.get_by_role("link").first, last.locator("td").nth(5)
+        await connection.focus()
+        await expect(age).not_to_have_text(await age.inner_text())
+        await expect(connection).to_be_focused()
+        next(response for user, response in opened.items() if user in first).close()
+        await expect(rows).to_have_count(len(streams) - 1)
+        await expect(connection).to_be_focused()

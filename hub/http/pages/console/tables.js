@@ -1,6 +1,6 @@
 // Fills tables and lists with text. Text from users is inserted as text, never as markup, and its
 // direction is that of its own letters. Cells are replaced only if they have changed, so that the
-// focus, a selection and a press survive a refresh.
+// focus, a selection and a press survive a refresh. The focus follows a link whose row has moved.
 
 import { create } from "./dom.js";
 
@@ -26,6 +26,8 @@ export function fillTable(id, rows, emptyText) {
   const cells = rows.length ? rows : [[{ text: emptyText, className: "empty" }]];
   const texts = cells.map((row) => row.map((cell) => JSON.stringify(cell ?? "")));
   const before = shown.get(body) ?? [];
+  const { activeElement } = document;
+  const isFocused = body.contains(activeElement);
   texts.forEach((row, i) => {
     const element = body.rows[i] ?? body.insertRow();
     row.forEach((text, j) => {
@@ -39,6 +41,9 @@ export function fillTable(id, rows, emptyText) {
   });
   while (body.rows.length > texts.length) body.lastChild.remove();
   shown.set(body, texts);
+  if (isFocused && !activeElement.isConnected) {
+    [...body.querySelectorAll("a")].find(({ href }) => href === activeElement.href)?.focus({ preventScroll: true });
+  }
 }
 
 /** Shows facts in a list of descriptions. facts: [name, cell]; those without a text are left out. */
