@@ -7,6 +7,7 @@ uvloop (tests/conftest.py). The libraries that take seconds to import are not im
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -59,8 +60,9 @@ def is_quick(item: pytest.Item) -> bool:
     if any(item.get_closest_marker(mark) is not None for mark in _LEFT_OUT_MARKS):
         return False
     parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-    loop = item.get_closest_marker("asyncio")
-    if "redis" in parameters or (loop and loop.kwargs.get("loop_factories") == ["asyncio"]):
+    mark = item.get_closest_marker("asyncio")
+    loops = mark.kwargs.get("loop_factories", ()) if mark else ()
+    if "redis" in parameters or ("asyncio" in loops and asyncio.new_event_loop in parameters):
         return False
     return _LEFT_OUT_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 

@@ -55,6 +55,7 @@ def test_quick_leaves_out_what_is_slow() -> None:
     folders = ["tests/e2e", "tests/security/test_fuzz.py"]
     folders += ["tests/client/test_client.py", "tests/client/test_document.py"]
     folders += ["tests/backends/test_contracts.py", "tests/backends/test_topologies.py"]
+    folders += ["tests/upstreams/test_function.py"]
     completed = subprocess.run(
         [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q", "-n", "0", *folders],
         cwd=Path(__file__).parents[1],
@@ -67,8 +68,9 @@ def test_quick_leaves_out_what_is_slow() -> None:
     assert "tests/security/test_fuzz.py::test_protocol_level" in collected
     assert "tests/client/test_client.py::" in collected
     assert "test_contracts.py::TestEvents::test_heads_of_channels[valkey]" in collected
+    assert "test_function.py::test_lost_process[uvloop]" in collected
     for left_out in (
         *("tests/e2e/", "test_ten_thousand", "test_document.py::test_readme_runs"),
-        *("test_topologies.py", "[redis]", "OnAsyncio"),
+        *("test_topologies.py", "[redis]", "OnAsyncio", "[asyncio]"),
     ):
         assert left_out not in collected
