@@ -325,7 +325,8 @@ async def test_each_message_is_announced_once(browser: Browser, dev: Dev) -> Non
     await expect(page.locator("hub-inbox").locator("[part=count]")).to_have_text("1")
     await page.get_by_test_id("stop-all").click()
     await expect_status(answer, "stopped")
-    assert await announced("tea is ready") == 1
+    for text in ("tea is ready", "cannot be reached", "connected"):
+        assert await announced(text) == 1
 
 
 PARTS = [
@@ -522,13 +523,15 @@ def is_stopped(pid: int) -> bool:
 
 
 async def expect_frozen(answer: Locator, sentence: str) -> None:
-    """The answer stands still while the process that the sentence names is stopped."""
+    """The process that the sentence names is stopped, and meanwhile the answer stands still."""
     match = re.search(r"process (\d+)", sentence)
     assert match is not None
+    pid = int(match[1])
+    assert is_stopped(pid)
     text, before = await text_of(answer).text_content(), ""
-    while text != before:  # what was on its way still arrives
+    # What was on its way still arrives. On a busy machine the process may go on before that.
+    while text != before and is_stopped(pid):
         await asyncio.sleep(0.3)
-        assert is_stopped(int(match[1]))
         text, before = await text_of(answer).text_content(), text or ""
 
 
@@ -561,9 +564,9 @@ async def test_break_it(browser: Browser, tmp_path: Path) -> None:
         ):
             await page.get_by_role("button", name=button).click()
             await expect(happened).to_contain_text(re.compile(f"{sentence}|Connected again"))
-            await expect_live(page)
             if button == "Freeze the model":
                 await expect_frozen(answer, await happened.inner_text())
+            await expect_live(page)
         await expect(answer).to_have_attribute("data-status", "done", timeout=60_000)
         assert "reconnecting" in states
         await expect_live(page)
