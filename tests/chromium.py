@@ -3,8 +3,9 @@
 The headless shell of Chromium is preferred: the same engine without the parts that draw windows.
 A page costs it about a third of the CPU time. Debian has it as a package of its own.
 
-All tests of a process share one browser (the fixture `chromium` of tests/conftest.py). Each test
-opens contexts of its own, which share no storage.
+Tests share the browser of their process (the fixture `browser` of tests/conftest.py), and open
+contexts of their own, which share no storage. Only tests with other flags, and those of
+tests/docs, tests/examples and tests/interop, start a browser with `open_chromium`.
 """
 
 from __future__ import annotations
