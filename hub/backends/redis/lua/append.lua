@@ -13,7 +13,7 @@ local EVENTS_BETWEEN_TRIMS = 64
 -- append takes the text.
 local function parse_retention(text)
   local events, bytes, ms = string.match(text, '^(%d+) (%d+) (%d+)$')
-  return {events = events, bytes = tonumber(bytes), ms = tonumber(ms)}
+  return {events = tonumber(events), bytes = tonumber(bytes), ms = tonumber(ms)}
 end
 
 -- Refreshes the ttls of head and log, trims the log, and stores when this must happen again.
@@ -80,7 +80,11 @@ local function append(log, head_key, log_key, name, data, retention, event_ttl_m
     redis.call('XADD', log_key, id, 'n', name, 'd', data, 'b', before)
   end
   if head.offset % EVENTS_BETWEEN_TRIMS <= head.offset - first then -- a multiple is among the offsets
-    redis.call('XTRIM', log_key, 'MAXLEN', '~', parse_retention(retention).events)
+    -- By offset and not by length, because an entry with an item has more than one event.
+    local first_kept = head.offset - parse_retention(retention).events + 1
+    if first_kept > 1 then
+      redis.call('XTRIM', log_key, 'MINID', '~', string.format('%d', first_kept))
+    end
   end
   local totals = offset .. string.format(' %d', head.bytes)
   if item then
