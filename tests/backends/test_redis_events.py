@@ -488,3 +488,24 @@ async def test_inbox_is_counted_again(server: OpenedRedis, lost: str) -> None:
     assert (published.item or "") > items[-1]
     page = await inboxes.read("alice", ItemFilter(limit=9))
     assert (page.counts.unread, page.counts.unseen, len(page.items)) == (3, 3, 4)
+
+
+async def test_publish_while_the_inbox_is_erased(
+    server: OpenedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An item that arrives between any two commands of the erasure is counted, and expires."""
+    backend = redis_backend(server.hub_client)
+    kept = Publication(channel=ALICE, name="n", data=b"1", inbox=InboxOptions())
+    await backend.events.publish([kept] * 2)
+    call_key = server.hub_client.call_key
+
+    async def publish_before(*arguments: Any) -> Any:
+        await backend.events.publish([kept])
+        return await call_key(*arguments)
+
+    monkeypatch.setattr(server.hub_client, "call_key", publish_before)
+    await backend.inboxes.erase("alice")
+    monkeypatch.undo()
+    assert [await server.client.pttl(name) for name in await server.client.keys("*")].count(-1) == 0
+    page = await backend.inboxes.read("alice", ItemFilter(limit=9))
+    assert page.counts.unread == len(page.items)

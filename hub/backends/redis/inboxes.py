@@ -58,6 +58,7 @@ _UPDATE_SUBSCRIBERS: Final = Script(
     _PACKAGE, "channel_head", "update_subscribers", is_repeatable=True
 )
 _FIND_ITEM: Final = Script(_PACKAGE, *_PARTS, "find_item", needs_memory=False, is_repeatable=True)
+_ERASE: Final = Script(_PACKAGE, "erase_inbox", needs_memory=False, is_repeatable=True)
 _MAX_INDEX_UPDATES: Final = 20
 
 
@@ -206,12 +207,9 @@ class RedisInboxStore:
 
     async def erase(self, user: str) -> None:
         await self.subscribe(user, [])  # nobody finds the user by a topic any more
-        channel = user_channel(user)
-        keys = inbox_keys(channel)
-        for key in (keys.settings, keys.state, keys.items):
-            await self._client.call_key(keys.partition, "DEL", key)
-        # The counts at last, because a publish may use them until then.
-        await self._client.call_key(keys.partition, "HDEL", channel_keys(channel).head, "i")
+        inbox, head = inbox_keys(user_channel(user)), channel_keys(user_channel(user)).head
+        keys = (inbox.state, inbox.items, inbox.settings, head)
+        await self._client.run([ScriptCall(_ERASE, inbox.partition, keys, ())])
 
     async def _run(
         self, script: Script, channel: Channel, arguments: Sequence[Argument]

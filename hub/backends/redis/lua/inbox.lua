@@ -46,6 +46,12 @@ local function load_inboxes(limits)
     return match(entry[2][2], '^(%d+)%a*\n([^\n]*)\n([^\n]*)\n(1?)\n([^\n]*)')
   end
 
+  -- Returns the fields that the publisher set. One step for each line, because a search for the last line
+  -- ('[^\n]*$') would read each of the others as often as it has characters.
+  local function publisher_fields(entry)
+    return match(entry[2][2], '^[^\n]*\n[^\n]*\n[^\n]*\n[^\n]*\n[^\n]*\n(.*)$')
+  end
+
   local function item_expiry(entry)
     return tonumber(match(entry[1], '^%d+')) + tonumber(match(entry[2][2], '^%d+'))
   end
@@ -304,6 +310,7 @@ local function load_inboxes(limits)
 
   return {
     item_options = item_options,
+    publisher_fields = publisher_fields,
     item_expiry = item_expiry,
     flags_of = flags_of,
     counts_unread = counts_unread,

@@ -27,7 +27,7 @@ while left > 0 do
       and (ARGV[10] == '' or inboxes.counts_unread(flags) == 1)
       and (ARGV[11] == '' or archived == ARGV[11]) then
       left = left - 1
-      for _, value in ipairs({id, flags, match(fields[2], '[^\n]*$'), fields[4]}) do
+      for _, value in ipairs({id, flags, inboxes.publisher_fields(entry), fields[4]}) do
         reply[#reply + 1] = value
       end
     end
