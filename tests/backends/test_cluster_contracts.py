@@ -6,14 +6,19 @@ itself. A single server accepts any keys, so the suites of scripts with several 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 
-from hub.backends.redis.client import open_client
+from hub.backends.redis.client import channel_keys, open_client
+from hub.backends.redis.keys import hash_tag
+from hub.core.channel import partition_of
+from hub.core.inbox import InboxOptions
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.ports.backend import Backend
+from hub.ports.events import FROM_START, Publication
 from hub.testing.contracts import (
     BackendOptions,
     ChatsContract,
@@ -29,6 +34,7 @@ from hub.testing.contracts import (
     UserPresenceContract,
     WebhooksContract,
 )
+from hub.testing.contracts.node import ALICE
 from tests.redis_backend import redis_backend
 from tests.topologies import ClusterOfThree, SentinelSetup, TcpServer, valkey_binary
 
@@ -142,3 +148,32 @@ class TestDeliveries(DeliveriesContract):
 @on_cluster
 class TestUserData(UserDataContract):
     """On a Cluster."""
+
+
+async def test_item_in_a_slot_that_moves(shared_cluster: ClusterOfThree) -> None:
+    """It waits for the end of the move and is written as a whole, although the script builds names
+    of keys itself.
+    """
+    slot = shared_cluster.masters[0].ask("CLUSTER", "KEYSLOT", hash_tag(partition_of(ALICE)))
+    owner = shared_cluster.owner(slot)
+    owner.ask("FLUSHALL")
+    target = next(server for server in shared_cluster.masters if server is not owner)
+    kept = Publication(channel=ALICE, name="n", data=b"1", inbox=InboxOptions())
+    head = channel_keys(ALICE).head
+    async with open_client(shared_cluster.url, timeout_seconds=20) as client:
+        log = redis_backend(client).events
+        await log.publish([kept])
+        *counts, _ = owner.ask("HGET", head, "i").split(b" ")
+        owner.ask("HSET", head, "i", b" ".join([*counts, b"0" * 13]))  # an expiry is to be checked
+        owner.ask("CONFIG", "RESETSTAT")
+        owner.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+        try:
+            publishing = asyncio.create_task(log.publish([kept]))
+            while not publishing.done() and b"TRYAGAIN" not in owner.ask("INFO", "errorstats"):
+                await asyncio.sleep(0.01)
+        finally:
+            owner.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+        await publishing
+        page = (await log.read({ALICE: FROM_START}, max_events=9, max_bytes=10**6))[ALICE]
+        assert [event.name for event in page.events] == ["n", "inbox.item"] * 2
+    owner.ask("FLUSHALL")

@@ -359,6 +359,11 @@ class RedisEventLog:
         arguments += (*self._channel_retentions, self._inbox.limits)
         for publication in publications:
             _encode(publication, self._delivery_limits, self._inbox, keys, arguments)
+        if self._client.sharded:
+            # The script builds these names itself, where it needs them. A Cluster that knows them
+            # refuses a call whose keys have moved before anything is written.
+            kept = [inbox_keys(each.channel) for each in publications if each.inbox is not None]
+            keys += (key for names in kept for key in (names.state, names.settings))
         partition = channel_keys(publications[0].channel).partition
         script = _PUBLISH
         if any(each.update is not None or each.deliveries for each in publications):
