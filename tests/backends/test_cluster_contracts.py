@@ -163,8 +163,8 @@ async def test_item_in_a_slot_that_moves(shared_cluster: ClusterOfThree) -> None
     async with open_client(shared_cluster.url, timeout_seconds=20) as client:
         log = redis_backend(client).events
         await log.publish([kept])
-        *counts, _ = owner.ask("HGET", head, "i").split(b" ")
-        owner.ask("HSET", head, "i", b" ".join([*counts, b"0" * 13]))  # an expiry is to be checked
+        *counts, _ = owner.ask("HGET", head, "i").decode().split(" ")
+        owner.ask("HSET", head, "i", " ".join([*counts, "0" * 13]))  # an expiry is to be checked
         owner.ask("CONFIG", "RESETSTAT")
         owner.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
         try:
