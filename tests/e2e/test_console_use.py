@@ -207,3 +207,17 @@ async def test_focus_survives_a_refresh(browser: Browser, dev: Dev) -> None:
         next(response for user, response in opened.items() if user in first).close()
         await expect(rows).to_have_count(len(streams) - 1)
         await expect(connection).to_be_focused()
+
+
+async def test_focus_survives_a_change_of_facts(browser: Browser, dev: Dev) -> None:
+    """A link to the user of an answer keeps the focus while the answer grows."""
+    running = dev.call("POST", "/generations?user=finn", {"prompt": "count to 9999"})["generation"]
+    page = await (await new_context(browser)).new_page()
+    await open_console(page, f"{dev.internal_url}/console#/answer/{running}")
+    facts = page.locator("#answer-facts")
+    user = facts.get_by_role("link", name="finn")
+    deltas = facts.locator("div", has_text="Deltas").locator("dd")
+    await user.focus()
+    await expect(deltas).not_to_have_text(await deltas.inner_text())
+    await expect(user).to_be_focused()
+    dev.call("DELETE", f"/generations/{running}?user=finn")

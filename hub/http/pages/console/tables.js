@@ -1,6 +1,6 @@
 // Fills tables and lists with text. Text from users is inserted as text, never as markup, and its
-// direction is that of its own letters. Cells are replaced only if they have changed, so that the
-// focus, a selection and a press survive a refresh. The focus follows a link whose row has moved.
+// direction is that of its own letters. Cells and facts are replaced only if they have changed, so
+// that the focus, a selection and a press survive a refresh. The focus follows a link that has moved.
 
 import { create } from "./dom.js";
 
@@ -19,6 +19,16 @@ function fillCell(element, cell) {
   return element;
 }
 
+// Returns a function that gives the focus to the new link if the one that has it now was replaced.
+function focusIn(parent) {
+  const { activeElement } = document;
+  const isInside = parent.contains(activeElement);
+  return () => {
+    if (!isInside || activeElement.isConnected) return;
+    [...parent.querySelectorAll("a")].find(({ href }) => href === activeElement.href)?.focus({ preventScroll: true });
+  };
+}
+
 /** Shows these rows in the table with this id, or `emptyText` if there are none. */
 export function fillTable(id, rows, emptyText) {
   const body = document.querySelector(`#${id} tbody`);
@@ -26,8 +36,7 @@ export function fillTable(id, rows, emptyText) {
   const cells = rows.length ? rows : [[{ text: emptyText, className: "empty" }]];
   const texts = cells.map((row) => row.map((cell) => JSON.stringify(cell ?? "")));
   const before = shown.get(body) ?? [];
-  const { activeElement } = document;
-  const isFocused = body.contains(activeElement);
+  const restoreFocus = focusIn(body);
   texts.forEach((row, i) => {
     const element = body.rows[i] ?? body.insertRow();
     row.forEach((text, j) => {
@@ -41,22 +50,26 @@ export function fillTable(id, rows, emptyText) {
   });
   while (body.rows.length > texts.length) body.lastChild.remove();
   shown.set(body, texts);
-  if (isFocused && !activeElement.isConnected) {
-    [...body.querySelectorAll("a")].find(({ href }) => href === activeElement.href)?.focus({ preventScroll: true });
-  }
+  restoreFocus();
 }
 
 /** Shows facts in a list of descriptions. facts: [name, cell]; those without a text are left out. */
 export function fillFacts(id, facts) {
   const list = document.getElementById(id);
-  const text = JSON.stringify(facts);
-  if (shown.get(list) === text) return;
-  shown.set(list, text);
-  list.replaceChildren(...facts.filter(([, cell]) => (cell?.text ?? cell ?? "") !== "").map(([name, cell]) => {
+  const texts = facts.filter(([, cell]) => (cell?.text ?? cell ?? "") !== "").map((fact) => JSON.stringify(fact));
+  const before = shown.get(list) ?? [];
+  const restoreFocus = focusIn(list);
+  texts.forEach((text, i) => {
+    if (before[i] === text) return;
+    const [name, cell] = JSON.parse(text);
     const pair = create("div");
     pair.append(create("dt", "", name), fillCell(create("dd"), cell));
-    return pair;
-  }));
+    if (i < list.children.length) list.children[i].replaceWith(pair);
+    else list.append(pair);
+  });
+  while (list.children.length > texts.length) list.lastChild.remove();
+  shown.set(list, texts);
+  restoreFocus();
 }
 
 /** Shows buttons that turn pages. buttons: [text, whether it is enabled, function]. */
