@@ -141,7 +141,10 @@ class InboxesContract:
         assert [e.name for e in (await node.page(FROM_START)).events] == ["inbox.item"]
 
     async def test_pages_of_single_events(self, node: Node) -> None:
-        """A client continues after any event of a step, also between those of an item."""
+        """A client continues after any event of a step, also between those of an item, with the
+        events that the subscribers got.
+        """
+        await node.backend.subscriptions.subscribe([ALICE])
         for n in range(6):  # the last one removes the oldest item
             await node.publish(str(n), inbox=InboxOptions(key="k" if n < 2 else ""))
         await node.publish("6", inbox=KEPT, ephemeral=True)
@@ -150,6 +153,8 @@ class InboxesContract:
         names = [event.name for event in stored]
         item = ["inbox.changed", "inbox.item"]
         assert names == ["n", "inbox.item"] * 6 + item + ["n", *item]
+        received = [await node.next() for _ in range(len(stored) + 1)]  # one is ephemeral
+        assert [event for event in received if event.position is not None] == [*stored]
         position = FROM_START
         for event in stored:
             page = await node.page(position, 1)

@@ -66,8 +66,8 @@ local function store_item(item, data, epoch, offset)
   end
 end
 
--- Returns what follows the position in the notification of an event with an item, whose own event has an epoch
--- and an offset. trace: what follows the position otherwise.
-local function item_lines(trace, item, epoch, offset)
-  return trace .. ' ' .. item.kind .. epoch .. '.' .. offset .. '\n' .. item.text
+-- Returns what follows the position in the notification of an event with an item, and what is in the place of
+-- the name. epoch, offset: position of the event inbox.item. trace: what follows the position otherwise.
+local function item_lines(trace, name, item, epoch, offset)
+  return trace .. ' ' .. item.kind .. epoch .. '.' .. offset, item.text .. '\n' .. name
 end

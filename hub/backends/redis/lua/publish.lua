@@ -184,7 +184,7 @@ local function publish()
     following = notification(next_epoch, next_offset, '', answer_name, answer_data)
   end
   if item_events > 0 then
-    trace = item_lines(trace, item, item_epoch, last)
+    trace, name = item_lines(trace, name, item, item_epoch, last)
     if item.removal then
       following = notification(item_epoch, string.format('%d', tonumber(last) - 1), '', 'inbox.changed', item.removal, following)
     end
