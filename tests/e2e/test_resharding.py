@@ -17,7 +17,7 @@ from tests.topologies import ClusterOfThree, valkey_binary
 
 pytestmark = pytest.mark.slow  # three servers, a node and a worker
 USERS = [f"u{n}" for n in range(4)]
-PROMPT = "count to 60"
+PROMPT = "count to 120"
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def hub(valkeys: ClusterOfThree) -> AsyncIterator[Cluster]:
         hub.set("REDIS__URL", valkeys.url)
         hub.set("REDIS__TIMEOUT_SECONDS", 1.5)
         hub.set("WORKER__CONCURRENCY", 20)
-        await hub.add_upstream("sim", tokens_per_second=5.0)
+        await hub.add_upstream("sim", tokens_per_second=2.0)  # longer than the slots move
         await hub.start_node()
         await hub.start_ready_worker()
         yield hub
