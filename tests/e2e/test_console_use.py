@@ -125,9 +125,12 @@ async def reach_every_control(page: Page) -> None:
 
 
 async def test_keyboard(browser: Browser, dev: Dev) -> None:
-    """Tab reaches every control of each view; Enter, Escape and letters use them."""
-    generation = fail_an_answer(dev, "kim", "Why?", "No reason.")
-    running = dev.call("POST", "/generations?user=kim", {"prompt": "count to 9999"})["generation"]
+    """Tab reaches every control of each view; Enter, Escape and letters use them.
+
+    The user is blocked at the end, so no other test may have the same one.
+    """
+    generation = fail_an_answer(dev, "tabea", "Why?", "No reason.")
+    running = dev.call("POST", "/generations?user=tabea", {"prompt": "count to 9999"})["generation"]
     context = await new_context(browser, viewport={"width": 1280, "height": 844})
     page = await context.new_page()
     press = page.keyboard.press
@@ -158,7 +161,7 @@ async def test_keyboard(browser: Browser, dev: Dev) -> None:
     await expect(page.locator("#answer-status")).to_have_text("stopped")
 
     await page.get_by_role("searchbox", name="Find").focus()
-    await page.keyboard.type("kim")
+    await page.keyboard.type("tabea")
     await press("Enter")
     await expect(page.locator("#user-answers")).to_contain_text(generation)
     await reach_every_control(page)
