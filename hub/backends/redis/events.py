@@ -78,7 +78,8 @@ _OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
 class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
     """How much the log of one channel keeps. The bound that is reached first counts.
 
-    max_events: number of events. The log is trimmed in blocks of about 100, so it may hold more.
+    max_events: number of events. The log is trimmed at every 64th event, in blocks of up to 100
+        entries, so it may hold more.
     max_bytes: bytes of names and data. The log is trimmed at 9/8 of it; the newest event always
         stays.
     ttl_seconds: age of an event. The log is trimmed at 9/8 of it.
