@@ -31,7 +31,7 @@ _POOLER: Final = (
 # published rows need not wait for the disk: a row that comes back is a duplicate.
 _SESSION_PARAMETERS: Final = {
     "idle_session_timeout": "0",
-    "lock_timeout": "5s",
+    "lock_timeout": "2s",
     "statement_timeout": "15s",
     "synchronous_commit": "off",
     "tcp_keepalives_count": "3",

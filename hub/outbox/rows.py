@@ -20,7 +20,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row that was read.
 
     number: its place in the order of inserts. id: its UUID as text. data, options: JSON text, or
-    None. size_bytes: of the texts; those of a row that is too large are not read, and empty.
+    None. size_bytes: of the texts; those of a row that is too large are not read, and empty, and
+    its size may be that of the compressed texts.
     delay_seconds: since its insert.
     """
 
@@ -57,7 +58,7 @@ def publish_request(
     """
     if row.size_bytes > limits.max_body_bytes:
         raise TooLarge(
-            f"the row has {row.size_bytes} bytes; the limit is {limits.max_body_bytes} "
+            f"the row has at least {row.size_bytes} bytes; the limit is {limits.max_body_bytes} "
             "(publish.max_body_bytes)",
             code=BODY_TOO_LARGE,
         )

@@ -15,7 +15,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import asyncpg
 import msgspec
+import structlog
 
 from hub.errors import OperatorError
 from hub.outbox.connection import (
@@ -32,6 +34,11 @@ from hub.outbox.rows import OutboxRow, Refusal
 from hub.outbox.schema import TableNames
 
 _RELEASED: Final = "released"  # the payload of NOTIFY when partitions are free
+_POSTPONE_SECONDS: Final = 30.0
+_MOVE_TIMEOUT_SECONDS: Final = 320.0
+_MOVE_PARAMETERS: Final = "SET LOCAL statement_timeout = '300s'"  # a row may have a gigabyte
+_CANNOT_REMOVE: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+_log = structlog.get_logger(__name__)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -67,6 +74,9 @@ class OutboxSession:
         self._partitions = partitions
         self._process_id = 0
         self._lock_base = 0
+        self._postponed: dict[
+            int, float
+        ] = {}  # rows that could not be removed: when they are read again
         self.owned: dict[int, list[int]] = {}  # the buckets by partition
         self.woken = asyncio.Event()  # set when there may be rows or partitions, or it was lost
         self.may_claim = True  # whether there may be free partitions
@@ -113,10 +123,20 @@ class OutboxSession:
         snapshot: reads only what was visible in it; None reads what is visible now.
         """
         buckets = [bucket for owned in self.owned.values() for bucket in owned]
+        now = asyncio.get_running_loop().time()
+        self._postponed = {
+            number: until for number, until in self._postponed.items() if until > now
+        }
         with translated_errors(self._address):
             records = await self._connection.fetch(
-                _READ.format(rows=self._names.rows, age=AGE_SECONDS),
+                _READ.format(
+                    rows=self._names.rows,
+                    age=AGE_SECONDS,
+                    data=_SIZE.format("data"),
+                    options=_SIZE.format("options"),
+                ),
                 *(buckets, snapshot, limits.max_rows, limits.max_bytes, limits.max_row_bytes),
+                [*self._postponed],
             )
         first = records[0]
         require_session(first["process_id"], self._process_id)
@@ -124,29 +144,57 @@ class OutboxSession:
             return Page((), first["snapshot"], is_full=False)
         rows = [_row(record) for record in records]
         is_full = len(rows) == limits.max_rows or (
-            sum(row.size_bytes for row in rows) >= limits.max_bytes
+            sum(row.size_bytes for row in rows if row.size_bytes <= limits.max_row_bytes)
+            >= limits.max_bytes
         )
         return Page(rows, first["snapshot"], is_full)
 
     async def complete(self, published: Collection[int], refused: Sequence[Refusal]) -> None:
-        """Delete published rows, and set refused ones aside. Both are given by their numbers."""
+        """Delete published rows, and set refused ones aside. Both are given by their numbers.
+
+        A row that another session has locked stays, and is not read for half a minute. Its publish
+        is then repeated, which changes nothing.
+        """
         with translated_errors(self._address):
-            if refused:
-                columns = zip(
-                    *((each.number, each.code, each.reason) for each in refused), strict=True
-                )
-                await self._connection.execute(
-                    _REFUSE.format(rows=self._names.rows, refused=self._names.refused), *columns
-                )
+            for each in refused:
+                await self._set_aside(each)
             if published:
-                status = await self._connection.execute(
-                    f"DELETE FROM {self._names.rows} WHERE number = ANY($1::bigint[])", published
+                try:
+                    await self._delete(published)
+                except asyncpg.LockNotAvailableError:
+                    for number in published:
+                        await self._delete_or_postpone(number)
+
+    async def _set_aside(self, row: Refusal) -> None:
+        statement = _REFUSE.format(rows=self._names.rows, refused=self._names.refused)
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(_MOVE_PARAMETERS)
+                await self._connection.execute(
+                    statement, row.number, row.code, row.reason, timeout=_MOVE_TIMEOUT_SECONDS
                 )
-                if status == "DELETE 0":
-                    raise OperatorError(
-                        f"published rows of {self._names.rows} could not be deleted: the role of "
-                        "outbox.dsn needs a policy for DELETE, and no trigger may prevent it"
-                    )
+        except _CANNOT_REMOVE as error:
+            self._postpone(row.number, error)
+
+    async def _delete(self, numbers: Collection[int]) -> None:
+        status = await self._connection.execute(
+            f"DELETE FROM {self._names.rows} WHERE number = ANY($1::bigint[])", numbers
+        )
+        if status == "DELETE 0":
+            raise OperatorError(
+                f"published rows of {self._names.rows} could not be deleted: the role of "
+                "outbox.dsn needs a policy for DELETE, and no trigger may prevent it"
+            )
+
+    async def _delete_or_postpone(self, number: int) -> None:
+        try:
+            await self._delete([number])
+        except _CANNOT_REMOVE as error:
+            self._postpone(number, error)
+
+    def _postpone(self, number: int, error: Exception) -> None:
+        self._postponed[number] = asyncio.get_running_loop().time() + _POSTPONE_SECONDS
+        _log.warning("outbox.row_not_removed", number=number, error=str(error))
 
     async def release(self) -> None:
         """Give all partitions back, so that other consumers take them at once."""
@@ -240,20 +288,26 @@ def _row(record: Any) -> OutboxRow:
     )
 
 
+# The bytes of a JSON column. The text of a value that is too large even in compressed form is not
+# made: that takes seconds for hundreds of megabytes.
+_SIZE: Final = """
+    CASE WHEN {0} IS NULL THEN 0 WHEN pg_column_size({0}) > $5 THEN pg_column_size({0})
+    ELSE octet_length({0}::text) END"""
 # A row whose transaction is newer than the snapshot of the statement was inserted on another
 # server, from which the table was restored, and is read like an old one.
 _READ: Final = """
 WITH page AS MATERIALIZED (
-    SELECT *, octet_length(recipient) + octet_length(event)
-        + coalesce(octet_length(data::text), 0) + coalesce(octet_length(options::text), 0) AS size
+    SELECT *, octet_length(recipient) + octet_length(event) + {data} + {options} AS size
     FROM {rows}
     WHERE bucket = ANY($1::smallint[]) AND (
         $2::text IS NULL
         OR pg_visible_in_snapshot(transaction_id, $2::text::pg_snapshot)
         OR transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))
+        AND number <> ALL($6::bigint[])
     ORDER BY number LIMIT $3
 ), bounded AS (
-    SELECT *, sum(size) OVER (ORDER BY number) - size AS bytes_before FROM page
+    SELECT *, sum(bytes_read) OVER (ORDER BY number) - bytes_read AS bytes_before
+    FROM (SELECT *, CASE WHEN size <= $5 THEN size ELSE 0 END AS bytes_read FROM page) AS sized
 )
 SELECT pg_backend_pid() AS process_id, pg_current_snapshot()::text AS snapshot,
     number, id, size::int AS size_bytes,
@@ -267,13 +321,11 @@ ORDER BY number
 """
 _REFUSE: Final = """
 WITH removed AS (
-    DELETE FROM {rows} WHERE number = ANY($1::bigint[]) RETURNING *
+    DELETE FROM {rows} WHERE number = $1 RETURNING *
 )
 INSERT INTO {refused} AS old
     (id, recipient, event, data, options, created_at, number, code, reason)
-SELECT id, recipient, event, data, options, created_at, number, code, reason
-FROM removed JOIN unnest($1::bigint[], $2::text[], $3::text[]) AS reasons (number, code, reason)
-    USING (number)
+SELECT id, recipient, event, data, options, created_at, number, $2, $3 FROM removed
 ON CONFLICT (id) DO UPDATE SET
     (recipient, event, data, options, created_at, number, refused_at, code, reason) =
     (excluded.recipient, excluded.event, excluded.data, excluded.options, excluded.created_at,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 import pytest
 import structlog
 
@@ -16,6 +17,8 @@ from hub.outbox.session import PageLimits, open_session
 from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend
 from tests.outbox.kit import DAY, Outbox, until
+
+RANDOM_TEXT = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 3000) AS n)"
 
 
 async def test_committed_rows_are_published_and_deleted(outbox: Outbox) -> None:
@@ -113,7 +116,7 @@ BAD_ROWS = [
         "nested arrays and objects",
     ),
     ("user:bad", {"data": f'"{"x" * 1500}"'}, "data_too_large", "data has 1502 bytes"),
-    ("user:bad", {"data": f'"{"x" * 3000}"'}, "body_too_large", "the row has 30"),
+    ("user:bad", {"data": f'"{"x" * 3000}"'}, "body_too_large", "the row has at least 30"),
     ("user:" + "x" * 3000, {}, "body_too_large", "the limit is 2000 (publish.max_body_bytes)"),
 ]
 
@@ -236,8 +239,10 @@ async def test_notification_that_is_lost_is_made_up_by_the_poll(outbox: Outbox) 
 
 
 async def test_pages_are_bounded_in_bytes(outbox: Outbox) -> None:
-    """A page ends with the row that reaches the bound, and a too large row is not read."""
-    for size in (600, 600, 5000, 600, 600):
+    """A page ends with the row that reaches the bound. The text of a row that is too large is not
+    read, so it does not count, and many of them are refused together.
+    """
+    for size in (600, 600, 5000, 6000, 7000, 600, 600):
         await outbox.insert("user:alice", "x" * size)
     async with open_session(outbox.address(), outbox.names, partitions=1) as session:
         await session.claim()
@@ -246,7 +251,53 @@ async def test_pages_are_bounded_in_bytes(outbox: Outbox) -> None:
         while (page := await session.read(None, limits)).rows:
             sizes.append([len(row.data or "") for row in page.rows])
             await session.complete([row.number for row in page.rows], [])
-    assert sizes == [[602, 602], [0], [602, 602]]
+    assert sizes == [[602, 602], [0, 0, 0, 602, 602]]
+
+
+@pytest.mark.parametrize("made_by", ["repeat('x', 100000)", RANDOM_TEXT], ids=["plain", "random"])
+async def test_size_of_a_row_that_is_too_large(outbox: Outbox, made_by: str) -> None:
+    """A row is refused by the size of its text, or of the compressed text if this is enough."""
+    for column in ("data", "options"):
+        await outbox.connection.execute(
+            f"INSERT INTO hub_outbox (recipient, {column}) SELECT 'user:a', to_json({made_by})"
+        )
+    await outbox.insert("user:a", 1)
+    outbox.start()
+    await outbox.drained()
+    refused = await outbox.refused()
+    assert [code for _, code, _ in refused] == ["body_too_large"] * 2
+    assert await outbox.published("user:a") == [1]
+
+
+async def test_row_that_somebody_locks_blocks_nobody(outbox: Outbox) -> None:
+    """Rows of the outbox and refused rows that a transaction has locked stay; all others are
+    published and removed, and each event is published once.
+    """
+    bad = await outbox.insert("nobody", 0)
+    outbox.start()
+    await outbox.drained()
+    await outbox.end(0)
+    other = await asyncpg.connect(outbox.url)
+    try:
+        async with other.transaction():
+            await other.execute("UPDATE hub_outbox_refused SET event = 'mine'")
+            await outbox.insert("nobody", 0, id=bad)
+            locked = await outbox.insert("user:alice", 1)
+            await other.execute("SELECT FROM hub_outbox WHERE id = $1 FOR UPDATE", locked)
+            for number in range(2, 150):
+                await outbox.insert("user:alice", number)
+            outbox.start()
+            async with asyncio.timeout(60):
+                while await outbox.connection.fetchval("SELECT count(*) FROM hub_outbox") > 2:
+                    await asyncio.sleep(0.01)
+            assert await outbox.published("user:alice") == [*range(1, 150)]
+    finally:
+        await other.close()
+    await outbox.end(1)
+    outbox.start()  # another consumer does not know which rows were locked
+    await outbox.drained()
+    assert await outbox.published("user:alice") == [*range(1, 150)]
+    assert len(await outbox.refused()) == 1
 
 
 async def test_rows_that_cannot_be_deleted_are_an_error(outbox: Outbox) -> None:
