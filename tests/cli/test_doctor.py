@@ -312,7 +312,7 @@ def test_few_open_files(tmp_path: Path) -> None:
     environment = {name: text for name, text in os.environ.items() if not name.startswith("HUB_")}
     done = subprocess.run(
         [sys.executable, "-m", "hub", "doctor", "--json"],
-        preexec_fn=lower_limit, capture_output=True, text=True, check=False, timeout=30,
+        preexec_fn=lower_limit, capture_output=True, text=True, check=False, timeout=60,
         cwd=tmp_path,
         env={
             **environment, "HUB_REDIS__URL": "unix:///nowhere", "HUB_INTERNAL__SOCKET": "/none/s",

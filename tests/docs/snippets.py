@@ -188,7 +188,7 @@ def run_shell(
     finally:
         with suppress(ProcessLookupError):  # the commands have failed
             os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def _find_missing(folder: Path, blocks: list[Block], outputs: list[Path]) -> str:

@@ -44,7 +44,7 @@ def run_program(*command: str | Path, env: dict[str, str]) -> Iterator[subproces
         yield process
     finally:
         process.terminate()  # not kill: nginx would leave its worker processes behind
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         for stream in (process.stdin, process.stdout):
             assert stream is not None
             stream.close()
@@ -76,7 +76,7 @@ def test_terminal_chat(site: Site) -> None:
         chat.stdin.flush()
         assert "Rayleigh" in read_until(chat, "> ")
         chat.stdin.close()
-        assert chat.wait(timeout=20) == 0
+        assert chat.wait(timeout=60) == 0
     answers = site.dev.call("GET", "/users/chris/events?limit=1000", internal=True)["events"]
     started = [each["data"] for each in answers if each["event"] == "generation.started"]
     snapshot = site.dev.call("GET", f"/generations/{started[1]['generation']}?user=chris")
@@ -93,7 +93,7 @@ async def test_long_job(site: Site) -> None:
                     seen.append((event.name, event.json().get("percent")))
                 if event.name == "export.ready":
                     break
-            assert await asyncio.to_thread(job.wait, 20) == 0
+            assert await asyncio.to_thread(job.wait, 60) == 0
     assert seen[-2:] == [("export.progress", 100), ("export.ready", None)]
     stored = site.dev.call("GET", "/users/lena/events", internal=True)["events"]
     assert [each["event"] for each in stored] == ["export.ready"]
@@ -126,10 +126,10 @@ async def test_fastapi_backend(site: Site, chromium: Browser) -> None:
 
 def wait_for(url: str) -> None:
     """Wait until the URL answers."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=30):
                 return
         except (urllib.error.URLError, OSError):
             assert time.monotonic() < deadline, f"nothing answers at {url}"

@@ -96,7 +96,7 @@ def test_small_site_is_right(tmp_path: Path) -> None:
 def fetch(url: str) -> str:
     """Return the body of a page, or an empty text while the server does not answer."""
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return str(response.read().decode())
     except OSError:
         return ""

@@ -59,7 +59,7 @@ def _major_version(program: str, flag: str) -> str:
     if binary is None:
         return "?"
     completed = subprocess.run(
-        [binary, flag], capture_output=True, text=True, check=True, timeout=20
+        [binary, flag], capture_output=True, text=True, check=True, timeout=60
     )
     output = completed.stdout.partition("unexpected operator")[2] or completed.stdout
     number = re.search(r"\d+", output)

@@ -56,7 +56,7 @@ def stop(scenario: Scenario) -> None:
             if scenario.name == "hangup":
                 return scenario.report_closed()
             requests.delete(
-                scenario.url + response.headers["Location"], headers=scenario.headers, timeout=5
+                scenario.url + response.headers["Location"], headers=scenario.headers, timeout=60
             ).raise_for_status()
     return scenario.report_end("over")
 
