@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -46,6 +46,7 @@ class Publisher:
         inbox.
     wait_replicas: the number of replicas for which the backend waits; fewer are counted.
     push_after_seconds: when a notification is sent; None if there are no push notifications.
+    on_item: is called when an event is kept in an inbox; None if nobody needs it.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Publisher:
         wait_replicas: int = 0,
         metrics: NodeMetrics | None = None,
         push_after_seconds: float | None = None,
+        on_item: Callable[[Channel, InboxOptions], None] | None = None,
     ) -> None:
+        self._on_item = on_item
         self._push_after_seconds = push_after_seconds
         self._wait_replicas = wait_replicas
         self._metrics = metrics or NodeMetrics()
@@ -72,9 +75,9 @@ class Publisher:
         """
         self.check(request)
         responses = await self._events.publish(self._publications(request))
-        for response in responses:
-            self._count(response)
         published = list(zip(request.to, responses, strict=True))
+        for channel, response in published:
+            self._count(request, channel, response)
         conflict = _find_conflict(published)
         if conflict is not None:
             raise conflict
@@ -106,7 +109,7 @@ class Publisher:
                     if isinstance(response, BrokerUnavailable):
                         results[n] = response
                     else:
-                        self._count(response)
+                        self._count(request, channel, response)
                         result.append((channel, response))
                 results[n] = _find_conflict(result) or results[n]
         return results
@@ -142,10 +145,12 @@ class Publisher:
         )
         return (delivery,)
 
-    def _count(self, response: Published) -> None:
+    def _count(self, request: PublishRequest, channel: Channel, response: Published) -> None:
         self._metrics.published[response.outcome.value] += 1
-        if response.item is not None:
+        if request.inbox is not None and response.item is not None:
             self._metrics.inbox_items.add(1)
+            if self._on_item is not None:
+                self._on_item(channel, request.inbox)
         if response.replicas is not None and response.replicas < self._wait_replicas:
             self._metrics.under_replicated.add(1)
 

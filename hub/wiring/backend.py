@@ -28,6 +28,7 @@ from hub.engine.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
 from hub.engine.reconciler import Reconciler, ReconcilerTimes
 from hub.errors import BrokerUnavailable, OperatorError
+from hub.inbox.expiry import ItemExpiry
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter
@@ -119,9 +120,14 @@ def _channel_retention(settings: ChannelRetentionSettings) -> ChannelRetention:
 
 
 def build_publisher(
-    settings: Settings, events: EventWriter, metrics: NodeMetrics | None = None
+    settings: Settings,
+    events: EventWriter,
+    metrics: NodeMetrics | None = None,
+    expiry: ItemExpiry | None = None,
 ) -> Publisher:
-    """Build what publishes messages of backends. metrics: see Publisher."""
+    """Build what publishes messages of backends. metrics: see Publisher. expiry: announces that the
+    items of inboxes expire; None if there will be no items.
+    """
     return Publisher(
         events,
         max_data_bytes=settings.publish.max_data_bytes,
@@ -129,6 +135,7 @@ def build_publisher(
         wait_replicas=settings.redis.wait_replicas,
         metrics=metrics,
         push_after_seconds=settings.push.after_seconds if settings.push.is_set else None,
+        on_item=expiry.add if expiry is not None else None,
     )
 
 

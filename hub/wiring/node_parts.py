@@ -34,6 +34,7 @@ from hub.engine.topic_presence import TopicPresence
 from hub.engine.usage import UsageRecorder
 from hub.engine.user_data import UserDataRegistry
 from hub.engine.user_presence import USER_CONNECTED, USER_DISCONNECTED, UserPresence
+from hub.inbox.expiry import ItemExpiry
 from hub.inbox.inboxes import Inboxes
 from hub.ports.backend import Backend
 from hub.ports.clock import Clock
@@ -71,6 +72,7 @@ class NodeParts(msgspec.Struct, frozen=True, kw_only=True):
     generations: Generations
     inputs: Inputs
     inboxes: Inboxes
+    item_expiry: ItemExpiry
     producers: ExternalProducers
     claims: Claims
     reconciler: Reconciler
@@ -151,6 +153,7 @@ def build_node_parts(
         steerable=steerable_upstreams(settings),
     )
     queues = queue_by_upstream(settings)
+    item_expiry = ItemExpiry(backend.inboxes, clock)
     retries = claim_retries(settings)
     return NodeParts(
         backend=backend,
@@ -159,7 +162,7 @@ def build_node_parts(
         connections=connections,
         topic_presence=topic_presence,
         user_presence=user_presence,
-        publisher=build_publisher(settings, tracing.events(backend.events), metrics),
+        publisher=build_publisher(settings, tracing.events(backend.events), metrics, item_expiry),
         rate_limits=PublishRateLimits(settings.publish.max_per_second),
         inboxes=Inboxes(
             backend.inboxes,
@@ -167,6 +170,7 @@ def build_node_parts(
             changes=metrics.inbox_changes,
             read_deliveries=read_deliveries,
         ),
+        item_expiry=item_expiry,
         generations=generations,
         inputs=Inputs(backend.events, store, backend.queue, jobs),
         producers=producers,
@@ -226,6 +230,7 @@ def start_node_tasks(node: NodeParts, tasks: Supervisor) -> None:
     tasks.start("claimed jobs", node.claims.run_checks)
     tasks.start("topic presence", node.topic_presence.run)
     tasks.start("user presence", node.user_presence.run)
+    tasks.start("expiry of items", node.item_expiry.run)
     tasks.start("latency probe", probe.run)
     tasks.start("gap check", gap_check.run)
     tasks.start("broker watch", broker_watch.run)

@@ -16,9 +16,10 @@ from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import OperatorError
 from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
+from hub.inbox.expiry import ItemExpiry
 from hub.metrics import render_prometheus
+from hub.ports.backend import Backend
 from hub.ports.clock import Clock
-from hub.ports.events import EventWriter
 from hub.settings import Settings
 from hub.wiring.applications import publish_limits
 from hub.wiring.backend import build_publisher, open_backend
@@ -34,10 +35,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Outbox:
-    """The consumer of a process; None if no database is set."""
+    """The consumer of a process, None if no database is set, and the items that it publishes."""
 
-    def __init__(self, consumer: OutboxConsumer | None) -> None:
+    def __init__(self, consumer: OutboxConsumer | None, expiry: ItemExpiry) -> None:
         self._consumer = consumer
+        self._expiry = expiry
 
     @asynccontextmanager
     async def running(self, clock: Clock) -> AsyncIterator[None]:
@@ -47,6 +49,7 @@ class Outbox:
             return
         async with Supervisor(clock) as tasks:
             tasks.start("outbox", self._consumer.run)
+            tasks.start("expiry of items", self._expiry.run)
             yield
             await self._consumer.stop(_STOP_SECONDS)
 
@@ -67,10 +70,13 @@ def check_installed(settings: Settings) -> None:
         ) from error
 
 
-def build_outbox(settings: Settings, events: EventWriter, metrics: OutboxMetrics) -> Outbox:
+def build_outbox(
+    settings: Settings, backend: Backend, clock: Clock, metrics: OutboxMetrics
+) -> Outbox:
     """Build the consumer, if the settings name a database. Raise OperatorError."""
+    expiry = ItemExpiry(backend.inboxes, clock)
     if settings.outbox.dsn is None:
-        return Outbox(None)
+        return Outbox(None, expiry)
     check_installed(settings)
     from hub.outbox.consumer import OutboxConsumer, OutboxOptions
 
@@ -78,7 +84,7 @@ def build_outbox(settings: Settings, events: EventWriter, metrics: OutboxMetrics
     consumer = OutboxConsumer(
         database_address(settings),
         table_names(settings),
-        build_publisher(settings, events),
+        build_publisher(settings, backend.events, expiry=expiry),
         limits=publish_limits(settings),
         options=OutboxOptions(
             partitions=outbox.partitions,
@@ -88,7 +94,7 @@ def build_outbox(settings: Settings, events: EventWriter, metrics: OutboxMetrics
         ),
         metrics=metrics,
     )
-    return Outbox(consumer)
+    return Outbox(consumer, expiry)
 
 
 def database_address(settings: Settings) -> DatabaseAddress:
@@ -122,7 +128,7 @@ async def run_outbox(settings: Settings, stop: Shutdown) -> None:
     async with AsyncExitStack() as opened:
         backend = await opened.enter_async_context(open_backend(settings, ()))
         metrics = OutboxMetrics()
-        outbox = build_outbox(settings, backend.events, metrics)
+        outbox = build_outbox(settings, backend, SystemClock(), metrics)
         async with open_session(
             database_address(settings), table_names(settings), partitions=1
         ) as session:

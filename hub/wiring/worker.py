@@ -172,7 +172,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             tasks.start("steering", feeds.steering.run)
             tasks.start("reconciler", build_reconciler(settings, backend, clock, jobs).run)
             async with (
-                build_outbox(settings, backend.events, metrics.outbox).running(clock),
+                build_outbox(settings, backend, clock, metrics.outbox).running(clock),
                 Supervisor(clock) as intake,
             ):
                 loops.start(tasks, intake)

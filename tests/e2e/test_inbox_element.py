@@ -495,6 +495,16 @@ async def test_only_one_category(shop: Shop) -> None:
     await bell.expect_number(1)
 
 
+async def test_item_that_expires(shop: Shop) -> None:
+    """It leaves the list and the number of an open page, without a request of the page."""
+    bell = await shop.open()
+    await bell.button.click()
+    for title, inbox in (("kept", True), ("offer", {"expires_seconds": 1}), ("last", True)):
+        shop.publish(title, inbox=inbox)
+    await bell.expect_titles("last", "kept")
+    await bell.expect_number(2)
+
+
 async def test_topics(shop: Shop) -> None:
     """Items of a topic and the user's own are one list. Two devices agree on their number, and a
     topic that the user removes has no items in the list.
