@@ -6,22 +6,22 @@ They are problem documents, and repeat nothing of the request, which may contain
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from hub.http.body_coding import coding_of, remove_coding
 from hub.http.errors import problem_response
+from hub.http.plain_routes import HandleRequest, PlainRoutes
+from hub.http.whole_responses import write_whole
 
 _CONTINUE: Final = "100-continue"
 _log = structlog.get_logger(__name__)
-
-HandleRequest = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
 class HubRequestHandler(RequestHandler):
@@ -61,6 +61,19 @@ class HubRequestHandler(RequestHandler):
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: Any, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the response. Return it, and whether the client has disconnected."""
+        try:
+            if self._upgraded or not write_whole(request, resp):
+                return await super().finish_response(request, resp, start_time)
+            if self._paused:
+                await self._drain_helper()
+        except ConnectionError:
+            return resp, True
+        return resp, False
+
     def log_exception(self, *args: Any, **options: Any) -> None:
         """Log what aiohttp did not expect, but no body that the client has sent wrongly."""
         if not isinstance(options.get("exc_info"), web.RequestPayloadError):
@@ -85,7 +98,7 @@ class HubRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         server = _Server(
-            _check_requests(made.request_handler),
+            _check_requests(PlainRoutes(self.app, made.request_handler).handle),
             request_factory=_decode_bodies(made.request_factory),
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,
@@ -105,7 +118,8 @@ def _decode_bodies(make_request: Callable[..., Any]) -> Callable[..., Any]:
     """Return a factory whose requests have bodies without their content coding."""
 
     def make_decoded(message: Any, payload: Any, *others: Any) -> Any:
-        payload = remove_coding(payload, coding_of(message.headers))
+        if hdrs.CONTENT_ENCODING in message.headers:
+            payload = remove_coding(payload, coding_of(message.headers))
         return make_request(message, payload, *others)
 
     return make_decoded
