@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Sequence
-from itertools import count
+from itertools import count, repeat
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -52,8 +52,8 @@ class Recipients(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def channels(self, *, max_recipients: int) -> list[Channel]:
         """Return the channels to publish in. Raise BadRequest that names the field."""
-        given = [self.user is not None, self.users is not None, self.topic is not None, self.all]
-        if sum(given) != 1:
+        names = (self.user is not None) + (self.users is not None) + (self.topic is not None)
+        if names + self.all != 1:
             raise BadRequest("give exactly one of to.user, to.users, to.topic, to.all", path="to")
         if self.user is not None:
             return [user_channel(check_user_id(self.user, path="to.user"))]
@@ -164,14 +164,29 @@ class PublishBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             idempotency_key=self.id,
             ephemeral=self.ephemeral,
             ttl_seconds=self.ttl_seconds,
-            inbox=self._inbox(),
+            inbox=self._inbox() if self.inbox else None,
             push=None if self.push is None else self.push.message(),
         )
 
-    def _inbox(self) -> InboxOptions | None:
-        if isinstance(self.inbox, InboxBody):
-            return self.inbox.options()
-        return InboxOptions() if self.inbox else None
+    def _inbox(self) -> InboxOptions:
+        return self.inbox.options() if isinstance(self.inbox, InboxBody) else InboxOptions()
+
+
+BatchItem = PublishBody | bytes | None
+"""An item of a batch: decoded, as JSON, or None if it exceeded the size limit."""
+
+
+def parse_batch(body: msgspec.Raw) -> Sequence[BatchItem]:
+    """Return the items of a JSON array. They are decoded if all of them are valid, which is three
+    times as fast as one after the other.
+
+    Raise BadRequest if it is no array.
+    """
+    text = bytes(body)
+    try:
+        return decode_json(text, list[PublishBody])
+    except BadRequest:
+        return [bytes(item) for item in decode_json(text, list[msgspec.Raw])]
 
 
 class PublishedChannel(msgspec.Struct, frozen=True):
@@ -283,17 +298,16 @@ class PublishRequests:
         return publish_response(await self._publisher.publish(request))
 
     async def publish_batch(
-        self, items: Sequence[bytes | None], *, key: str | None = None, first: int = 0
+        self, items: Sequence[BatchItem], *, key: str | None = None, first: int = 0
     ) -> list[Any]:
         """Publish many events with one call to the broker.
 
-        items: each is the JSON of a PublishBody, or None if it exceeded the size limit. key: the
-        idempotency key of the whole batch, which gives the items without `id` one of their own by
-        their number. first: the number of the first item.
+        key: the idempotency key of the whole batch, which gives the items without `id` one of their
+        own by their number. first: the number of the first item.
         Return a PublishResponse or a problem document per item, in order. An invalid item does not
         affect the others.
         """
-        ids = (None if key is None else f"{key}/{n}" for n in count(first))
+        ids = repeat(None) if key is None else (f"{key}/{n}" for n in count(first))
         parsed = [self._parse(item, id_) for item, id_ in zip(items, ids, strict=False)]
         valid = [item for item in parsed if isinstance(item, PublishRequest)]
         outcomes = iter(await self._publisher.try_publish(valid))
@@ -307,14 +321,15 @@ class PublishRequests:
             )
         return results
 
-    def _parse(self, item: bytes | None, default_id: str | None) -> PublishRequest | CallerError:
+    def _parse(self, item: BatchItem, default_id: str | None) -> PublishRequest | CallerError:
         try:
             if item is None:
                 raise TooLarge(
                     f"an item may have at most {self.limits.max_body_bytes} bytes",
                     code=BODY_TOO_LARGE,
                 )
-            body = decode_json(item, PublishBody).with_id(default_id)
+            body = item if isinstance(item, PublishBody) else decode_json(item, PublishBody)
+            body = body.with_id(default_id)
             return body.request(max_recipients=self.limits.max_recipients)
         except CallerError as error:
             return error

@@ -87,7 +87,8 @@ def format_position(position: Position) -> str:
 
 def format_cursor(positions: Cursor) -> str:
     """Return the text of a cursor. The channels may be in any order."""
-    parts = [format_part(channel, positions[channel]) for channel in _ordered(positions)]
+    channels = positions if len(positions) == 1 else _ordered(positions)
+    parts = [format_part(channel, positions[channel]) for channel in channels]
     return "".join(parts) + CURSOR_END
 
 

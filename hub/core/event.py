@@ -108,17 +108,17 @@ def compact_json(raw: bytes | msgspec.Raw) -> bytes:
 
     Numbers keep their form. Raise msgspec.DecodeError if `raw` is not JSON.
     """
-    return _escape_line_ends(msgspec.json.format(raw, indent=-1))
+    text: bytes = msgspec.json.format(raw, indent=-1)
+    return text if text.isascii() else _escape_line_ends(text)
 
 
 def encode_json(value: object) -> bytes:
     """Return a Python value as compact JSON, as compact_json does."""
-    return _escape_line_ends(msgspec.json.encode(value))
+    text = msgspec.json.encode(value)
+    return text if text.isascii() else _escape_line_ends(text)
 
 
 def _escape_line_ends(text: bytes) -> bytes:
-    if text.isascii():
-        return text
     for raw, escaped in _UNICODE_LINE_ENDS:
         text = text.replace(raw, escaped)
     return text

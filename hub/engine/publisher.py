@@ -126,7 +126,7 @@ class Publisher:
                 ttl_seconds=request.ttl_seconds,
                 durable=not request.ephemeral,  # no replica stores an ephemeral event
                 inbox=request.inbox,
-                deliveries=self._deliveries(request, channel),
+                deliveries=() if request.push is None else self._deliveries(request, channel),
             )
             for channel in request.to
         ]
@@ -146,7 +146,7 @@ class Publisher:
         return (delivery,)
 
     def _count(self, request: PublishRequest, channel: Channel, response: Published) -> None:
-        self._metrics.published[response.outcome.value] += 1
+        self._metrics.published[response.outcome._value_] += 1  # `value` costs two calls
         if request.inbox is not None and response.item is not None:
             self._metrics.inbox_items.add(1)
             if self._on_item is not None:

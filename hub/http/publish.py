@@ -18,7 +18,13 @@ import structlog
 from aiohttp import StreamReader, web
 
 from hub.api.problems import problem_from_error
-from hub.api.publish_requests import PublishBody, PublishRequests, PublishResponse
+from hub.api.publish_requests import (
+    BatchItem,
+    PublishBody,
+    PublishRequests,
+    PublishResponse,
+    parse_batch,
+)
 from hub.core.event import check_idempotency_key
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
@@ -107,9 +113,8 @@ class PublishRoutes:
                 f"send Content-Type: application/json or {NDJSON[0]}", code=UNSUPPORTED_MEDIA_TYPE
             )
         max_bytes = self._requests.limits.max_body_bytes
-        raw = await read_json(request, list[msgspec.Raw], max_bytes=max_bytes)
-        self._requests.rate_limits.check(key, len(raw))
-        items = [bytes(item) for item in raw]
+        items = parse_batch(await read_json(request, msgspec.Raw, max_bytes=max_bytes))
+        self._requests.rate_limits.check(key, len(items))
         results: list[Any] = []
         for chunk in _chunks(items):
             results += await self._requests.publish_batch(chunk, key=batch_id, first=len(results))
@@ -148,7 +153,7 @@ class PublishRoutes:
                 await response.prepare(request)
         return response
 
-    async def _read_lines(self, content: StreamReader) -> AsyncIterator[Sequence[bytes | None]]:
+    async def _read_lines(self, content: StreamReader) -> AsyncIterator[Sequence[BatchItem]]:
         """Yield the lines as they arrive, in chunks. None stands for a line that is too long."""
         max_bytes = self._requests.limits.max_body_bytes
         rest, is_too_long = b"", False  # of the line whose end has not arrived yet
@@ -186,6 +191,6 @@ def _batch_id(request: web.Request) -> str | None:
     return batch_id
 
 
-def _chunks(items: Sequence[bytes | None]) -> list[Sequence[bytes | None]]:
+def _chunks(items: Sequence[BatchItem]) -> list[Sequence[BatchItem]]:
     starts = range(0, len(items), _MAX_ITEMS_PER_CALL)
     return [items[start : start + _MAX_ITEMS_PER_CALL] for start in starts]

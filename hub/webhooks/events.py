@@ -101,14 +101,14 @@ class WebhookEventLog:
         return await self._events.heads(channels)
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        if any(map(self._endpoints_of, publications)):
+        if self._has_deliveries(publications):
             publications = await self._with_deliveries(publications)
         return await self._events.publish(publications)
 
     async def try_publish(
         self, publications: Sequence[Publication]
     ) -> list[Published | BrokerUnavailable]:
-        if not any(map(self._endpoints_of, publications)):
+        if not self._has_deliveries(publications):
             return await self._events.try_publish(publications)
         try:
             publications = await self._with_deliveries(publications)
@@ -118,6 +118,10 @@ class WebhookEventLog:
 
     async def erase(self, channel: Channel) -> None:
         await self._events.erase(channel)
+
+    def _has_deliveries(self, publications: Sequence[Publication]) -> bool:
+        updates = [each for each in publications if each.update is not None]
+        return any(map(self._endpoints_of, updates))
 
     def _endpoints_of(self, publication: Publication) -> Sequence[Endpoint]:
         """Return the endpoints that get an event of an answer."""

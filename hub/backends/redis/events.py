@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -72,7 +73,7 @@ EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the 
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
 _MAX_PUBLISH_TIMEOUTS: Final = 4 / 3  # 2 seconds with the default timeout
-_OUTCOMES: Final = {outcome.value.encode(): outcome for outcome in Outcome}
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
 class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +195,7 @@ class RedisEventLog:
         kinds = (retention.user, retention.topic, retention.all)
         self._channel_retentions = [_encode_retention(keep) for keep in kinds]
         self._inbox = retention.inbox
+        self._inbox_limits = retention.inbox.limits
         self._lane = PublishLane(self._send, waits=False)
         self._durable_lane = self._lane
         if replica_wait is not None:
@@ -227,12 +229,12 @@ class RedisEventLog:
         """
         if not publications:
             return []
+        is_durable = False
         for publication in publications:
-            if publication.update is not None and not generation_keys(
-                publication.update.generation
-            ):
-                raise ValueError(f"not the id of a generation: {publication.update.generation!r}")
-        is_durable = any(publication.durable for publication in publications)
+            update = publication.update
+            if update is not None and not generation_keys(update.generation):
+                raise ValueError(f"not the id of a generation: {update.generation!r}")
+            is_durable = is_durable or publication.durable
         lane = self._durable_lane if is_durable else self._lane
         return await lane.publish(publications)
 
@@ -280,14 +282,14 @@ class RedisEventLog:
 
     def _chunks(self, addressed: Sequence[_Addressed]) -> list[Sequence[_Addressed]]:
         """Split publications into those of each call."""
-        # In a Cluster all events of one call belong to one partition; elsewhere they may differ.
-        groups: dict[int, list[_Addressed]] = {}
-        for each in addressed:
-            partition = channel_keys(each[0].channel).partition if self._client.sharded else 0
-            groups.setdefault(partition, []).append(each)
-        return [
-            chunk for group in groups.values() for run in _runs(group) for chunk in pack_calls(run)
-        ]
+        groups: Iterable[Sequence[_Addressed]] = [addressed]
+        if self._client.sharded:  # all events of one call belong to one partition
+            by_partition: dict[int, list[_Addressed]] = {}
+            for each in addressed:
+                partition = channel_keys(each[0].channel).partition
+                by_partition.setdefault(partition, []).append(each)
+            groups = by_partition.values()
+        return [chunk for group in groups for run in _runs(group) for chunk in pack_calls(run)]
 
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
@@ -357,9 +359,13 @@ class RedisEventLog:
             *self._ttls_ms,
             len(publications),
         ]
-        arguments += (*self._channel_retentions, self._inbox.limits)
-        for publication in publications:
-            _encode(publication, self._delivery_limits, self._inbox, keys, arguments)
+        arguments += (*self._channel_retentions, self._inbox_limits)
+        flags = "".join(
+            [
+                _encode(publication, self._delivery_limits, self._inbox, keys, arguments)
+                for publication in publications
+            ]
+        )
         if self._client.sharded:
             # The script builds these names itself, where it needs them. A Cluster that knows them
             # refuses a call whose keys have moved before anything is written.
@@ -367,9 +373,9 @@ class RedisEventLog:
             keys += (key for names in kept for key in (names.state, names.settings))
         partition = channel_keys(publications[0].channel).partition
         script = _PUBLISH
-        if any(each.update is not None or each.deliveries for each in publications):
+        if "s" in flags or "d" in flags:
             script = _PUBLISH_ENDS if all(map(_is_end, publications)) else _PUBLISH_UPDATES
-        elif any(publication.inbox is not None for publication in publications):
+        elif "b" in flags:
             script = _PUBLISH_ITEMS
         return ScriptCall(script, partition, keys, arguments)
 
@@ -381,6 +387,9 @@ def _runs(group: Sequence[_Addressed]) -> Iterable[Sequence[_Addressed]]:
     """Split events where ends of generations begin or stop: those are published in calls of their
     own, which the server also accepts when its memory is full.
     """
+    updates = [each for each in group if each[0].update is not None]
+    if not updates:
+        return [group]
     return [list(run) for _, run in groupby(group, lambda each: _is_end(each[0]))]
 
 
@@ -390,7 +399,7 @@ def pack_calls(run: Sequence[_Addressed]) -> Sequence[Sequence[_Addressed]]:
     Those of one caller stay in one call if it has room for them: then all or none are written.
     """
     chunks: list[list[_Addressed]] = [[]]
-    for _, same in groupby(run, lambda each: id(each[1])):
+    for _, same in groupby(run, itemgetter(1)):
         batch = list(same)
         if len(chunks[-1]) + len(batch) > EVENTS_PER_CALL and chunks[-1]:
             chunks.append([])
@@ -436,8 +445,8 @@ def _encode(
     inbox: InboxRetention,
     keys: list[str],
     arguments: list[Argument],
-) -> None:
-    """Append the keys and arguments of one event, as publish.lua takes them."""
+) -> str:
+    """Append the keys and arguments of one event, as publish.lua takes them. Return its flags."""
     channel, update = publication.channel, publication.update
     names = channel_keys(channel)
     flags = channel[0] if channel.startswith("user:") or channel == ALL else "t"
@@ -480,6 +489,7 @@ def _encode(
         more_arguments += (publication.trace,)
     keys += (names.head, names.log, *more_keys)
     arguments += (flags, publication.name, publication.data, *more_arguments)
+    return flags
 
 
 def _encode_update(update: GenerationUpdate) -> tuple[str, tuple[Argument, ...]]:
@@ -591,15 +601,16 @@ def _parse_head(fixed: bytes, moving: bytes) -> Position:
 
 
 def _parse_published(reply: bytes, replicas: int | None) -> Published:
-    outcome, epoch, offset, received, item, stop_requested_by = reply.split(b" ", 5)
-    position = Position(epoch.decode(), int(offset)) if epoch else None
+    text = reply.decode()
+    outcome, epoch, offset, received, item, stop_requested_by = text.split(" ", 5)
+    position = Position(epoch, int(offset)) if epoch else None
     return Published(
         _OUTCOMES[outcome],
         position,
-        stop_requested_by.decode() or None,
+        stop_requested_by or None,
         replicas if position is not None else None,
-        received=int(received),
-        item=item.decode() or None,
+        int(received),
+        item or None,
     )
 
 

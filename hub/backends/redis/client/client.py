@@ -233,9 +233,12 @@ class RedisClient:
             for n, reply in enumerate(replies)
             if isinstance(reply, ConnectionLost) and calls[n].script.is_repeatable
         ]
-        repeats = (self._repeat(calls[n].partition, self._script_arguments(calls[n])) for n in lost)
-        for n, reply in zip(lost, await asyncio.gather(*repeats), strict=True):
-            replies[n] = reply
+        if lost:
+            repeats = [
+                self._repeat(calls[n].partition, self._script_arguments(calls[n])) for n in lost
+            ]
+            for n, reply in zip(lost, await asyncio.gather(*repeats), strict=True):
+                replies[n] = reply
         for n, reply in enumerate(replies):
             if isinstance(reply, ResponseError):
                 replies[n] = await self._retry_script(calls[n], reply)
@@ -290,8 +293,8 @@ class RedisClient:
     def _script_arguments(
         self, call: ScriptCall
     ) -> Callable[[CommandPipeline], Sequence[Argument]]:
-        keys = map(self.name, call.keys)
-        head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(call.keys), *keys)
+        keys = [self.name(key) for key in call.keys] if self._prefix else call.keys
+        head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(keys), *keys)
         return lambda pipeline: (*head, pipeline.run_id, *call.arguments)
 
     async def call_key(self, partition: int, command: str, key: str, *arguments: Argument) -> Any:
