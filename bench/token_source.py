@@ -29,7 +29,7 @@ from hub.wiring.backend import build_retention
 
 _TIME, _NUMBER = b"0" * 19, b"#" * 7
 _WINDOW = 4000  # max unanswered commands
-_REPLY = b"*1\r\n"
+_LINES_PER_REPLY = 2  # the length of the text, and the text
 
 
 def main() -> None:
@@ -44,11 +44,11 @@ def main() -> None:
     )
     templates = [_template(log, run_id, user) for user in range(users)]
     broker.setblocking(False)
-    total, sent, answered = users * each, 0, 0
+    total, sent, lines = users * each, 0, 0
     started_ns = time.monotonic_ns() + 50_000_000
     step_ns = 1_000_000_000 // rate if rate else 0
     events = ((n, template) for n in range(each) for template in templates)
-    while answered < total:
+    while (answered := lines // _LINES_PER_REPLY) < total:
         due = total
         if rate:
             due = min(total, max(0, (time.monotonic_ns() - started_ns) // step_ns))
@@ -64,7 +64,7 @@ def main() -> None:
             broker.sendall(b"".join(block))
             broker.setblocking(False)
         try:
-            answered += broker.recv(1 << 20).count(_REPLY)
+            lines += broker.recv(1 << 20).count(b"\n")
         except BlockingIOError:
             time.sleep(0.0005)
     seconds = (time.monotonic_ns() - started_ns) / 1e9
