@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, hdrs, web
 
 from hub.api.json_decoding import decode_json
 from hub.error_codes import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE
@@ -15,6 +15,8 @@ from hub.errors import RequestTimeout, TooLarge, UnsupportedMedia
 from hub.http.body_coding import describe_fault
 
 _BODY_TIMEOUT_SECONDS: Final = 30.0
+_JSON: Final = "application/json"
+_TEXT: Final = ("text/plain", "application/octet-stream")
 
 T = TypeVar("T")
 
@@ -28,9 +30,12 @@ async def read_json(
     (browsers) and application/octet-stream.
     Raise BadRequest that names the field, RequestTimeout, TooLarge, UnsupportedMedia.
     """
-    if request.content_type != "application/json" and not (
-        allow_text and request.content_type in ("text/plain", "application/octet-stream")
-    ):
+    is_json = (
+        request.headers.get(hdrs.CONTENT_TYPE) == _JSON  # the usual case is not parsed
+        or request.content_type == _JSON
+        or (allow_text and request.content_type in _TEXT)
+    )
+    if not is_json:
         raise UnsupportedMedia("send Content-Type: application/json", code=UNSUPPORTED_MEDIA_TYPE)
     size, content = request.content_length, request.content
     if size is not None and size > max_bytes:
@@ -38,8 +43,10 @@ async def read_json(
             f"the body has {size} bytes; the maximum is {max_bytes} bytes", code=BODY_TOO_LARGE
         )
     try:
-        if size is not None and content.is_eof() and type(content) is StreamReader:
-            body = content.read_nowait()  # the usual case: the body came with the headers
+        if size is not None and type(content) is StreamReader and _is_whole(content):
+            # The usual case: the body came with the headers. Its end has resumed the socket, so
+            # there is nothing else to do than to take it.
+            body = b"".join(content._buffer)
         elif content.is_eof():
             body = await request.read()
         else:
@@ -57,6 +64,10 @@ async def read_json(
     return decode_json(body, model)
 
 
+def _is_whole(content: StreamReader) -> bool:
+    return content._eof and content._exception is None
+
+
 def json_response(
     value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
@@ -65,5 +76,5 @@ def json_response(
         status=status,
         body=msgspec.json.encode(value),
         headers={"Cache-Control": "no-store", **(headers or {})},
-        content_type="application/json",
+        content_type=_JSON,
     )
