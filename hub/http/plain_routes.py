@@ -37,10 +37,10 @@ class PlainRoutes:
 
     def handle(self, request: web.Request) -> Awaitable[web.StreamResponse]:
         """Return the response of the route, or of aiohttp's router."""
-        found = self._routes.get((request.method, request.raw_path))
-        if found is None or hdrs.EXPECT in request.headers:
+        route = self._routes.get((request.method, request.raw_path))
+        if route is None or hdrs.EXPECT in request.headers:
             return self._handle(request)
-        request._match_info, handler = found  # as aiohttp's router does
+        request._match_info, handler = route  # as aiohttp's router does
         return handler(request)
 
 
