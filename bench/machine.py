@@ -81,7 +81,7 @@ def resident_kb(pid: int) -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
-def wait_for_http(url: str, seconds: float = 20.0) -> None:
+def wait_for_http(url: str, seconds: float = 60.0) -> None:
     """Wait until the URL answers with any status."""
     deadline = time.monotonic() + seconds
     while True:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -19,9 +20,17 @@ from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, compile_program, run_pro
 from hub.backends.embedded import embedded_command, embedded_url
 from tests.topologies import free_ports
 
+STAMP: Final = "T=%T;N=%N;"
+
 
 class Target(msgspec.Struct, frozen=True):
-    """A server under load: its process, and the arguments that sse_load and pub_load need."""
+    """A server under load: its process, and the arguments that sse_load and pub_load need.
+
+    batch_item, batch_around: one event of a batch, and the text before and after all of them with a
+    `|` between. recovery_stream_path: a stream that begins with what its user has missed. stamp:
+    how the body of a publish carries the stamp. broadcast_rate: events to 5,000 connections in a
+    second that one processor sends in time.
+    """
 
     name: str
     pid: int
@@ -34,6 +43,13 @@ class Target(msgspec.Struct, frozen=True):
     broadcast_body: str = ""  # set if a broadcast needs another body
     broadcast_stream_path: str = ""
     broadcast_publish_path: str = ""
+    publish_options: tuple[str, ...] = ()
+    batch_path: str = ""
+    batch_item: str = ""
+    batch_around: str = ""
+    recovery_stream_path: str = ""
+    stamp: str = STAMP
+    broadcast_rate: int = 10
 
     def to_all(self) -> Target:
         """Return the same server, set up so that each event reaches every connection."""
@@ -51,12 +67,24 @@ def run_broker() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="hub-bench-"))
     try:
         with run_process(LOAD_CORE, embedded_command(folder, keep=False)):
-            deadline = time.monotonic() + 10
-            while not (folder / "valkey.sock").exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            _wait_for_socket(folder / "valkey.sock")
             yield embedded_url(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_socket(path: Path) -> None:
+    """Wait until a Unix socket accepts connections. Raise OSError if it never does."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def read_broker_pid(url: str) -> int:
@@ -95,6 +123,10 @@ def run_node(
             '{"to":{"user":"u%U"},"data":"T=%T;N=%N;"}',
             broker_url,
             '{"to":{"all":true},"data":"T=%T;N=%N;"}',
+            batch_path="/publish/batch",
+            batch_item='{"to":{"user":"u%U"},"data":"T=%T;N=%N;"}',
+            batch_around="[|]",
+            recovery_stream_path="/sse/connect/u%d?cursor=start",
         )
 
 
@@ -111,7 +143,7 @@ def run_floor() -> Iterator[Target]:
     (port,) = free_ports(1)
     with run_process(SERVER_CORE, [compile_program("limit"), str(port)]) as process:
         wait_for_port(port)
-        yield Target("C send() loop", process.pid, port, "/u%d", port, "/", "T=%T;N=%N;")
+        yield Target("C send() loop", process.pid, port, "/u%d", port, "/", STAMP)
 
 
 @contextmanager
@@ -120,7 +152,9 @@ def _run_python_peer(name: str, module: str) -> Iterator[Target]:
     command = [sys.executable, "-m", f"bench.peers.{module}", str(port)]
     with run_process(SERVER_CORE, command) as process:
         wait_for_http(f"http://127.0.0.1:{port}/")
-        yield Target(name, process.pid, port, "/stream/u%d", port, "/publish", "T=%T;N=%N;")
+        yield Target(
+            name, process.pid, port, "/stream/u%d", port, "/publish", STAMP, broadcast_rate=2
+        )
 
 
 def run_aiohttp_sse() -> AbstractContextManager[Target]:
@@ -143,6 +177,18 @@ def has_nchan() -> bool:
     return bool(shutil.which("nginx") and list(Path("/usr").glob("lib/nginx/modules/*nchan*")))
 
 
+def read_nchan_version() -> str:
+    """Return the version of Debian's package of Nchan and of nginx, as far as they are known."""
+    nginx = subprocess.run(["nginx", "-v"], check=False, capture_output=True, text=True).stderr
+    version = re.search(r"nginx/([\d.]+)", nginx)
+    names = [f"nginx {version[1]}"] if version else []
+    if shutil.which("dpkg-query"):
+        query = ["dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"]
+        package = subprocess.run(query, check=False, capture_output=True, text=True).stdout
+        names = [match[0] for match in [re.search(r"\d+\.[\d.]+", package)] if match] + names
+    return ", ".join(names) or "unknown"
+
+
 @contextmanager
 def run_nchan() -> Iterator[Target]:
     """Run Nchan in one nginx process with its memory store."""
@@ -161,7 +207,7 @@ def run_nchan() -> Iterator[Target]:
             "/sub/u%d",
             port,
             "/pub/u%U",
-            "T=%T;N=%N;",
+            STAMP,
             broadcast_stream_path="/sse/all",
             broadcast_publish_path="/pub/all",
         )
@@ -170,4 +216,4 @@ def run_nchan() -> Iterator[Target]:
 def wait_for_port(port: int) -> None:
     """Wait until the port accepts connections."""
     probe = ["bash", "-c", f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do :; done"]
-    subprocess.run(probe, check=True, timeout=10)
+    subprocess.run(probe, check=True, timeout=60)
