@@ -10,19 +10,22 @@ import signal
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import machine
-from bench.cases import CASES
+from bench.cases import CASES, TARGETS
 from bench.cases.page import page
 from bench.cases.rehearsal import rehearse
 from bench.cases.transports import TRANSPORTS, compare_with_sse
 from bench.ledger import find_failures
 from bench.load import Row
 from bench.machine import OUTPUT
+from bench.peers import programs
 from bench.plots import PLOTS
+from bench.servers import has_nchan, read_nchan_version
 
 _RUNS: Final = 3
 _LONG: Final = ("rehearsal", "page")  # they run once, and only if they are named
@@ -34,7 +37,8 @@ def main() -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help=f"any of {', '.join(CASES)} (default: all of these), {' or '.join(_LONG)}",
+        help=f"any of {', '.join(CASES)}, {', '.join(_LONG)} "
+        f"(default: those with a target, {', '.join(TARGETS)})",
     )
     parser.add_argument(
         "--runs",
@@ -54,6 +58,11 @@ def main() -> None:
         type=int,
         help="with --transport or rehearsal: the number of connections",
     )
+    parser.add_argument(
+        "--peer", action="append", type=programs.parse_peer, default=[], metavar="NAME=PATH",
+        help=f"measure this program, too ({', '.join(programs.NAMES)}); one that is on the PATH is "
+        "measured anyway; repeatable",
+    )  # fmt: skip
     parser.add_argument("--profile", action="store_true", help="record flame graphs with py-spy")
     args = parser.parse_args()
     cases = {**CASES, "rehearsal": rehearse(args.connections), "page": page}
@@ -70,33 +79,76 @@ def main() -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if args.profile:
         machine.PROFILES.append("all")
+    programs.use_programs(dict(args.peer))
     results: dict[str, object] = {
         "when": time.strftime("%FT%TZ", time.gmtime()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "runs": args.runs or _RUNS,
+        "peers": read_peer_versions(),
     }
+    took: dict[str, float] = {}
+    results["seconds"] = took
+    for peer, version in read_peer_versions().items():
+        print(f"peer: {peer} {version}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end all processes on the way out
     failures = []
-    for name in args.names or CASES:
-        rows = run_repeatedly(cases[name], args.runs or (1 if name in _LONG else _RUNS))
+    for name in args.names or TARGETS:
+        started = time.monotonic()
+        runs = args.runs or (1 if name in _LONG else _RUNS)
+        rows, errors = run_repeatedly(cases[name], name, runs)
+        failures += errors
+        took[name] = round(time.monotonic() - started, 1)
         print(f"\n{name}: {(cases[name].__doc__ or '').strip().splitlines()[0]}")
         print_table(rows)
         results[name] = rows
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        if args.plots is not None and name in PLOTS:
+        if args.plots is not None and name in PLOTS and rows:
             PLOTS[name](rows, args.plots / f"bench-{name}.svg")
         failures += [f"{name}: {failure}" for failure in find_failures(rows)]
+        failures += [
+            f"{name}: {next(iter(row.values()))}: missing: {row['missing']}"
+            for row in rows
+            if row.get("missing")
+        ]
     print(f"\nresults written to {args.json}")
     if failures:
         sys.exit("\n".join(failures))
 
 
-def run_repeatedly(case: Callable[[], list[Row]], runs: int) -> list[Row]:
-    """Run a benchmark several times; return its rows with the median of each number."""
-    tables = [case() for _ in range(runs)]
-    return [_merge(same_rows) for same_rows in zip(*tables, strict=True)]
+def read_peer_versions() -> dict[str, str]:
+    """Return the servers of others that this run measures, with their versions."""
+    versions = {"Nchan": read_nchan_version()} if has_nchan() else {}
+    return versions | {
+        name.capitalize(): program.version for name, program in programs.PROGRAMS.items()
+    }
+
+
+def run_repeatedly(
+    case: Callable[[], list[Row]], name: str, runs: int
+) -> tuple[list[Row], list[str]]:
+    """Run a benchmark several times.
+
+    Return its rows with the median of each number, and a sentence for each run that failed. Such a
+    run does not count, and does not end the others.
+    """
+    tables: list[list[Row]] = []
+    errors = []
+    for run in range(1, runs + 1):
+        started = time.monotonic()
+        try:
+            tables.append(case())
+        except Exception as error:  # noqa: BLE001 - what the others have measured is kept
+            traceback.print_exc()
+            errors.append(f"{name}, run {run} of {runs}: {type(error).__name__}: {error}")
+        seconds = time.monotonic() - started
+        print(
+            f"{time.strftime('%T')} {name}: run {run} of {runs}, {seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    return [_merge(same_rows) for same_rows in zip(*tables, strict=True)], errors
 
 
 def _merge(rows: Sequence[Row]) -> Row:
@@ -115,7 +167,7 @@ def _median(values: list[float]) -> float:
 
 def print_table(rows: list[Row]) -> None:
     """Print the rows as a table with right-aligned columns."""
-    titles = list(rows[0])
+    titles = list(rows[0]) if rows else []
     texts = [[str(row.get(title, "")) for title in titles] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]
     for line in (titles, *texts):

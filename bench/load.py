@@ -9,12 +9,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from bench.machine import run_load, start_load
+from bench.machine import read_result, run_load, start_load
 from bench.servers import Target
 
 Row = dict[str, Any]
+_CHECK_SECONDS: Final = 20
 
 
 @contextmanager
@@ -54,7 +55,32 @@ def count_delivered(target: Target) -> int:
     return sum(int(float(value)) for value in lines)
 
 
-def publish(target: Target, *options: str, path: str = "", body: str = "") -> Row:
-    """Run pub_load against the target; return its result."""
+def publish(target: Target, *options: str, path: str = "", body: str = "", batch: int = 0) -> Row:
+    """Run pub_load against the target; return its result.
+
+    batch: how many events each request publishes, on the route for batches; 0 for one event.
+    """
+    if batch:
+        path, body = target.batch_path, target.batch_item
+        options = ("-k", str(batch), "-x", target.batch_around, *options)
     address = ("-p", str(target.publish_port), "-P", path or target.publish_path)
-    return run_load("pub_load", *address, "-b", body or target.publish_body, *options)
+    body = body or target.publish_body
+    return run_load("pub_load", *address, "-b", body, *target.publish_options, *options)
+
+
+def check_delivery(target: Target, users: int = 20, each: int = 5) -> None:
+    """Raise RuntimeError unless some users get each of their events once and in order.
+
+    A server that is set up wrongly would look fast.
+    """
+    options = ("-E", str(each), "-d", str(_CHECK_SECONDS))
+    with hold_connections(target, users, *options) as generator:
+        posts = publish(
+            target, "-U", str(users), "-n", str(users * each), "-d", str(_CHECK_SECONDS)
+        )
+        result = read_result(generator)
+    if result["stamps"] != users * each or result["gaps"] or result["dups"]:
+        raise RuntimeError(
+            f"{target.name} is not set up as the benchmark needs it: of {users * each} events it "
+            f"accepted {posts['ok']} and delivered {result['stamps']}"
+        )

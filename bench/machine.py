@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -81,8 +82,13 @@ def resident_kb(pid: int) -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
-def wait_for_http(url: str, seconds: float = 60.0) -> None:
-    """Wait until the URL answers with any status."""
+def wait_for_http(
+    url: str, seconds: float = 60.0, process: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Wait until the URL answers with any status. Raise OSError if it does not.
+
+    process: the server. Raise RuntimeError if it exits.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -91,6 +97,10 @@ def wait_for_http(url: str, seconds: float = 60.0) -> None:
         except urllib.error.HTTPError:
             return
         except OSError:
+            if process is not None and process.poll() is not None:
+                raise RuntimeError(
+                    f"{process.args!r} has exited with {process.returncode}"
+                ) from None
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
@@ -112,6 +122,12 @@ def start_load(name: str, *args: str) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
+
+
+def wait_for_result(process: subprocess.Popen[str], seconds: float = 30.0) -> None:
+    """Wait until a load generator has printed its result, or for so long."""
+    assert process.stdout is not None
+    select.select([process.stdout], [], [], seconds)
 
 
 def read_result(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def run_node(
         **settings,
     }
     with run_process(core, [sys.executable, "-m", "hub", "serve"], env) as process:
-        wait_for_http(f"http://127.0.0.1:{internal_port}/readyz")
+        wait_for_http(f"http://127.0.0.1:{internal_port}/readyz", process=process)
         yield Target(
             name,
             process.pid,
@@ -151,7 +151,7 @@ def _run_python_peer(name: str, module: str) -> Iterator[Target]:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", f"bench.peers.{module}", str(port)]
     with run_process(SERVER_CORE, command) as process:
-        wait_for_http(f"http://127.0.0.1:{port}/")
+        wait_for_http(f"http://127.0.0.1:{port}/", process=process)
         yield Target(
             name, process.pid, port, "/stream/u%d", port, "/publish", STAMP, broadcast_rate=2
         )

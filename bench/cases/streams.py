@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from typing import Final
 
 from bench import servers
 from bench.load import Row, count_open_files, hold_connections, publish
@@ -20,10 +21,17 @@ from bench.machine import (
     profile,
     read_result,
     resident_kb,
-    run_load,
     start_load,
+    wait_for_result,
 )
+from bench.peers.centrifugo import run_centrifugo
+from bench.peers.programs import PROGRAMS
 from bench.servers import Target
+
+_TOKEN_SECONDS: Final = 5
+_TOKENS_PER_POST: Final = 20
+_PAUSE_SECONDS: Final = 5
+_RECONNECT_BATCH: Final = 100
 
 
 def tokens(users: int = 2000) -> list[Row]:
@@ -31,18 +39,53 @@ def tokens(users: int = 2000) -> list[Row]:
 
     Paced rows send each event when it is due, without waiting for earlier ones. In backlog rows
     the node is paused while the events are published, so that the row shows the rate of the node
-    and not the rate of the publisher.
+    and not the rate of the publisher. The publisher of Centrifugo is another node of it, which is
+    asked for 20 events at a time; that one and the broker share the load processor.
     """
     with servers.run_floor() as floor:
         floor_us = _measure_floor(floor)
     rows: list[Row] = []
-    for nodes, rate in ((1, 5_000), (1, 10_000), (1, 15_000), (1, 0), (2, 0)):
-        each = 40 if rate == 0 else rate * 5 // users
+    for nodes, rate in ((1, 5_000), (1, 10_000), (1, 0), (2, 0)):
+        each = 40 if rate == 0 else rate * _TOKEN_SECONDS // users
         with servers.run_broker() as url, ExitStack() as stack:
             targets = [stack.enter_context(servers.run_node(url)) for _ in range(nodes)]
             rows.append(_tokens(targets, users, rate, each))
-        rows[-1]["× floor"] = rows[-1]["µs per delivery"] / floor_us
+    if "centrifugo" in PROGRAMS:
+        rows += [_peer_tokens(users, rate) for rate in (5_000, 10_000)]
+    for row in rows:
+        row["× floor"] = row["µs per delivery"] / floor_us
     return rows
+
+
+def _peer_tokens(users: int, rate: int) -> Row:
+    each = rate * _TOKEN_SECONDS // users
+    with (
+        servers.run_broker() as url,
+        run_centrifugo(url) as target,
+        run_centrifugo(url, core=LOAD_CORE) as publisher,
+        hold_connections(target, users, "-E", str(each), "-K") as generator,
+    ):
+        before = cpu_seconds(target.pid)
+        posts = publish(
+            publisher, "-U", str(users), "-c", "8", "-R", str(rate / _TOKENS_PER_POST),
+            "-n", str(users * each // _TOKENS_PER_POST), "-d", "60", batch=_TOKENS_PER_POST,
+        )  # fmt: skip
+        wait_for_result(generator)
+        used = cpu_seconds(target.pid) - before
+        generator.terminate()
+        result = read_result(generator)
+    total = users * each
+    return {
+        "server": target.name,
+        "work": f"{rate}/s",
+        "published/s": posts["per_s"] * _TOKENS_PER_POST,
+        "delivered/s": posts["per_s"] * _TOKENS_PER_POST,
+        "µs per delivery": used / total * 1e6,
+        "missing": total - result["stamps"],
+        "out of order": result["gaps"] + result["dups"],
+        "p50 ms": result["p50_ms"],
+        "p99 ms": result["p99_ms"],
+    }
 
 
 def _tokens(targets: list[Target], users: int, rate: int, each: int) -> Row:
@@ -50,7 +93,7 @@ def _tokens(targets: list[Target], users: int, rate: int, each: int) -> Row:
     with ExitStack() as stack:
         generators = [
             stack.enter_context(
-                hold_connections(t, share, "-e", str(each + 1), "-f", str(n * share))
+                hold_connections(t, share, "-E", str(each), "-K", "-f", str(n * share))
             )
             for n, t in enumerate(targets)
         ]
@@ -64,20 +107,20 @@ def _tokens(targets: list[Target], users: int, rate: int, each: int) -> Row:
             for target in targets:
                 os.kill(target.pid, signal.SIGCONT)
             for generator in generators:
-                try:
-                    generator.wait(30)
-                except subprocess.TimeoutExpired:
-                    generator.terminate()
+                wait_for_result(generator)
             seconds = time.monotonic() - since
+            used = sum(cpu_seconds(target.pid) for target in targets) - before
+        for generator in generators:
+            generator.terminate()
         results = [read_result(generator) for generator in generators]
-        used = sum(cpu_seconds(target.pid) for target in targets) - before
     total = each * users
     return {
-        "work": f"{len(targets)} node, {rate}/s" if rate else f"{len(targets)} node, backlog",
+        "server": "hub" if len(targets) == 1 else f"{len(targets)} nodes of the hub",
+        "work": f"{rate}/s" if rate else "backlog",
         "published/s": source["per_s"],
         "delivered/s": total / seconds if rate == 0 else source["per_s"],
         "µs per delivery": used / total * 1e6,
-        "missing": total - sum(result["events"] for result in results) + users,
+        "missing": total - sum(result["stamps"] - result["dups"] for result in results),
         "out of order": sum(result["gaps"] + result["dups"] for result in results),
         "p50 ms": "" if rate == 0 else results[0]["p50_ms"],
         "p99 ms": "" if rate == 0 else results[0]["p99_ms"],
@@ -103,49 +146,76 @@ def _publish_tokens(broker_url: str, users: int, rate: int, each: int) -> Row:
     return result
 
 
-def idle(connections: int = 15_000, seconds: int = 20) -> list[Row]:
-    """P3: memory and CPU of idle connections, which receive only heartbeats."""
+def idle(connections: int = 15_000, seconds: int = 25) -> list[Row]:
+    """P3: memory and CPU of idle connections, which receive only heartbeats.
+
+    The time is a whole interval of Centrifugo's heartbeats, and three of the hub's.
+    """
     with servers.run_hub() as target:
-        empty = resident_kb(target.pid)
-        with hold_connections(target, connections):
-            time.sleep(10)
-            before = cpu_seconds(target.pid)
-            time.sleep(seconds)
-            used = cpu_seconds(target.pid) - before
-            full = resident_kb(target.pid)
-    return [
-        {
-            "server": "hub",
-            "connections": connections,
-            "kB each": (full - empty) / connections,
-            "process MB": full / 1024,
-            "heartbeats, % of a core": used / seconds * 100,
-        }
-    ]
+        rows = [_idle(target, connections, seconds, heartbeat_seconds=8)]
+    if "centrifugo" in PROGRAMS:
+        with servers.run_broker() as url, run_centrifugo(url) as target:
+            rows.append(_idle(target, connections, seconds, heartbeat_seconds=25))
+    return rows
+
+
+def _idle(target: Target, connections: int, seconds: int, *, heartbeat_seconds: int) -> Row:
+    empty = resident_kb(target.pid)
+    with hold_connections(target, connections) as generator:
+        time.sleep(_PAUSE_SECONDS)
+        before = cpu_seconds(target.pid)
+        time.sleep(seconds)
+        used = cpu_seconds(target.pid) - before
+        full = resident_kb(target.pid)
+        generator.terminate()
+        result = read_result(generator)
+    return {
+        "server": target.name,
+        "connections": result["alive"],
+        "kB each": (full - empty) / connections,
+        "process MB": full / 1024,
+        "heartbeats, % of a core": used / seconds * 100,
+        "heartbeat every s": heartbeat_seconds,
+        "missing": connections - result["alive"],
+    }
 
 
 def reconnect(connections: int = 10_000, behind: int = 20) -> list[Row]:
     """P4: all clients reconnect at once, and each has missed some events."""
     with servers.run_hub() as target:
         _publish_tokens(target.broker_url, connections, 0, behind)
-        before = cpu_seconds(target.pid)
-        path = target.stream_path + "?cursor=start"
-        args = ("-p", str(target.port), "-n", str(connections), "-u", path, "-r", "1000000")
-        with profile(target.pid, "reconnect", 5):
-            result = run_load("sse_load", *args, "-d", "60", "-e", str(behind + 1), "-q")
-        used = cpu_seconds(target.pid) - before
-    return [
-        {
-            "server": "hub",
-            "clients": connections,
-            "recovered in s": result["all_s"],
-            "µs of CPU each": used / connections * 1e6,
-            "missing": result["gaps"],
-            "duplicates": result["dups"],
-            "min events": result["min_ev"],
-            "max events": result["max_ev"],
-        }
-    ]
+        rows = [_reconnect(target, connections, behind)]
+    if "centrifugo" in PROGRAMS:
+        with servers.run_broker() as url, run_centrifugo(url) as target:
+            posts = connections * behind // _RECONNECT_BATCH
+            publish(
+                target, "-U", str(connections), "-c", "4", "-n", str(posts), "-d", "120",
+                batch=_RECONNECT_BATCH,
+            )  # fmt: skip
+            rows.append(_reconnect(target, connections, behind))
+    return rows
+
+
+def _reconnect(target: Target, connections: int, behind: int) -> Row:
+    time.sleep(1)
+    before = cpu_seconds(target.pid)
+    path = target.recovery_stream_path
+    args = ("-p", str(target.port), "-n", str(connections), "-u", path, "-r", "1000000")
+    with profile(target.pid, "reconnect", 5):
+        generator = start_load("sse_load", *args, "-d", "90", "-E", str(behind), "-K", "-A", "-q")
+        wait_for_result(generator, 120)
+    used = cpu_seconds(target.pid) - before
+    generator.terminate()
+    result = read_result(generator)
+    return {
+        "server": target.name,
+        "clients": connections,
+        "recovered in s": result["all_s"],
+        "µs of CPU each": used / connections * 1e6,
+        "missing": connections * behind - (result["stamps"] - result["dups"]),
+        "duplicates": result["dups"],
+        "began again": result["again"],
+    }
 
 
 def slow(readers: int = 1000, stalled: int = 1000, seconds: int = 60) -> list[Row]:
