@@ -31,6 +31,7 @@ from hub.errors import BadRequest
 MAX_KEY_CHARS: Final = 256
 MAX_CATEGORY_CHARS: Final = 128
 MAX_ITEMS_OF_CHANGE: Final = 200
+_MAX_EXCESS_ITEMS: Final = 32
 
 _ID: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,9})(\*|~[0-9A-Za-z]{6})?")
 
@@ -62,6 +63,15 @@ class InboxOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "expires_seconds must be a number above 0 and below 1,000,000,000",
                 path="inbox.expires_seconds",
             )
+
+
+def max_stored_items(max_items: int) -> int:
+    """Return how many items an inbox may hold: an eighth more than `max_items`, at most 32 more.
+
+    The oldest ones are removed together, because removing each one alone costs the broker as much
+    as adding it.
+    """
+    return max_items + min(max_items // 8, _MAX_EXCESS_ITEMS)
 
 
 def check_category(category: str, *, path: str) -> str:

@@ -21,6 +21,7 @@ from hub.core.inbox import (
     item_fields,
     item_json,
     item_source,
+    max_stored_items,
     parse_item_id,
     push_delivery_id,
 )
@@ -250,7 +251,9 @@ class MemoryInboxStore:
         inbox.remove(removed)
         replaced = [item for item in inbox.items if options.key and item.key == options.key]
         others = [item for item in inbox.items if item not in replaced]
-        excess = others[: max(0, len(others) - self._max_items + 1)]
+        excess = []
+        if len(others) >= max_stored_items(self._max_items):
+            excess = others[: len(others) - self._max_items + 1]
         inbox.remove(excess)
         removed += excess
         events = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import time
 from itertools import pairwise
 from typing import Any
@@ -11,7 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.backends.redis.client import channel_keys, generation_keys, publish_idempotency_key
+from hub.backends.redis import events
+from hub.backends.redis.client import (
+    channel_keys,
+    generation_keys,
+    inbox_keys,
+    publish_idempotency_key,
+)
 from hub.backends.redis.events import (
     EVENTS_PER_CALL,
     RedisEventLog,
@@ -367,8 +375,8 @@ async def test_one_write_of_the_head_for_an_event_and_its_items(server: OpenedRe
     """Also where items were removed for the new one; the next publish counts on from there."""
     log = RedisEventLog(server.hub_client, retention())
     kept = Publication(channel=ALICE, name="n", data=b"1", inbox=InboxOptions())
-    for _ in range(4):
-        await log.publish([kept] * 50)
+    for _ in range(5):
+        await log.publish([kept] * 45)  # as many as an inbox may hold
     await server.client.config_resetstat()
     (published,) = await log.publish([kept])
     stats = await server.client.info("commandstats")
@@ -509,3 +517,102 @@ async def test_publish_while_the_inbox_is_erased(
     assert [await server.client.pttl(name) for name in await server.client.keys("*")].count(-1) == 0
     page = await backend.inboxes.read("alice", ItemFilter(limit=9))
     assert page.counts.unread == len(page.items)
+
+
+async def _next_millisecond(server: OpenedRedis) -> None:
+    """Wait until the id of a new item has the number 0."""
+    first = await _milliseconds(server)
+    while await _milliseconds(server) == first:
+        pass
+
+
+async def _milliseconds(server: OpenedRedis) -> int:
+    seconds, microseconds = await server.client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+async def _publish_by(server: OpenedRedis, body: str, seed: int) -> list[Any]:
+    """Publish with the text of a script on an empty server. Return all that it replied, stored and
+    announced, without times.
+    """
+    chance = random.Random(seed)
+    backend = redis_backend(
+        server.hub_client,
+        log={"user": {"max_events": 70, "max_bytes": 30_000}},
+        inbox={"max_items": 16},
+    )
+    log = backend.events
+    await server.client.flushall()
+    listener = server.client.pubsub()
+    await listener.psubscribe("*")
+    await listener.get_message(timeout=60)  # the subscription
+    written: list[Any] = []
+    channels = [user_channel("a"), user_channel("b"), topic_channel("t")]
+    options = [None, None, InboxOptions(category="c"), *(InboxOptions(key=key) for key in "xyz")]
+    for _ in range(16):
+        publications = [
+            Publication(
+                channel=channel,
+                name="n",
+                data=b"x" * chance.randint(0, 99),
+                inbox=chance.choice(options) if kept else None,
+                ephemeral=chance.random() < 0.05,
+            )
+            for kept in [chance.random() < 0.8]
+            for channel in chance.choices(channels, k=chance.randint(1, 64))
+        ]
+        call = log.publish_call(publications)
+        arguments = ("", *call.arguments)
+        await _next_millisecond(server)
+        written.append(await server.client.eval(body, len(call.keys), *call.keys, *arguments))
+        written += [(await listener.get_message(timeout=60) or {})["data"] for _ in publications]
+        items = await server.client.xrange(inbox_keys(channels[0]).items)
+        if items and chance.random() < 0.6:
+            item = parse_item_id(chance.choice(items)[0].decode(), path="")
+            change = chance.choice([ItemChange.READ, ItemChange.SEEN, ItemChange.DELETE])
+            changed = await backend.inboxes.change("a", change, ChangeTarget(items=[item]))
+            if changed is not None and changed.items:
+                written.append((await listener.get_message(timeout=60) or {})["data"])
+    for channel in channels:
+        keys, inbox = channel_keys(channel), inbox_keys(channel)
+        hashes = [await server.client.hgetall(name) for name in (keys.head, inbox.state)]
+        written += [sorted(fields.items()) for fields in hashes]
+        written += [await server.client.xrange(stream) for stream in (keys.log, inbox.items)]
+    await listener.aclose()
+    return [re.sub(r"(?<!\d)1\d{12}(-\d+)?(?!\d)", "…", str(each)) for each in written]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_plain_events_are_written_like_all_others(
+    server: OpenedRedis, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The part of the script for plain events does what the rest of it would do."""
+    monkeypatch.setattr(events, "new_epoch", lambda: "epoch")
+    kept = Publication(channel=ALICE, name="n", data=b"", inbox=InboxOptions())
+    body = RedisEventLog(server.hub_client, retention()).publish_call([kept]).script.body
+    rest_only = body.replace(
+        "local function publish_plain()", "local function publish_plain() if true then return end"
+    )
+    assert rest_only != body
+    assert await _publish_by(server, body, seed) == await _publish_by(server, rest_only, seed)
+
+
+@pytest.mark.parametrize(
+    ("from_ms", "until_ms", "is_taken"),
+    [(-60_000, 60_000, True), (-3_600_000, -3_599_900, False), (3_600_000, 3_600_100, False)],
+)
+async def test_script_takes_a_history_only_at_its_time(
+    server: OpenedRedis, from_ms: int, until_ms: int, is_taken: bool
+) -> None:
+    """A call that was under way for long, or reaches another clock, asks the server."""
+    log = RedisEventLog(server.hub_client, retention())
+    before = await publish(log, b"first")
+    call = log.publish_call([Publication(channel=ALICE, name="n", data=b"second")])
+    now = int(time.time() * 1000)
+    known = f"{'f' * 16} {now + from_ms:013d} {now + until_ms:013d} run"
+    arguments = (known, *call.arguments)
+    reply = await server.client.eval(call.script.body, len(call.keys), *call.keys, *arguments)
+    epoch = reply.split(b" ")[1].decode()
+    assert (epoch != before.epoch) == is_taken  # the first event was written in another history
+    head = await server.client.hget(KEYS.head, "h")
+    assert (b" ffffffffffffffff " in head) == is_taken

@@ -37,7 +37,7 @@ from hub.core.deliveries import PUSH_QUEUE, DeliveryLimits
 from hub.core.event import Event
 from hub.core.external_producer import ExternalUpdate
 from hub.core.generation import GenerationUpdate, UpdateKind
-from hub.core.inbox import InboxOptions, item_fields
+from hub.core.inbox import InboxOptions, item_fields, max_stored_items
 from hub.core.inputs import AnsweredInput, RequestedInput
 from hub.errors import BrokerUnavailable
 from hub.ports.events import (
@@ -52,15 +52,24 @@ from hub.ports.events import (
 _PACKAGE: Final = "hub.backends.redis"
 _UPDATE_PARTS: Final = ("lease", "chat", "inputs", "update_generation", "deliveries")
 _INBOX_PARTS: Final = ("inbox", "keep_item")
-_PUBLISH: Final = Script(_PACKAGE, "channel_head", "append", "no_updates", "no_inbox", "publish")
+_PUBLISH: Final = Script(
+    _PACKAGE, "publish_plain", "channel_head", "append", "no_updates", "no_inbox", "publish"
+)
 _PUBLISH_ITEMS: Final = Script(
-    _PACKAGE, "channel_head", "append", "no_updates", *_INBOX_PARTS, "publish"
+    _PACKAGE, "publish_plain", "channel_head", "append", "no_updates", *_INBOX_PARTS, "publish"
 )
 _PUBLISH_UPDATES: Final = Script(
-    _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, *_INBOX_PARTS, "publish"
+    _PACKAGE, "publish_plain", "channel_head", "append", *_UPDATE_PARTS, *_INBOX_PARTS, "publish"
 )
 _PUBLISH_ENDS: Final = Script(
-    _PACKAGE, "channel_head", "append", *_UPDATE_PARTS, "no_inbox", "publish", needs_memory=False
+    _PACKAGE,
+    "publish_plain",
+    "channel_head",
+    "append",
+    *_UPDATE_PARTS,
+    "no_inbox",
+    "publish",
+    needs_memory=False,
 )
 _READ: Final = Script(
     _PACKAGE, "channel_head", "log_entries", "read", needs_memory=False, is_repeatable=True
@@ -99,8 +108,8 @@ class ChannelRetention(msgspec.Struct, frozen=True, kw_only=True):
 class InboxRetention(msgspec.Struct, frozen=True, kw_only=True):
     """How much an inbox keeps.
 
-    max_items: the number of its items. ttl_seconds: their age. settings_ttl_seconds: how long the
-    settings of a user outlive their last use.
+    max_items: the number of its items (core.inbox.max_stored_items). ttl_seconds: their age.
+    settings_ttl_seconds: how long the settings of a user outlive their last use.
     """
 
     max_items: int
@@ -110,7 +119,8 @@ class InboxRetention(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limits(self) -> str:
         """The limits as inbox.lua takes them."""
-        return f"{self.max_items} {to_milliseconds(self.ttl_seconds)}"
+        stored = max_stored_items(self.max_items)
+        return f"{self.max_items} {stored} {to_milliseconds(self.ttl_seconds)}"
 
     def item_ttl_ms(self, options: InboxOptions) -> int:
         """Return how long an item is kept, in milliseconds."""
@@ -187,13 +197,18 @@ class RedisEventLog:
         self._retention = retention
         self._publish_command = "SPUBLISH" if client.sharded else "PUBLISH"
         self._head_ttl_ms = to_milliseconds(retention.position_ttl_seconds)
-        self._ttls_ms = (
-            self._head_ttl_ms,
-            to_milliseconds(retention.idempotency_seconds),
-            to_milliseconds(retention.generation_ttl_seconds),
+        ttls = (
+            retention.position_ttl_seconds,
+            retention.idempotency_seconds,
+            retention.generation_ttl_seconds,
         )
         kinds = (retention.user, retention.topic, retention.all)
-        self._channel_retentions = [_encode_retention(keep) for keep in kinds]
+        self._limits = "|".join(  # by all events of a call (publish.lua)
+            (
+                " ".join(str(to_milliseconds(seconds)) for seconds in ttls),
+                *map(_encode_retention, kinds),
+            )
+        )
         self._inbox = retention.inbox
         self._inbox_limits = retention.inbox.limits
         self._lane = PublishLane(self._send, waits=False)
@@ -353,13 +368,8 @@ class RedisEventLog:
     def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
         """Return the call that publishes these; in a Cluster all must belong to one partition."""
         keys: list[str] = []
-        arguments: list[Argument] = [
-            self._publish_command,
-            new_epoch(),
-            *self._ttls_ms,
-            len(publications),
-        ]
-        arguments += (*self._channel_retentions, self._inbox_limits)
+        shared = f"{self._inbox_limits}|{new_epoch()} {self._limits}"
+        arguments: list[Argument] = [self._publish_command, shared]
         flags = "".join(
             [
                 _encode(publication, self._delivery_limits, self._inbox, keys, arguments)

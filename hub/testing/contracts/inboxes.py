@@ -296,6 +296,32 @@ class InboxesContract:
                 assert len(changed.items) == expected
             await _change(node, ItemChange.UNARCHIVE, await _newest(node))
 
+    async def test_inbox_with_room_for_many_items_removes_several_at_once(
+        self, open_backend: OpenBackend
+    ) -> None:
+        """It holds an eighth more than its number; then the oldest ones go together, and the counts
+        are those of the items that are there.
+        """
+        node = Node(await open_backend(BackendOptions(inbox_max_items=16)))
+        device = FoldedInbox()
+        for n in range(18):
+            await node.publish(str(n), inbox=InboxOptions(key="k" if n == 1 else ""))
+        page = await _read(node)
+        assert [bytes(item.data) for item in page.items] == [b"%d" % n for n in range(17, -1, -1)]
+        first, third = page.items[-1].id, page.items[-3].id
+        await _change(node, ItemChange.READ, first, third)
+        await node.publish("18", inbox=InboxOptions(key="k"))  # replaces one of the oldest
+        assert len((await _read(node)).items) == 18
+        await node.publish("19", inbox=KEPT)
+        page = await _read(node)
+        assert [bytes(item.data) for item in page.items] == [b"%d" % n for n in range(19, 3, -1)]
+        assert (page.counts.unread, page.counts.unseen) == (16, 16)
+        await node.publish("20", inbox=InboxOptions(key="k"))
+        assert len((await _read(node)).items) == 16
+        for event in (await node.page(FROM_START, max_events=100)).events:
+            device.apply(event)
+        device.check(await _read(node))
+
     async def test_full_inbox_removes_the_oldest(self, node: Node) -> None:
         """An event says so before that of the new item; an item that is replaced makes room too."""
         for n in range(6):

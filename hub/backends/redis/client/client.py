@@ -295,7 +295,7 @@ class RedisClient:
     ) -> Callable[[CommandPipeline], Sequence[Argument]]:
         keys = [self.name(key) for key in call.keys] if self._prefix else call.keys
         head: tuple[Argument, ...] = ("EVALSHA", call.script.sha, len(keys), *keys)
-        return lambda pipeline: (*head, pipeline.run_id, *call.arguments)
+        return lambda pipeline: (*head, pipeline.script_argument(), *call.arguments)
 
     async def call_key(self, partition: int, command: str, key: str, *arguments: Argument) -> Any:
         """Call one command on a key or a pub/sub channel (keys.py); see `call`."""

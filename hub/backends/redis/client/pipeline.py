@@ -30,6 +30,7 @@ from hub.backends.redis.client.connection import (
     pack_command,
 )
 from hub.backends.redis.client.script import Script
+from hub.backends.redis.client.server_history import ServerHistory
 from hub.backends.redis.client.topology import RedisServer
 from hub.errors import BrokerUnavailable
 
@@ -64,6 +65,7 @@ class CommandPipeline:
         self._connect = connect
         self._timeout_seconds = timeout_seconds
         self._connection: RespConnection | None = None  # None while disconnected
+        self._history = ServerHistory("")  # of the server, on this connection
         self._in_flight: deque[asyncio.Future[Any]] = deque()  # oldest command first
         self._connected = asyncio.Event()  # set while commands may be sent on the connection
         # See rule 4: done when the login is lost and every reply is there. None while disconnected.
@@ -81,10 +83,9 @@ class CommandPipeline:
         connection = self._connection
         return connection is not None and not connection.is_full and not self._login_lost
 
-    @property
-    def run_id(self) -> str:
-        """The run id of the connected server (RespConnection.run_id); empty while disconnected."""
-        return self._connection.run_id if self._connection else ""
+    def script_argument(self) -> str:
+        """Return the first argument of a script that is sent now (ServerHistory)."""
+        return self._history.argument(asyncio.get_running_loop().time())
 
     async def wait_ready(self) -> None:
         """Return when a command can be sent. Raise BrokerUnavailable after `timeout_seconds`."""
@@ -133,6 +134,7 @@ class CommandPipeline:
                 if not self._login_lost or loop.time() - connected_at > _STABLE_LOGIN_SECONDS:
                     backoff = 0.0
                 self._connection, connected_at = connection, loop.time()
+                self._history = ServerHistory(connection.run_id)
                 self._login_lost, self._drained = False, loop.create_future()
                 for script in Script.known:
                     self.send(("SCRIPT", "LOAD", script.body))
@@ -183,6 +185,16 @@ class CommandPipeline:
                     f"the broker has not answered in {self._timeout_seconds:g} s"
                 )
 
+    def _ask_for_history(self) -> None:
+        """Have the server say which history its data has, if many scripts need it."""
+        history, now = self._history, asyncio.get_running_loop().time()
+        if self._connection is None or self._login_lost or not history.should_ask(now):
+            return
+        time = self.send(("TIME",))
+        self.send(("INFO", "replication")).add_done_callback(
+            lambda replication: history.learn(now, time.result(), replication.result())
+        )
+
     def _on_replies(self, replies: Sequence[Any]) -> None:
         for reply in replies:
             future = self._in_flight.popleft()
@@ -196,6 +208,7 @@ class CommandPipeline:
             assert self._drained is not None
             if not self._drained.done():
                 self._drained.set_result(None)
+        self._ask_for_history()
 
     def _fail_pending(self) -> None:
         while self._in_flight:

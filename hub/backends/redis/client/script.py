@@ -1,7 +1,7 @@
 """Lua scripts, called by their digest.
 
-The first argument of every script is the run id of the server (connection.py); the arguments of the
-caller follow.
+The first argument of every script is what is known of the server (server_history.py); the arguments
+of the caller follow.
 
 Every script declares its flags in its first line. Without them Redis does not check the memory
 after the first write of a script, and a DEL at the beginning is allowed when the memory is full.

@@ -28,22 +28,6 @@
 --    last event, so a blank position never stands for a channel whose head has expired since. A
 --    channel whose head was erased has a blank epoch of its own for this time.
 
--- Returns what identifies the history of the server's data: its replication id, which is a new one
--- after each start and each promotion. The run id of the process would not be enough: a primary that
--- was demoted, lost its last writes and was promoted again is the same process. The id is read in the
--- same atomic step as the write, because connections may outlive both changes. A server that does not
--- report a replication id is identified by the run id that the client has read.
-local history
-local function current_history(run_id)
-  if not history then
-    local info = redis.pcall('INFO', 'replication')
-    -- A plain search, because a pattern would be tried at each of some 600 characters.
-    local _, last = string.find(type(info) == 'string' and info or '', 'master_replid:', 1, true)
-    history = last and string.sub(info, last + 1, last + 16) or run_id
-  end
-  return history
-end
-
 -- Returns the time in ms. It stands still while a script runs.
 local now
 local function now_ms()
@@ -52,6 +36,31 @@ local function now_ms()
     now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   end
   return now
+end
+
+-- Returns what identifies the history of the server's data: its replication id, which is a new one
+-- after each start and each promotion. The run id of the process would not be enough: a primary that
+-- was demoted, lost its last writes and was promoted again is the same process. The id is read in the
+-- same atomic step as the write, or at most 100 ms before it (server_history.py), because connections
+-- may outlive both changes. A server that does not report a replication id is identified by the run id
+-- that the client has read. known: the first argument of the script, '<run id>' or
+-- '<history> <from> <until> <run id>'.
+local history
+local function current_history(known)
+  if not history and #known > 44 then
+    local ms = string.format('%013d', now_ms())
+    if ms >= string.sub(known, 18, 30) and ms <= string.sub(known, 32, 44) then
+      history = string.sub(known, 1, 16)
+    end
+    known = string.sub(known, 46)
+  end
+  if not history then
+    local info = redis.pcall('INFO', 'replication')
+    -- A plain search, because a pattern would be tried at each of some 600 characters.
+    local _, last = string.find(type(info) == 'string' and info or '', 'master_replid:', 1, true)
+    history = last and string.sub(info, last + 1, last + 16) or known
+  end
+  return history
 end
 
 -- Lets a key live for at least ttl_ms more.

@@ -17,16 +17,17 @@
 -- 1. Ids grow: a new item is newer than every item before it, also when the clock goes back.
 -- 2. The counts are those of the items that are not archived and not read or not seen. Whoever removes the
 --    field i, or the head with it, loses nothing: it is counted again from the stream and the hash.
--- 3. There are at most max_items items, and none stays longer than its ttl after the time in its id. Stream
+-- 3. There are at most max_stored_items items; when there are more, the oldest are removed until there are
+--    max_items (hub/core/inbox.py). None stays longer than its ttl after the time in its id. Stream
 --    and hash expire an eighth of ttl_ms to a quarter of it after the last item could have expired.
 
 local match, format, sub = string.match, string.format, string.sub
 
--- Returns the functions of inboxes. limits: 'max_items ttl_ms'. They are created here and not by every script,
+-- Returns the functions of inboxes. limits: 'max_items max_stored_items ttl_ms'. They are created here and not by every script,
 -- because creating them costs more than most items need: see keep_item.lua.
 local function load_inboxes(limits)
-  local max_items, max_ttl_ms = match(limits, '^(%d+) (%d+)$')
-  max_items, max_ttl_ms = tonumber(max_items), tonumber(max_ttl_ms)
+  local max_items, max_stored_items, max_ttl_ms = match(limits, '^(%d+) (%d+) (%d+)$')
+  max_items, max_stored_items, max_ttl_ms = tonumber(max_items), tonumber(max_stored_items), tonumber(max_ttl_ms)
   local NO_ITEM = '0-0' -- the id of the newest item of an inbox that never had one
   local ALWAYS_DUE = '0000000000000' -- times have 13 digits, so that they are compared as texts
 
@@ -165,13 +166,49 @@ local function load_inboxes(limits)
     return true
   end
 
-  -- Removes an item. entry: as XRANGE returns it.
-  local function remove_item(inbox, entry)
-    local _, key = item_options(entry)
-    drop_item(inbox, entry[1])
-    if key ~= '' then
-      redis.call('HDEL', state_key(inbox), 'k' .. key)
+  -- Removes items, with few commands for all. entries: as XRANGE returns them. first_kept: the id of the
+  -- oldest item that stays, if all before it are removed, otherwise nil.
+  local function remove_items(inbox, entries, first_kept)
+    for first = 1, #entries, 500 do -- more arguments would not fit into one command
+      local ids, fields = {}, {}
+      for n = first, math.min(first + 499, #entries) do
+        ids[#ids + 1] = entries[n][1]
+        local key = match(entries[n][2][2], '^%d+kp?\n([^\n]*)')
+        if key then
+          fields[#fields + 1] = 'k' .. key
+        end
+      end
+      local all_flags = {}
+      if inbox.unread ~= inbox.count or inbox.unseen ~= inbox.count then
+        all_flags = redis.call('HMGET', state_key(inbox), unpack(ids))
+      end
+      for n, id in ipairs(ids) do
+        local flags = all_flags[n] or ''
+        if flags ~= '' then
+          fields[#fields + 1] = id
+        end
+        inbox.unread = inbox.unread - counts_unread(flags)
+        inbox.unseen = inbox.unseen - counts_unseen(flags)
+      end
+      inbox.count = inbox.count - #ids
+      if first_kept == nil then
+        redis.call('XDEL', inbox.items_key, unpack(ids))
+      end
+      if fields[1] then
+        redis.call('HDEL', state_key(inbox), unpack(fields))
+      end
     end
+    if first_kept then
+      redis.call('XTRIM', inbox.items_key, 'MINID', first_kept)
+    end
+  end
+
+  local function ids_of(entries)
+    local ids = {}
+    for n, entry in ipairs(entries) do
+      ids[n] = entry[1]
+    end
+    return ids
   end
 
   -- Removes the items whose time is over, if it is time to check. Returns their ids. Sets is_due if refresh_ttls
@@ -190,13 +227,13 @@ local function load_inboxes(limits)
     for _, entry in ipairs(entries) do
       local expires = format('%013d', item_expiry(entry))
       if expires <= log.now_text then
-        remove_item(inbox, entry)
-        removed[#removed + 1] = entry[1]
+        removed[#removed + 1] = entry
       else
         check_at(inbox, expires)
       end
     end
-    return removed
+    remove_items(inbox, removed)
+    return ids_of(removed)
   end
 
   -- Returns the event of changed items, as JSON.
@@ -204,20 +241,23 @@ local function load_inboxes(limits)
     return '{"unread":' .. inbox.unread .. ',"unseen":' .. inbox.unseen .. ',"items":["' .. table.concat(ids, '","') .. '"],"change":"' .. change .. '"}'
   end
 
-  -- Removes the items that expired, the oldest ones until there is room for one more, and the one with the
+  -- Removes the items that expired, the oldest ones if there is no room for one more, and the one with the
   -- same key. Returns the event of the removal of all but the last one as JSON, or nil, and whether there
   -- was one with the key.
   local function make_room(inbox, key, log)
     local removed = remove_expired(inbox, log)
     local before = key ~= '' and redis.call('HGET', state_key(inbox), 'k' .. key)
-    while inbox.count - (before and 1 or 0) >= max_items do
-      local oldest = redis.call('XRANGE', inbox.items_key, '-', '+', 'COUNT', before and 2 or 1)
-      local entry = oldest[1] and oldest[1][1] == before and oldest[2] or oldest[1]
-      if not entry then
-        break
+    local others = inbox.count - (before and 1 or 0)
+    if others >= max_stored_items then
+      local excess = others - max_items + 1
+      local oldest, entries = redis.call('XRANGE', inbox.items_key, '-', '+', 'COUNT', excess + 1), {}
+      for _, entry in ipairs(oldest) do
+        if entry[1] ~= before and #entries < excess then
+          entries[#entries + 1] = entry
+          removed[#removed + 1] = entry[1]
+        end
       end
-      remove_item(inbox, entry)
-      removed[#removed + 1] = entry[1]
+      remove_items(inbox, entries, not before and oldest[excess + 1] and oldest[excess + 1][1] or nil)
     end
     local removal = removed[1] and change_event(inbox, removed, 'expire')
     return removal, before and drop_item(inbox, before) or false
@@ -279,7 +319,7 @@ local function load_inboxes(limits)
   -- Changes or deletes one item. entry: as XRANGE returns it. Returns whether anything is different.
   local function change_item(inbox, entry, change)
     if change == 'delete' then
-      remove_item(inbox, entry)
+      remove_items(inbox, {entry})
       return true
     end
     local before = flags_of(inbox, entry[1])

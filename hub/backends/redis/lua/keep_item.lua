@@ -2,7 +2,7 @@
 
 local inboxes
 local function loaded_inboxes()
-  inboxes = inboxes or load_inboxes(ARGV[11])
+  inboxes = inboxes or load_inboxes(inbox_limits)
   return inboxes
 end
 
@@ -15,7 +15,7 @@ local function successor_of(number)
   return successors[number]
 end
 local function new_count_of(count)
-  new_counts[count] = tonumber(count) < tonumber(match(ARGV[11], '^%d+')) and successor_of(count)
+  new_counts[count] = tonumber(count) < tonumber(match(inbox_limits, '^%d+ (%d+)')) and successor_of(count)
   return new_counts[count]
 end
 local function expiry_of(log, meta)

@@ -1,15 +1,16 @@
 -- Publishes events one after the other: checks the idempotency key, checks and updates the
 -- generation, assigns the offset, appends to the log, notifies the subscribers. One call takes many
 -- events, so that their common arguments are sent once.
--- ARGV  1 run id  2 PUBLISH or SPUBLISH  3 new epoch  4 ttl of a head in ms
---       5 ttl of an idempotency key in ms  6 ttl of an ended record in ms  7 number of events
---       8 to 10 retention of a user's channel, of a topic and of `all`: 'events bytes ttl_ms'
---       11 limits of an inbox: 'max_items ttl_ms'
+-- ARGV  1 run id, and history (channel_head.lua)  2 PUBLISH or SPUBLISH
+--       3 what all events share, as one text, because each argument costs the broker time: 'inbox|epoch
+--       head_ttl key_ttl record_ttl|user|topic|all': limits of an inbox, 'max_items max_stored_items
+--       ttl_ms'; new epoch; ttl of a head, of an idempotency key and of an ended record in ms; retention
+--       of a user's channel, of a topic and of `all`, each 'events bytes ttl_ms'
 --       then for each event: flags, name, data, and the arguments that the flags require
 --       flags: u, t or a (user's channel, topic, all), then any of
 --         e  ephemeral
 --         k  has an idempotency key: one more key; one more argument, the digest of the event
---         y  with k, remembers the key for another time than ARGV 5: one more argument, in ms
+--         y  with k, remembers the key for another time than the others: one more argument, in ms
 --         x  has its own ttl: one more argument, in ms
 --         s  updates a generation: three more keys: the record, the parts and the open
 --            generations of the partition; seven more arguments:
@@ -52,8 +53,10 @@
 --    of the items that were removed for it. All of them are one entry of the log (log_entries.lua).
 -- 5. See append.lua for what a log holds, and how long it lives.
 
-local log = {run_id = ARGV[1], new_epoch = ARGV[3], head_ttl_ms = ARGV[4]}
-local key, arg = 0, 11
+local log = {run_id = ARGV[1], new_epoch = new_epoch, head_ttl_ms = head_ttl_ms}
+if plain_time then -- one time for all events of a call
+  log.now, log.now_text = tonumber(plain_time), plain_time
+end
 local function next_key()
   key = key + 1
   return KEYS[key]
@@ -84,9 +87,9 @@ local function publish()
   local head_key, log_key = next_key(), next_key()
   local flags, name, data, stop_requested_by = next_arg(), next_arg(), next_arg(), ''
   local kind = string.sub(flags, 1, 1)
-  local retention = ARGV[kind == 'u' and 8 or kind == 't' and 9 or 10]
+  local retention = kind == 'u' and user_retention or kind == 't' and topic_retention or all_retention
   local ephemeral, idempotency_key, digest, event_ttl_ms, update, external, input, answer
-  local trace, key_ttl_ms, deliveries, items_key, meta = '', ARGV[5]
+  local trace, remembered_ms, deliveries, items_key, meta = '', key_ttl_ms
   if flags == 'ub' then -- by far the most frequent ones with letters, which cost more to read than the item
     items_key, meta = next_key(), next_arg()
   elseif #flags > 1 then
@@ -96,7 +99,7 @@ local function publish()
       idempotency_key, digest = next_key(), next_arg()
     end
     if has.y then
-      key_ttl_ms = next_arg()
+      remembered_ms = next_arg()
     end
     event_ttl_ms = has.x and next_arg()
     if has.s then
@@ -169,7 +172,7 @@ local function publish()
     store_item(item, data, epoch, offset)
   end
   if idempotency_key then
-    redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', key_ttl_ms)
+    redis.call('SET', idempotency_key, epoch .. ' ' .. offset .. ' ' .. digest, 'PX', remembered_ms)
   end
   if deliveries then
     for _, delivery in ipairs(deliveries) do
@@ -193,8 +196,9 @@ local function publish()
   return reply('written', epoch, offset, stop_requested_by, external and count_received(update[1]), item and item.id)
 end
 
-local replies = {}
-for n = 1, tonumber(ARGV[7]) do
-  replies[n] = publish()
+while arg < #ARGV do
+  replies[#replies + 1] = publish()
+  publish_plain()
+  log.head_key = nil -- publish_plain may have changed the head
 end
 return table.concat(replies, '\n')

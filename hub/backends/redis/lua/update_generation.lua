@@ -60,7 +60,7 @@ local function update_generation(name, data, external, input, record_key, parts_
   if kind ~= 'begin' and index > deltas then
     return 'gap', stop_requested_by
   end
-  local ttl_ms = math.max(tonumber(ARGV[4]), tonumber(ARGV[6])) -- see create_generation.lua
+  local ttl_ms = math.max(tonumber(head_ttl_ms), tonumber(record_ttl_ms)) -- see create_generation.lua
   local renews = kind ~= 'delta' or input or now_ms() >= tonumber(record[7] or 0)
   if kind == 'delta' or kind == 'replace' or kind == 'restart' then
     if index < deltas then
@@ -106,7 +106,7 @@ local function update_generation(name, data, external, input, record_key, parts_
       redis.call('APPEND', parts_key, entries)
     end
     redis.call('ZREM', open_key, string.match(record_key, '[^:]+$'))
-    ttl_ms = ARGV[6]
+    ttl_ms = record_ttl_ms
     for key in string.gmatch(redis.call('HGET', record_key, 'beside') or '', '[^\n]+') do
       extend_ttl(key, ttl_ms)
     end
