@@ -392,6 +392,48 @@ async def test_every_part_is_shown(browser: Browser, dev: Dev) -> None:
     await expect(answer.locator(".text strong")).to_have_text("tea")
 
 
+LONG_ANSWER = "## Heading\n\nSome words.\n\n```\ncode\n```\n\n| a |\n|---|\n| 1 |\n\n" * 60
+
+
+def produce(dev: Dev, user: str, text: str) -> None:
+    """Answer as an external producer, with many deltas."""
+    body = {"to": {"user": user}, "producer": "external", "model": "test"}
+    started = dev.call("POST", "/generations", body, internal=True)
+    texts = [text[first : first + 20] for first in range(0, len(text), 20)]
+    parts = [{"seq": seq, "type": "text", "text": each} for seq, each in enumerate(texts)]
+    parts.append({"seq": len(texts), "type": "end", "status": "done"})
+    dev.call(
+        "POST",
+        f"/generations/{started['generation']}/parts",
+        parts,
+        internal=True,
+        headers={"Hub-Lease": started["lease"]},
+    )
+
+
+async def test_the_end_stays_in_view(browser: Browser, dev: Dev) -> None:
+    """The page follows the end of long answers, until the user scrolls up."""
+    page = await open_page(browser, dev, "lena")
+    answers = page.get_by_test_id("answer")
+    at_end = """() => {
+        const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroll");
+        return scrollHeight > 2 * clientHeight && scrollHeight - scrollTop - clientHeight < 2;
+    }"""
+    for number in range(2):
+        await asyncio.to_thread(produce, dev, "lena", LONG_ANSWER)
+        await expect_status(answers.nth(number), "done")
+        await page.wait_for_function(at_end)
+    await expect(page.locator("#latest")).to_be_hidden()
+    await page.locator("#scroll").evaluate("box => box.scrollBy(0, -500)")
+    await page.wait_for_function("document.getElementById('scroll').style.overflowAnchor === ''")
+    await asyncio.to_thread(produce, dev, "lena", LONG_ANSWER)
+    await expect_status(answers.nth(2), "done")
+    await expect(page.locator("#latest")).to_be_visible()
+    await page.locator("#latest").click()
+    await page.wait_for_function(at_end)
+    await expect(page.locator("#latest")).to_be_hidden()
+
+
 async def test_parts_that_disappear(browser: Browser, dev: Dev) -> None:
     """After a restart the old parts are gone; what is still there keeps its element."""
     page = await open_page(browser, dev, "pit")

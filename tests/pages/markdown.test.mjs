@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MarkdownBlocks, renderToken } from "../../hub/http/pages/demo/markdown_blocks.js";
+import { segmentsOf } from "../../hub/http/pages/demo/inline_segments.js";
+import { MarkdownBlocks } from "../../hub/http/pages/demo/markdown_blocks.js";
+import { renderChunk } from "../../hub/http/pages/demo/markdown_syntax.js";
 
 const LINES = [
   "", "", "# Title", "#tag", "text", "more text", "- a", "- b", "  - nested", "1. one", "2) two", "> quote", "lazy",
@@ -25,15 +27,15 @@ function documents(count) {
   });
 }
 
-const sourcesOf = ({ blocks }) => blocks.map(({ type, raw }) => [type, raw]);
+const sourcesOf = ({ chunks }) => chunks.map(({ type, raw }) => [type, raw]);
 
 test("a text that grows in any steps has the same blocks as the whole text", () => {
   for (const { text, cuts } of documents(800)) {
     const growing = new MarkdownBlocks();
     for (const cut of cuts) {
       const now = growing.update(text.slice(0, cut));
-      const whole = new MarkdownBlocks();
-      assert.deepEqual(sourcesOf(now), sourcesOf(whole.update(text.slice(0, cut))), JSON.stringify(text.slice(0, cut)));
+      const whole = new MarkdownBlocks().update(text.slice(0, cut), false);
+      assert.deepEqual(sourcesOf(now), sourcesOf(whole), JSON.stringify(text.slice(0, cut)));
     }
   }
 });
@@ -44,10 +46,11 @@ test("a final block stays the same object, and only the last lines are parsed ag
   const growing = new MarkdownBlocks();
   let before = [];
   for (let end = 0; end < text.length; end += 20) {
-    const { blocks, finalCount } = growing.update(text.slice(0, end));
-    assert.ok(blocks.length - finalCount <= 3);
-    before.forEach((token, index) => assert.equal(blocks[index], token));
-    before = blocks.slice(0, finalCount);
+    const { chunks, finalCount, changedFrom } = growing.update(text.slice(0, end));
+    assert.ok(chunks.length - finalCount <= 3);
+    assert.equal(changedFrom, before.length);
+    before.forEach((chunk, index) => assert.equal(chunks[index], chunk));
+    before = chunks.slice(0, finalCount);
   }
 });
 
@@ -57,15 +60,38 @@ test("a text that is another one begins anew", () => {
   assert.deepEqual(sourcesOf(growing.update("other")), [["paragraph", "other"]]);
 });
 
-test("a link definition is known to later blocks, and announced for earlier ones", () => {
+test("a link gets a target that is defined later, in a later block or behind a part of its own", () => {
+  const text = `see [x]\n\n${"a [y] and more words ".repeat(200)}\n\n[x]: https://a.example\n\n[y]: https://b.example\n\nend`;
   const growing = new MarkdownBlocks();
-  growing.update("see [x]\n\nnext\n\n");
-  const { blocks, hasNewTargets } = growing.update("see [x]\n\nnext\n\n[x]: https://a.example\n\nand [x]");
-  assert.equal(hasNewTargets, true);
-  assert.match(renderToken(blocks.at(-1)), /href="https:\/\/a\.example"/);
+  const changes = new Set();
+  for (let end = 1; end <= text.length; end += 1) {
+    const { chunks, changedFrom, finalCount } = growing.update(text.slice(0, end));
+    if (changedFrom === 0 && finalCount > 0) changes.add(chunks[0]);
+  }
+  const { chunks } = growing.update(text, false);
+  const anchors = chunks.map(renderChunk).join("").match(/href="[^"]+"/g);
+  assert.equal(anchors.filter((anchor) => anchor === 'href="https://a.example"').length, 1);
+  assert.equal(anchors.filter((anchor) => anchor === 'href="https://b.example"').length, 200);
+  assert.equal(changes.size, 2, "a definition is used when it is whole");
 });
 
-const html = (text) => new MarkdownBlocks().update(text).blocks.map(renderToken).join("");
+const html = (text) => new MarkdownBlocks().update(text, false).chunks.map(renderChunk).join("");
+
+test("a paragraph is divided where no mark is open, and a text that grows like the whole one", () => {
+  const sentences = "one *two* **three _four_ five** `six ** seven` [eight nine](https://a.example/x \"ten\") $x + y$ 2 * 3 snake_case_name <b>eleven twelve</b> ";
+  for (const text of [sentences.repeat(40), "很长的中文文本，没有空格，**粗体**，继续写下去；".repeat(80), "line\n".repeat(500)]) {
+    const segments = segmentsOf(text);
+    assert.equal(segments.join(""), text);
+    assert.ok(segments.every((segment) => segment.length < 900));
+    assert.ok(segments.length > 2);
+    assert.equal(html(text).replace(/<code>.*?<\/code>/g, "").includes("**"), false);
+    for (let end = 0; end < text.length; end += 41) {
+      const growing = segmentsOf(text.slice(0, end)).slice(0, -1);
+      assert.deepEqual(growing, segments.slice(0, growing.length));
+    }
+  }
+  assert.ok(segmentsOf("**never closed ".repeat(500)).every((segment) => segment.length <= 2000), "a mark does not stay open for ever");
+});
 
 test("tables, nested lists and task lists are rendered, and pictures become links", () => {
   assert.match(html("| a | b |\n|---|---|\n| 1 | 2 |"), /<table>/);

@@ -13,6 +13,42 @@ from playwright.async_api import Browser, Page, expect
 from tests.chromium import new_context
 from tests.http.kit import running_hub
 
+# One block of 15 kB of each kind, or many blocks; "#" is the number of the line.
+LONG_TEXTS = {
+    "blocks": "## Heading #\n\nSome **words**.\n\n```\ncode #\n```\n\n| a |\n|---|\n| # |\n\n",
+    "a paragraph": "word # is *in* one **long** paragraph with `code` and $x_#$; ",
+    "a later paragraph": "~Introduction.\n\n~word # of a *text* and [a link](https://a.example/) ",
+    "lines": "line # of a paragraph\n",
+    "Chinese": "第#段是很长的中文文本，没有空格，**粗体**，继续写下去；",  # noqa: RUF001
+    "no spaces": "QUJD#xyz",
+    "marks that stay open": "2 * # < [3 and **un closed `",
+    "code": "~```python\n~def f#(a):\n    return a * #\n\n",
+    "code in one line": '~```json\n~{"a": #, "b": "text"}, ',
+    "a table": "~| a | b |\n|---|---|\n~| row # | *some* `text` |\n",
+    "a list": "- item # is **here**\n  - nested # with `code`\n    - deep #\n",
+    "tasks": "1. [ ] task # with [a link](https://a.example/#)\n",
+    "a loose list": "- item # is **here**\n\n  its second paragraph\n\n",
+    "a list in an item": "~1. The only item\n~   - nested # with `code`\n",
+    "lists in lists": "~- a\n  - b\n    - c\n~      - nested # with `code`\n",
+    "a quote": "> line # of a *quote*\n>\n> - item\n>\n",
+    "formulas": "Formula #: $x_{#}^2 + y$\n\n$$\\int_0^{#} x\\,dx$$\n\n",
+    "headings": "# Heading #\n## Heading #.1\n",
+    "links to the end": "see [a#] here\n\n",
+}
+
+
+def long_text(pattern: str, size: int) -> str:
+    """Repeat a pattern. What is between "~" at its beginning stands there once."""
+    once, repeated = pattern.split("~")[1:] if pattern.startswith("~") else ("", pattern)
+    count = size // len(repeated)
+    head = "# Heading #" in repeated  # there, the first "#" is no number
+    parts = [
+        repeated.replace("Heading #", f"Heading {n}") if head else repeated.replace("#", str(n))
+        for n in range(count)
+    ]
+    return once + "".join(parts)
+
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 VECTORS = Path(__file__).with_name("xss_vectors.txt").read_text().splitlines()
 # A view of the page's module in an empty page of the hub's origin.
@@ -103,6 +139,55 @@ async def test_only_the_end_is_rendered_again(browser: Browser, origin: str) -> 
     assert counts["changed"] == 0
     assert counts["blocks"] == 40 * 7
     assert counts["rendered"] <= counts["steps"] + 3 * counts["blocks"]
+
+
+@pytest.mark.parametrize("kind", LONG_TEXTS)
+async def test_an_update_costs_what_is_new(browser: Browser, origin: str, kind: str) -> None:
+    """However long a text is, and whatever it is, each update parses, renders and inserts little,
+    and in the end it looks as if it had come at once.
+    """
+    text = long_text(LONG_TEXTS[kind], 15_000)
+    if kind == "links to the end":
+        text += "".join(f"[a{n}]: https://a.example/{n}\n" for n in range(0, 1000, 100))
+    page = await open_view(browser, origin)
+    result = await page.evaluate(
+        """async (text) => {
+            let nodes = 0;
+            const count = (records) => records.forEach(({ addedNodes, removedNodes }) => {
+                nodes += addedNodes.length + removedNodes.length;
+            });
+            const observer = new MutationObserver(count);
+            observer.observe(root, { subtree: true, childList: true });
+            const update = (end, isGrowing) => {
+                const before = [view.parsedChars, view.renderedChars, nodes];
+                view.update(text.slice(0, end), isGrowing);
+                count(observer.takeRecords());
+                const after = [view.parsedChars, view.renderedChars, nodes];
+                return after.map((value, index) => value - before[index]);
+            };
+            const costs = [];
+            for (let end = 60; end < text.length; end += 60) costs.push(update(end, true));
+            costs.push(update(text.length, false));
+            observer.disconnect();
+            const { runLater } = await import("/demo/run_later.js");
+            const html = async () => {
+                await new Promise((resolve) => runLater(resolve));  // formulas and colours
+                return root.innerHTML.replace(/\\n+(?=<)/g, "");
+            };
+            const grown = await html();
+            root.replaceChildren();
+            newView().update(text);
+            const whole = await html();
+            const most = [0, 1, 2].map((index) => Math.max(...costs.map((cost) => cost[index])));
+            return { most, grown, whole };
+        }""",
+        text,
+    )
+    parsed, rendered, nodes = result["most"]
+    assert parsed <= 12_000, result["most"]
+    assert rendered <= 6_000, result["most"]
+    assert nodes <= 1_000, result["most"]
+    assert result["grown"] == result["whole"]
 
 
 async def test_a_growing_view_shows_what_a_whole_one_shows(browser: Browser, origin: str) -> None:

@@ -1,6 +1,7 @@
 // Draws one answer: its state, its parts and its buttons.
 
 import { isSuperseded, labelOf } from "./conversation.js";
+import { setAttribute, setHidden, setText } from "./dom.js";
 import { failureText } from "./errors.js";
 import { PartsList } from "./parts_list.js";
 
@@ -33,52 +34,52 @@ export function cloneTemplate(template, names) {
 export function drawAnswer(elements, generation, user) {
   const isRunning = !generation.isEnded;
   const superseded = isSuperseded(generation);
-  elements.root.dataset.status = generation.status;
-  elements.root.dataset.generation = generation.generation;
+  setAttribute(elements.root, "data-status", generation.status);
+  setAttribute(elements.root, "data-generation", generation.generation);
   elements.root.classList.toggle("superseded", superseded);
-  elements.root.setAttribute("aria-busy", String(isRunning));
-  elements.root.setAttribute("aria-label", superseded ? "Superseded answer" : "Answer");
-  elements.model.textContent = generation.model;
-  elements.badge.textContent = labelOf(generation) ?? "";
-  elements.badge.hidden = !labelOf(generation);
-  elements.status.textContent = statusText(generation, user);
-  elements.partial.hidden = !generation.isPartial;
+  setAttribute(elements.root, "aria-busy", String(isRunning));
+  setAttribute(elements.root, "aria-label", superseded ? "Superseded answer" : "Answer");
+  setText(elements.model, generation.model);
+  setText(elements.badge, labelOf(generation) ?? "");
+  setHidden(elements.badge, !labelOf(generation));
+  setText(elements.status, statusText(generation, user));
+  setHidden(elements.partial, !generation.isPartial);
   const { parts, text } = generation;
   elements.parts.draw(parts, isRunning);
-  elements.waiting.hidden = !isRunning || parts.length > 0;
+  setHidden(elements.waiting, !isRunning || parts.length > 0);
   drawMessages(elements.messages, generation.messages);
-  elements.failure.hidden = generation.status !== "failed";
-  elements.error.textContent = generation.status === "failed" ? failureText(generation) : "";
-  elements.again.hidden = superseded;
+  setHidden(elements.failure, generation.status !== "failed");
+  setText(elements.error, generation.status === "failed" ? failureText(generation) : "");
+  setHidden(elements.again, superseded);
   const isLong = text.length > LONG_TEXT_CHARS || parts.length > LONG_PARTS;
   elements.root.classList.toggle("long", isLong);
-  elements.more.hidden = !superseded || !isLong;
+  setHidden(elements.more, !superseded || !isLong);
   keepFocus(elements, isRunning);
   setBusy(elements.stop, generation.isStopping);
-  elements.restart.hidden = superseded;
+  setHidden(elements.restart, superseded);
   setBusy(elements.restart, generation.isRestarting);
-  elements.copy.hidden = !text;
-  elements.figures.textContent = figuresText(generation);
+  setHidden(elements.copy, !text);
+  setText(elements.figures, figuresText(generation));
 }
 
 // What the user has sent to the answer while it ran.
 function drawMessages(list, messages) {
-  list.hidden = !messages.length;
+  setHidden(list, !messages.length);
   messages.forEach((text, n) => {
     while (list.children.length <= n) list.append(document.createElement("li"));
-    list.children[n].textContent = text;
+    setText(list.children[n], text);
   });
 }
 
 // `disabled` would remove the focus from a button that was just pressed.
 function setBusy(button, isBusy) {
-  button.setAttribute("aria-disabled", String(Boolean(isBusy)));
+  setAttribute(button, "aria-disabled", String(Boolean(isBusy)));
 }
 
 // Hiding a focused button would move the keyboard focus to the top of the page.
 function keepFocus(elements, isRunning) {
   const hadFocus = document.activeElement === elements.stop;
-  elements.stop.hidden = !isRunning;
+  setHidden(elements.stop, !isRunning);
   if (hadFocus && !isRunning) (elements.restart.hidden ? elements.copy : elements.restart).focus();
 }
 

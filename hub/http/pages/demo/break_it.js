@@ -1,7 +1,7 @@
 // Buttons that make something fail, only in `hub dev`: a line says what happened, and a counter
 // shows that no event was lost and none came twice.
 
-import { $, announce, create, metaOf } from "./dom.js";
+import { $, announce, create, metaOf, setText } from "./dom.js";
 import { Ledger } from "./ledger.js";
 
 const FAULTS = {
@@ -31,7 +31,7 @@ export class BreakIt {
     else if (name.startsWith("generation.")) this.#ledger.onEvent(name, data);
     if (name === "generation.restarted") this.#report(`Another worker answers anew (attempt ${data.attempt}).`);
     if (name === "generation.continued") this.#report(`Another worker continues the answer where it stood (attempt ${data.attempt}).`);
-    $("ledger").textContent = this.#ledger.text;
+    setText($("ledger"), this.#ledger.text);
     $("ledger").classList.toggle("wrong", this.#ledger.lost + this.#ledger.twice > 0);
   }
 

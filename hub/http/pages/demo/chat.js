@@ -6,7 +6,7 @@ import {
   runningGenerations,
 } from "./conversation.js";
 import { chatOfTopic, isReplaced, turnsOf } from "./chat_turns.js";
-import { announce, $ } from "./dom.js";
+import { announce, $, setHidden, setText } from "./dom.js";
 import { FactStore } from "./fact_store.js";
 import { outcomeText } from "./input_form.js";
 import { TurnList } from "./turn_list.js";
@@ -29,7 +29,7 @@ export class Chat {
     Object.assign(this, { hub, list, current, topic });
     const isSuperseded = (turn) => isReplaced(this.conversation, turn);
     this.turns = new TurnList($("turns"), { user, actions, isReplaced: isSuperseded, onDraw: () => {
-      $("empty").hidden = true;
+      setHidden($("empty"), true);
       const isRunning = runningGenerations(this.conversation).length > 0;
       onDraw(isRunning, newestRunning(this.conversation, this.current) !== null);
     } });
@@ -43,7 +43,7 @@ export class Chat {
   async show(chat) {
     this.current = chat;
     this.turns.clear();
-    $("empty").hidden = !this.isEmpty || this.list.generationsOf(chat).length > 0;
+    setHidden($("empty"), !this.isEmpty || this.list.generationsOf(chat).length > 0);
     turnsOf(this.conversation, chat).forEach((turn) => this.draw(turn));
     for (const id of this.list.generationsOf(chat)) {
       const isNew = !this.conversation.generations.has(id);
@@ -83,8 +83,8 @@ export class Chat {
   #showLabel(generation) {
     const label = labelOf(generation);
     if (!label) return;
-    $("simulated").textContent = HINTS[label];
-    $("simulated").hidden = false;
+    setText($("simulated"), HINTS[label]);
+    setHidden($("simulated"), false);
   }
 
   // Loads the question of an answer that was started in another tab or before a reload, and the text

@@ -4,6 +4,7 @@
 import { copyText } from "./copy.js";
 import { create } from "./dom.js";
 import { renderMath } from "./math.js";
+import { runLater } from "./run_later.js";
 
 const LANGUAGES = new Set(("bash c cpp csharp css diff dockerfile go java javascript json kotlin markdown php python " +
   "ruby rust sql swift typescript xml yaml").split(" "));
@@ -12,21 +13,31 @@ const ALIASES = {
   jsx: "javascript", kt: "kotlin", md: "markdown", mjs: "javascript", py: "python", rb: "ruby", rs: "rust", sh: "bash",
   shell: "bash", svg: "xml", ts: "typescript", tsx: "typescript", yml: "yaml", zsh: "bash",
 };
-const MAX_COLOURED_CHARS = 50_000;
+const MAX_COLOURED_CHARS = 10_000; // colouring more would hold up the page
 const loads = new Map(); // language → the promise of the highlighter that knows it
 
-// Decorates all code in a fragment. isFinal: whether the code is whole; otherwise it is only shown.
-export function decorateCode(fragment, isFinal) {
-  for (const code of fragment.querySelectorAll("code")) {
-    const language = /^language-(.+)$/.exec(code.className)?.[1].toLowerCase() ?? "";
-    const isBlock = code.parentElement?.localName === "pre";
-    if (language === "math" && isFinal) {
-      renderMath(wrap(isBlock ? code.parentElement : code, isBlock ? "div" : "span", "math"), code.textContent, isBlock);
-    } else if (isBlock) {
-      code.parentElement.replaceWith(createFigure(code, language));
-      if (isFinal) highlight(code, ALIASES[language] ?? language);
-    }
+// Gives each block of code in a fragment its language and a button.
+export function frameCode(fragment) {
+  for (const code of fragment.querySelectorAll("pre > code:not(.language-math)")) {
+    code.parentElement.replaceWith(createFigure(code, languageOf(code)));
   }
+}
+
+// Colours the code in an element, and draws its formulas. All of it is there.
+export function finishCode(element) {
+  const codes = element.localName === "code" ? [element] : element.querySelectorAll("pre code, code.language-math");
+  for (const code of codes) {
+    const isBlock = code.parentElement.localName === "pre";
+    const language = languageOf(code);
+    if (language === "math") {
+      const box = wrap(isBlock ? code.parentElement : code, isBlock ? "div" : "span", "math");
+      runLater(() => renderMath(box, code.textContent, isBlock));
+    } else if (isBlock) runLater(() => highlight(code, ALIASES[language] ?? language));
+  }
+}
+
+function languageOf(code) {
+  return /^language-(.+)$/.exec(code.className)?.[1].toLowerCase() ?? "";
 }
 
 function createFigure(code, language) {

@@ -1,7 +1,7 @@
 // The field for the question: it grows with its text, Enter sends, Escape stops, and an earlier
 // question can be edited in it. While an answer runs, its text can be sent to that answer instead.
 
-import { $ } from "./dom.js";
+import { $, setHidden } from "./dom.js";
 
 export class Composer {
   #edited = null; // the turn whose question is edited
@@ -33,14 +33,14 @@ export class Composer {
   edit(turn) {
     this.#edited = turn;
     $("composer").value = turn.prompt;
-    $("editing").hidden = false;
+    setHidden($("editing"), false);
     fit();
     this.focus();
   }
 
   cancelEdit() {
     this.#edited = null;
-    $("editing").hidden = true;
+    setHidden($("editing"), true);
     $("composer").value = "";
     fit();
     this.focus();
@@ -50,8 +50,8 @@ export class Composer {
   // canSteer: whether an answer of the chat that is shown runs.
   showRunning(isRunning, canSteer) {
     const hadFocus = [$("stop"), $("steer")].includes(document.activeElement);
-    $("stop").hidden = !isRunning;
-    $("steer").hidden = !canSteer;
+    setHidden($("stop"), !isRunning);
+    setHidden($("steer"), !canSteer);
     if (hadFocus && !isRunning) this.focus();
   }
 

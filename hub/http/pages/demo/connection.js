@@ -14,19 +14,26 @@ const REASONS = {
 export class ConnectionView {
   #countdown = null;
   #latency = "";
+  #cursor = "–";
 
   // api: measures the round trip. onUser(name): called with the user of the connection.
   constructor(hub, api, { onUser }) {
     Object.assign(this, { hub, api, onUser });
     hub.on("state", (state) => this.#show(state));
     $("reconnect").addEventListener("click", () => hub.reconnect());
-    $("connection").addEventListener("toggle", () => { if ($("connection").open) this.#measure(); });
+    $("connection").addEventListener("toggle", () => {
+      if (!$("connection").open) return;
+      this.showCursor(this.#cursor);
+      this.#measure();
+    });
     addEventListener("keydown", (event) => { if (event.key === "Escape") $("connection").open = false; });
     addEventListener("click", ({ target }) => { if (!$("connection").contains(target)) $("connection").open = false; });
   }
 
+  // Called for each event, so it changes nothing that cannot be seen.
   showCursor(cursor) {
-    $("connection-cursor").textContent = cursor;
+    this.#cursor = cursor;
+    if ($("connection").open) $("connection-cursor").textContent = cursor;
   }
 
   // Shows a text without announcing it: not all of them are new to the user.

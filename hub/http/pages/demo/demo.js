@@ -57,7 +57,7 @@ const push = new PushButton(hub, { showMessage: (text) => connection.showMessage
 const requests = new ChatRequests(hub, chat, {
   showMessage: (text) => connection.showMessage(text),
   isNotifying: () => push.isOn,
-  onAsk: () => requestAnimationFrame(() => chat.turns.scrollToBottom()),
+  onAsk: () => requestAnimationFrame(() => chat.turns.follower.follow()),
 });
 const composer = new Composer({
   onAsk: (prompt, editedTurn) => requests.ask(prompt, editedTurn),

@@ -81,7 +81,7 @@ function createForm(part, promptId, respond) {
 }
 
 function createField(field, promptId) {
-  const row = create("div", "field");
+  const row = create("div", `field ${field.kind}`);
   const label = create("label", "", field.label);
   const control = createControl(field);
   control.id = `field-${(formCount += 1)}`;

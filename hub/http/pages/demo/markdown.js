@@ -1,95 +1,139 @@
-// Shows a Markdown text that grows. Only the blocks that changed are rendered again, which is mostly
+// Shows a Markdown text that grows. Only the chunks that changed are rendered again, which is mostly
 // the last one, so drawing costs what is new, and a selection above it stays.
 
-import { decorateCode } from "./code_blocks.js";
-import { MarkdownBlocks, renderToken } from "./markdown_blocks.js";
+import { finishCode, frameCode } from "./code_blocks.js";
+import { MarkdownBlocks } from "./markdown_blocks.js";
+import { renderChunk } from "./markdown_syntax.js";
 import { sanitize } from "./sanitize.js";
 
 const DIRECTED = "p, li, h4, h5, h6, blockquote, th, td, summary, div";
-const DECORATED = "pre code, code.language-math"; // code that code_blocks.js changes once it is whole
+const CONTAINED = "ol, ul, li, p, blockquote, .code, pre, pre > code"; // what the end of a block can be in
 
 export class MarkdownView {
   #blocks = new MarkdownBlocks();
-  #shown = []; // for each block: its source, whether it is final, and its nodes
+  #shown = []; // for each chunk: the chunk, its nodes, the first element of its block, whether it is finished
   #end = null; // the element at the end of a growing text
-  renderCount = 0; // how many blocks have been rendered
+  renderCount = 0; // how many chunks have been rendered
+  renderedChars = 0; // and how many characters they had
 
   constructor(root) {
     this.root = root;
   }
 
+  // How many characters have been parsed, each time counted.
+  get parsedChars() {
+    return this.#blocks.parsedChars;
+  }
+
   // text: all of it. isGrowing: whether more may follow.
   update(text, isGrowing = false) {
-    const { blocks, finalCount, hasNewTargets } = this.#blocks.update(text);
-    blocks.forEach((token, index) => {
-      const isFinal = index < finalCount || !isGrowing;
-      const shown = this.#shown[index];
-      const isCurrent = shown?.raw === token.raw && shown.isFinal === isFinal;
-      if (isCurrent && !(hasNewTargets && token.raw.includes("["))) return;
-      // A final block looks different only if it has code, which is coloured once it is whole.
-      if (shown?.raw === token.raw && !hasNewTargets && !shown.hasCode) shown.isFinal = isFinal;
-      else if (!isFinal && (appendCode(shown, token) || appendItems(shown, token))) shown.raw = token.raw;
-      else this.#replace(index, token, isFinal);
-    });
-    for (const { nodes } of this.#shown.splice(blocks.length)) nodes.forEach((node) => node.remove());
+    const { chunks, finalCount, changedFrom } = this.#blocks.update(text, isGrowing);
+    for (let index = changedFrom; index < chunks.length; index += 1) {
+      this.#show(index, chunks[index]);
+      if (index < finalCount) this.#finish(this.#shown[index], chunks[index + 1]);
+    }
+    for (const { nodes } of this.#shown.splice(chunks.length)) nodes.forEach((node) => node.remove());
     this.#markEnd(isGrowing ? this.root.lastElementChild : null);
   }
 
+  #show(index, chunk) {
+    const shown = this.#shown[index];
+    if (shown && isSame(shown.chunk, chunk)) {
+      shown.chunk = chunk;
+      return;
+    }
+    this.renderCount += 1;
+    this.renderedChars += chunk.raw.length;
+    this.#remove(index);
+    const block = chunk.continues ? this.#shown[index - 1].block : null;
+    const next = this.#shown.slice(index + 1).find(({ nodes }) => nodes[0]?.parentNode === this.root)?.nodes[0];
+    const nodes = block ? appendChunk(block, chunk) : insertChunk(this.root, chunk, next ?? null);
+    this.#shown[index] = { chunk, nodes, block: block ?? nodes[0], isFinished: false };
+  }
+
+  // Removes a chunk and those behind it in its block, which will be shown again.
+  #remove(index) {
+    for (let last = index; last === index || this.#shown[last]?.chunk?.continues; last += 1) {
+      this.#shown[last]?.nodes.forEach((node) => node.remove());
+      if (this.#shown[last]) this.#shown[last] = { chunk: null, nodes: [] };
+    }
+  }
+
+  // Colours final code and draws its formulas, before anything follows in its block. A block of code is
+  // coloured as a whole, at its end.
+  #finish(shown, next) {
+    const { chunk, nodes, block } = shown;
+    if (shown.isFinished || (chunk.type === "code" && next?.continues)) return;
+    shown.isFinished = true;
+    for (const node of chunk.type === "code" ? [block] : nodes) if (node.localName) finishCode(node);
+    shown.nodes = nodes.map((node) => node.parentElement?.closest(".math") ?? node);
+  }
+
   // The end of a growing text has a cursor.
-  #markEnd(element) {
+  #markEnd(last) {
+    const element = endOf(last);
     if (this.#end === element) return;
     this.#end?.removeAttribute("data-growing");
     element?.setAttribute("data-growing", "");
     this.#end = element;
   }
-
-  #replace(index, token, isFinal) {
-    this.renderCount += 1;
-    const before = this.#shown[index];
-    const fragment = renderBlock(token, isFinal);
-    const code = fragment.querySelector(DECORATED);
-    const next = before?.nodes[0] ?? null;
-    const nodes = [...fragment.childNodes];
-    this.root.insertBefore(fragment, next);
-    before?.nodes.forEach((node) => node.remove());
-    this.#shown[index] = { raw: token.raw, token, isFinal, hasCode: code !== null, code, nodes };
-  }
 }
 
-function renderBlock(token, isFinal) {
-  const fragment = sanitize(renderToken(token));
-  for (const element of fragment.querySelectorAll(DIRECTED)) element.dir = "auto";
+// One element has the cursor. A selector for what is in the block would give it to all code of a table.
+function endOf(block) {
+  const last = block?.lastElementChild;
+  return last?.matches(CONTAINED) ? endOf(last) : block;
+}
+
+function isSame(before, chunk) {
+  if (before === chunk) return true;
+  if (!before || chunk.isResolved) return false;
+  return before.raw === chunk.raw && before.type === chunk.type && before.continues === chunk.continues;
+}
+
+// Inserts the first chunk of a block, and returns its nodes.
+function insertChunk(root, chunk, next) {
+  const fragment = renderFragment(chunk);
   for (const table of fragment.querySelectorAll("table")) wrapTable(table);
-  decorateCode(fragment, isFinal);
+  frameCode(fragment);
   // An empty block marks its place; selected and spoken text keeps its breaks.
   fragment.append(fragment.firstElementChild ? "\n\n" : "");
+  const nodes = [...fragment.childNodes];
+  root.insertBefore(fragment, next);
+  return nodes;
+}
+
+// Appends a later chunk to its block, and returns its nodes.
+function appendChunk(block, chunk) {
+  if (chunk.type === "code") return moveTo(block.querySelector("code"), [document.createTextNode(chunk.exact)]);
+  const fragment = renderFragment(chunk);
+  frameCode(fragment);
+  if (chunk.type === "paragraph") return moveTo(block, [...fragment.childNodes]);
+  if (chunk.type === "table") return moveTo(block.querySelector("tbody"), [...(fragment.querySelector("tbody")?.childNodes ?? [])]);
+  return appendItems(block, fragment.firstElementChild, chunk.depth ?? 0);
+}
+
+function renderFragment(chunk) {
+  const fragment = sanitize(renderChunk(chunk));
+  for (const element of fragment.querySelectorAll(DIRECTED)) element.dir = "auto";
   return fragment;
 }
 
-// Code that only grew gets the new text at its end. Returns whether that was so.
-function appendCode(shown, token) {
-  if (shown?.token.type !== "code" || token.type !== "code" || shown.isFinal || !shown.code.firstChild) return false;
-  const [before, after] = [shown.code.textContent.replace(/\n$/, ""), token.text];
-  const isSameFence = shown.raw.split("\n", 1)[0] === token.raw.split("\n", 1)[0];
-  if (!isSameFence || !after.startsWith(before)) return false;
-  shown.code.firstChild.replaceData(before.length, shown.code.textContent.length, `${after.slice(before.length)}\n`);
-  return true;
+// Appends the children of a list or quote. depth: how many lists, one in the other, continue at their
+// beginning.
+function appendItems(list, added, depth) {
+  added.firstChild.remove(); // a line break
+  if (!depth) return moveTo(list, [...added.childNodes]);
+  const [item, addedItem] = [list.lastElementChild, added.firstElementChild];
+  const inner = addedItem.firstElementChild;
+  const nodes = appendItems(item.lastElementChild, inner, depth - 1);
+  const others = (parent, first) => [...parent.childNodes].filter((node) => node !== first && (node.localName || node.data.trim()));
+  return [...nodes, ...moveTo(item, others(addedItem, inner)), ...moveTo(list, others(added, addedItem))];
 }
 
-// A list that only grew gets its last item again, and the new ones. Returns whether that was so.
-function appendItems(shown, token) {
-  const before = shown?.token;
-  if (before?.type !== "list" || token.type !== "list" || shown.isFinal || shown.hasCode) return false;
-  if (before.ordered !== token.ordered || before.start !== token.start || before.loose !== token.loose) return false;
-  const kept = before.items.length - 1;
-  if (kept < 1 || before.items.slice(0, kept).some(({ raw }, index) => raw !== token.items[index]?.raw)) return false;
-  const fragment = renderBlock({ ...token, items: token.items.slice(kept) }, false);
-  if (fragment.querySelector(DECORATED)) return false;
-  const [list] = shown.nodes;
-  while (list.lastChild !== list.children[kept - 1]) list.lastChild.remove();
-  list.append(...fragment.firstElementChild.childNodes);
-  shown.token = token;
-  return true;
+function moveTo(parent, nodes) {
+  parent.append(...nodes);
+  return nodes;
 }
 
 function wrapTable(table) {

@@ -1,93 +1,123 @@
-// Splits a growing Markdown text into top-level blocks, each a token of marked. No DOM.
+// Splits a growing Markdown text into chunks: top-level blocks, and parts of long ones. No DOM.
 //
 // Markdown is read line by line, and only the last top-level block is open for the next line
 // (CommonMark, appendix "A parsing strategy"). So every block before the last one of the complete
-// lines is final: it is parsed once, and its token stays the same object.
+// lines is final: it is parsed once, and its chunk stays the same object. If the last block is long,
+// then its beginning becomes a final chunk as well (split_block.js).
 
-import { Lexer, Marked } from "../vendor/marked.js";
-import { mathExtensions } from "./math_syntax.js";
+import { parse, setLoose } from "./markdown_syntax.js";
+import { splitBlock, withoutStub } from "./split_block.js";
 
 const PAGE_LEVELS = 3; // the headings of the page itself
-
-const escapeHtml = (text) => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
-
-const marked = new Marked({
-  gfm: true,
-  breaks: true, // LLMs write one line break where they mean one
-  // A line of dashes below a text is a rule, not the mark of a heading: LLMs write "#" for headings.
-  tokenizer: { lheading: () => undefined },
-  renderer: {
-    heading({ tokens, level }) {
-      const text = this.parser.parseInline(tokens);
-      return level ? `<h${level}>${text}</h${level}>\n` : `<p><strong>${text}</strong></p>\n`; // in a list or quote
-    },
-    // A picture would send a request to an address that the model chose.
-    image({ href, text }) {
-      return `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`;
-    },
-    checkbox({ checked }) {
-      return checked ? "☑ " : "☐ ";
-    },
-  },
-});
-marked.use({ extensions: mathExtensions });
+const DELIMITERS = /^[ |:-]*[|:-][ |:-]*$/; // of a table's header, also those that are not whole yet
+const LONG_LINE_CHARS = 600;
+const NO_BLOCK = { stub: "", loose: [] };
 
 export class MarkdownBlocks {
+  parsedChars = 0; // how many characters have been parsed, each time counted
   #text = "";
-  #end = 0; // of the final blocks in the text
-  #final = [];
-  #targets = {}; // the targets of reference links so far
+  #isWhole = false; // nothing follows
+  #final = []; // chunks
+  #end = 0; // of the final chunks in the text
+  #block = null; // that the end is in: { start, type, stub, loose }
+  #undivided = -1; // where a block begins that cannot be divided
+  #depths = []; // of the headings that contain the end
+  #targets = {}; // of the reference links that are defined in final chunks
+  #changedFrom = 0;
 
-  // Returns the tokens of the text. The first `finalCount` of them never change while the text grows.
-  // `hasNewTargets`: a link was defined after blocks that may refer to it.
-  update(text) {
-    const lines = text.replace(/\r\n?/g, "\n");
-    if (!lines.startsWith(this.#text)) this.#reset();
-    const targetCount = Object.keys(this.#targets).length;
-    const complete = lines.lastIndexOf("\n") + 1;
-    if (complete > this.#text.lastIndexOf("\n") + 1) this.#finish(lines.slice(this.#end, complete));
-    this.#text = lines;
-    const open = this.#parse(lines.slice(this.#end));
-    const hasNewTargets = this.#final.length > 0 && Object.keys(this.#targets).length > targetCount;
-    const blocks = [...this.#final, ...open];
-    setLevels(blocks.filter(({ type }) => type === "heading"));
-    return { blocks, finalCount: this.#final.length, hasNewTargets };
+  // Returns the tokens of the text: `chunks`, of which the first `finalCount` stay the same while the
+  // text grows. `continues` is true for those that are a part of the same block as the chunk before.
+  // `changedFrom`: all chunks before this one are those of the last call.
+  update(text, isGrowing = true) {
+    const lines = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
+    if (this.#isWhole ? lines !== this.#text : !lines.startsWith(this.#text)) this.#reset();
+    [this.#text, this.#isWhole, this.#changedFrom] = [lines, !isGrowing, this.#final.length];
+    const line = lines.lastIndexOf("\n") + 1;
+    // What may become the second line of a table says nothing about the lines before it yet.
+    const isUndecided = DELIMITERS.test(lines.slice(line)) && line > this.#end;
+    const isLong = lines.length - line > LONG_LINE_CHARS; // what it begins is known
+    const open = this.#finish(!isGrowing ? Infinity : isUndecided ? -1 : line + Number(isLong));
+    setLevels(open, [...this.#depths]);
+    return { chunks: [...this.#final, ...open], finalCount: this.#final.length, changedFrom: this.#changedFrom };
   }
 
   #reset() {
-    [this.#text, this.#end, this.#final, this.#targets] = ["", 0, [], {}];
+    [this.#final, this.#end, this.#block, this.#undivided, this.#depths, this.#targets] = [[], 0, null, -1, [], {}];
   }
 
-  // Makes all blocks of these lines final but the last one.
-  #finish(lines) {
-    const tokens = this.#parse(lines);
-    const last = tokens.findLastIndex(({ type }) => type !== "space");
-    for (const token of tokens.slice(0, Math.max(0, last))) {
-      this.#final.push(token);
-      this.#end += token.raw.length;
-    }
+  #parse(text, block) {
+    const stub = block?.stub ?? "";
+    this.parsedChars += stub.length + text.length;
+    const tokens = parse(stub + text, this.#targets, block?.type === "paragraph" ? stub.length : 0);
+    tokens.forEach((token, index) => setLoose(token, index === 0 ? block?.loose : []));
+    return tokens;
   }
 
-  #parse(text) {
-    const lexer = new Lexer(marked.defaults);
-    Object.assign(lexer.tokens.links, this.#targets);
-    const tokens = lexer.lex(text);
-    this.#targets = { ...lexer.tokens.links };
-    return [...tokens];
+  #parseRest() {
+    const tokens = this.#parse(this.#text.slice(this.#end), this.#block);
+    if (!this.#block || tokens[0]?.type === this.#block.type) return tokens;
+    // Another block begins where the text seemed to continue.
+    while (this.#final.pop().continues);
+    this.#changedFrom = Math.min(this.#changedFrom, this.#final.length);
+    [this.#end, this.#undivided, this.#block] = [this.#block.start, this.#block.start, null];
+    return this.#parse(this.#text.slice(this.#end), null);
+  }
+
+  // Makes all chunks final that are. complete: where the last complete line ends; -1 if nothing can be
+  // said yet. Returns the other chunks.
+  #finish(complete) {
+    const tokens = this.#parseRest();
+    const block = this.#block ?? NO_BLOCK;
+    const starts = [this.#end - block.stub.length];
+    for (const { raw } of tokens) starts.push(starts.at(-1) + raw.length);
+    const isOpen = ({ type }, index) => type !== "space" && (index === 0 || starts[index] < complete);
+    const last = this.#isWhole ? tokens.length : Math.max(0, tokens.findLastIndex(isOpen));
+    const chunks = tokens.map((token, index) => (index || !this.#block ? token : withoutStub(token, block.stub)));
+    if (complete < 0) return chunks;
+    if (last > 0) this.#add(chunks.slice(0, last), starts[last]);
+    const open = tokens[last];
+    const { start, stub } = this.#block ?? { ...NO_BLOCK, start: starts[last] };
+    const split = open && start !== this.#undivided && splitBlock(open, complete - starts[last], stub);
+    if (!split) return chunks.slice(last);
+    const end = starts[last] + split.at;
+    const isContinued = this.#block !== null;
+    this.#block = { start, type: open.type, stub, loose: split.loose };
+    this.#add([this.#makePart(this.#text.slice(this.#end, end), this.#block, isContinued)], end, { ...this.#block, stub: split.stub });
+    return this.#finish(complete);
+  }
+
+  #makePart(source, block, isContinued) {
+    return { ...withoutStub(this.#parse(source, block)[0], block.stub, false), raw: source, continues: isContinued };
+  }
+
+  // Adds final chunks. block: that the new end is in.
+  #add(chunks, end, block = null) {
+    chunks.forEach((chunk, index) => this.#final.push(Object.assign(chunk, { block: index ? null : this.#block })));
+    setLevels(chunks, this.#depths);
+    [this.#end, this.#block] = [end, block];
+    const defined = chunks.filter(({ type, tag }) => type === "def" && !(tag in this.#targets));
+    for (const { tag, href, title } of defined) this.#targets[tag] = { href, title };
+    if (defined.length) this.#resolve(defined.map(({ tag }) => `[${tag}`));
+  }
+
+  // Parses the chunks again that refer to targets which were defined later.
+  #resolve(labels) {
+    this.#final.forEach((chunk, index) => {
+      const raw = chunk.raw.toLowerCase();
+      if (["def", "code"].includes(chunk.type) || !labels.some((label) => raw.includes(label))) return;
+      const { block, continues, level } = chunk;
+      this.#final[index] = { ...this.#makePart(chunk.raw, block ?? NO_BLOCK, continues), block, level, isResolved: true };
+      this.#changedFrom = Math.min(this.#changedFrom, index);
+    });
   }
 }
 
 // No level is left out, whatever the model begins with: a reader may go from heading to heading.
-function setLevels(headings) {
-  const depths = [];
-  for (const heading of headings) {
+// depths: of the headings that contain the first chunk; afterwards, of those that contain the end.
+function setLevels(chunks, depths) {
+  for (const heading of chunks.filter(({ type }) => type === "heading")) {
     while (depths.at(-1) >= heading.depth) depths.pop();
     depths.push(heading.depth);
     heading.level = Math.min(6, PAGE_LEVELS + depths.length);
   }
-}
-
-// Returns the HTML of a token. It is not safe: the model may have written HTML.
-export function renderToken(token) {
-  return marked.parser([token]);
 }

@@ -1,29 +1,29 @@
 // Draws the turns of one chat as elements.
 //
-// draw() may be called for every event. Drawing happens at most once per frame.
+// draw() may be called for every event. frame_pace.js says when that is done.
 
 import { cloneTemplate, createAnswer, drawAnswer } from "./answer_view.js";
-import { $ } from "./dom.js";
-
-const BOTTOM_TOLERANCE_PX = 60;
+import { $, setHidden, setText } from "./dom.js";
+import { FramePace } from "./frame_pace.js";
+import { ScrollFollower } from "./scroll_follower.js";
 
 export class TurnList {
   #turns = new Map(); // turn → its elements
   #answers = new Map(); // generation → its elements
   #pending = new Set(); // turns to draw in the next frame
+  #pace = new FramePace(() => this.#drawAll());
 
   // actions: stop(generation), restart(generation), respond(generation, input, value), retry(turn),
   // edit(turn), copy(text, button). isReplaced(turn): whether an edit has replaced it.
   // onDraw(): called after the drawing of a frame.
   constructor(root, { user, actions, isReplaced, onDraw }) {
     Object.assign(this, { root, user, actions, isReplaced, onDraw });
-    $("latest").addEventListener("click", () => this.scrollToBottom());
-    $("scroll").addEventListener("scroll", () => { if (this.#isAtBottom()) $("latest").hidden = true; });
+    this.follower = new ScrollFollower($("scroll"), root, $("latest"));
   }
 
   draw(turn) {
-    if (!this.#pending.size) requestAnimationFrame(() => this.#drawAll());
     this.#pending.add(turn);
+    this.#pace.request();
   }
 
   // Removes a turn that was merged into another. Its answers move when that one is drawn.
@@ -40,11 +40,6 @@ export class TurnList {
     this.root.replaceChildren();
   }
 
-  scrollToBottom() {
-    $("scroll").scrollTop = $("scroll").scrollHeight;
-    $("latest").hidden = true;
-  }
-
   // Shows that events are no longer stored. Resets of several channels at once share one line.
   addGap(reason) {
     let gap = this.root.lastElementChild;
@@ -57,34 +52,26 @@ export class TurnList {
     gap.textContent = `Some history is no longer stored (${gap.dataset.reasons})`;
   }
 
-  #isAtBottom() {
-    const box = $("scroll");
-    return box.scrollHeight - box.scrollTop - box.clientHeight < BOTTOM_TOLERANCE_PX;
-  }
-
   #drawAll() {
     if (!this.#pending.size) return; // the list was cleared
-    const followsBottom = this.#isAtBottom();
     for (const turn of this.#pending) this.#drawTurn(turn);
     this.#pending.clear();
     this.onDraw();
-    if (followsBottom) this.scrollToBottom();
-    else $("latest").hidden = false;
   }
 
   #drawTurn(turn) {
     const elements = this.#turns.get(turn) ?? this.#addTurn(turn);
     const isReplaced = this.isReplaced(turn);
     elements.root.classList.toggle("replaced", isReplaced);
-    elements.prompt.textContent = turn.prompt ?? "";
-    elements.prompt.hidden = !turn.prompt;
+    setText(elements.prompt, turn.prompt ?? "");
+    setHidden(elements.prompt, !turn.prompt);
     const requester = turn.generations.find((generation) => generation.requester)?.requester;
-    elements.requester.textContent = isReplaced ? "replaced by an edit" : requester ?? "";
-    elements.requester.hidden = !elements.requester.textContent;
-    elements.edit.hidden = !turn.messages || turn.isSending || isReplaced;
-    elements.sending.hidden = !turn.isSending;
-    elements.unsent.hidden = !turn.error;
-    elements.unsent.firstElementChild.textContent = turn.error ?? "";
+    setText(elements.requester, isReplaced ? "replaced by an edit" : requester ?? "");
+    setHidden(elements.requester, !elements.requester.textContent);
+    setHidden(elements.edit, !turn.messages || turn.isSending || isReplaced);
+    setHidden(elements.sending, !turn.isSending);
+    setHidden(elements.unsent, !turn.error);
+    setText(elements.unsent.firstElementChild, turn.error ?? "");
     for (const generation of turn.generations) {
       const answer = this.#answers.get(generation) ?? this.#addAnswer(generation);
       if (answer.root.parentNode !== elements.answers) elements.answers.append(answer.root);
