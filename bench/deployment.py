@@ -38,6 +38,7 @@ _CLUSTER_TIMEOUT_MS: Final = 30_000
 _REDIS_TIMEOUT_SECONDS: Final = 10
 _START_TIMEOUT_SECONDS: Final = 300.0
 _POST_TIMEOUT_SECONDS: Final = 60.0
+_STOP_TIMEOUT_SECONDS: Final = 120.0  # nodes that still close some ten thousand connections
 _LISTENING: Final = "0A"  # include/net/tcp_states.h
 
 
@@ -177,7 +178,11 @@ def run_deployment(
         hub = [sys.executable, "-m", "hub"]
         supervisor = stack.enter_context(
             run_process(
-                None, [*hub, "serve", "--workers", str(nodes)], env, OUTPUT / "rehearsal-nodes.log"
+                None,
+                [*hub, "serve", "--workers", str(nodes)],
+                env,
+                OUTPUT / "rehearsal-nodes.log",
+                stop_seconds=_STOP_TIMEOUT_SECONDS,
             )
         )
         worker_processes = [

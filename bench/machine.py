@@ -45,10 +45,11 @@ def run_process(
     command: Sequence[str],
     env: dict[str, str] | None = None,
     log: Path | None = None,
+    stop_seconds: float = 10.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process during the block, on one processor or (None) on all of them.
 
-    log: the file for its output; None drops the output.
+    log: the file for its output; None drops the output. stop_seconds: how long it may take to end.
     """
     with (log or Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
@@ -64,7 +65,7 @@ def run_process(
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(stop_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -109,6 +109,7 @@ def run_node(
         "HUB_PUBLIC__PORT": str(port),
         "HUB_INTERNAL__PORT": str(internal_port),
         "HUB_LOGS__FORMAT": "json",
+        "HUB_REDIS__TIMEOUT_SECONDS": "10",  # a broker that shares its processor may be slow
         **settings,
     }
     with run_process(core, [sys.executable, "-m", "hub", "serve"], env) as process:

@@ -2,7 +2,7 @@
 // build: cc -O2 -o llm llm.c
 // use:   llm PORT DELTAS_PER_SECOND DELTAS
 // The text of each delta is "T=<ns CLOCK_MONOTONIC at which it was due>;N=<its number>;", so that a reader can measure the
-// delay and detect missing deltas. The answer does not depend on the request. It ends with a finish_reason and [DONE].
+// delay and detect missing deltas. A reader that is behind gets its deltas later. The answer does not depend on the request. It ends with a finish_reason and [DONE].
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +36,13 @@ int main(int ac,char**av){
         const char*h="HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"; write(fd,h,strlen(h)); } }
     long long t=now_ns();
     for(int j=0;j<n_open;j++){ int fd=open_fds[j]; conn*c=&cs[fd];
-      while(c->requested&&c->next<=t&&c->sent<=deltas){ int n;
+      while(c->requested&&(c->headlen||c->next<=t)){ int n,w; // head: bytes that the socket had no room for
+        if(c->headlen){ w=write(fd,c->head,c->headlen); if(w<=0) break; c->headlen-=w; memmove(c->head,c->head+w,c->headlen); if(c->headlen) break; }
+        if(c->sent>deltas){ c->requested=0; c->sent=0; break; }
+        if(c->next>t) break;
         if(c->sent<deltas) n=sprintf(event,"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"T=%lld;N=%ld;\"},\"finish_reason\":null}]}\n\n",c->next,c->sent);
         else n=sprintf(event,"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
         n=chunk(out,event,n); if(c->sent==deltas) n+=sprintf(out+n,"0\r\n\r\n");
-        if(write(fd,out,n)!=n) { /* a slow reader loses deltas and reports them as gaps */ }
-        c->sent++; c->next+=gap; if(c->sent>deltas){ c->requested=0; c->sent=0; } } } }
+        w=write(fd,out,n); if(w<0) w=0; if(w<n){ c->headlen=n-w; memcpy(c->head,out+w,n-w); }
+        c->sent++; c->next+=gap; if(c->sent>deltas&&!c->headlen){ c->requested=0; c->sent=0; } } } }
 }

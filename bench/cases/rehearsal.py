@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from statistics import median
 from typing import Final
 
@@ -22,6 +25,10 @@ _QUIET_SECONDS: Final = 10.0
 _QUIET_BROADCASTS: Final = 5
 _PARTITIONS_TO_MOVE: Final = 16
 _STEP_TIMEOUT_SECONDS: Final = 600.0
+_MAX_SECONDS: Final = 2400.0  # for all steps together; the ledger is closed in any case
+_MAX_LEDGER_SECONDS: Final = 180.0
+_PROGRESS_SECONDS: Final = 10.0
+_STARTERS: Final = 16  # answers that are requested at the same time
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -33,8 +40,15 @@ class Plan(msgspec.Struct, frozen=True):
     connections: int = CONNECTIONS
     nodes: int = 8
     workers: int = 2
-    parts: int = 90
     parts_per_second: float = 1.0
+
+    @property
+    def parts(self) -> int:
+        """A minute and a half of parts, and three minutes of them with 100,000 connections.
+
+        The answers should stream until the last fault is over, and a full machine needs longer.
+        """
+        return 90 + self.connections // 1000
 
     @property
     def answers(self) -> int:
@@ -72,13 +86,13 @@ def rehearse(connections: int | None) -> Callable[[], list[Row]]:
             started_ns = time.monotonic_ns()
             with hold_streams(deployment.port, plan.connections) as receivers:
                 return list(
-                    _Rehearsal(plan, deployment, receivers).run(empty_kb, before, started_ns)
+                    Rehearsal(plan, deployment, receivers).run(empty_kb, before, started_ns)
                 )
 
     return rehearsal
 
 
-class _Rehearsal:
+class Rehearsal:
     """The steps, each of which yields its rows."""
 
     def __init__(self, plan: Plan, deployment: Deployment, receivers: Receivers) -> None:
@@ -86,13 +100,22 @@ class _Rehearsal:
         self._deployment = deployment
         self._receivers = receivers
         self._broadcasts = 0
+        self._requested: list[int] = []  # the users whose answers were requested
+        self._deadline = time.monotonic() + _MAX_SECONDS
 
     def run(self, empty_kb: int, before: Use, started_ns: int) -> Iterator[Row]:
-        """Run all steps. Raise TimeoutError when one does not come to its end."""
-        yield from self._open(empty_kb, before, started_ns)
-        yield from self._stay_idle()
-        yield from self._broadcast_quietly()
-        yield from self._stream_answers()
+        """Run all steps, and close the ledger also if one of them fails."""
+        failed = 0
+        try:
+            yield from self._open(empty_kb, before, started_ns)
+            yield from self._stay_idle()
+            yield from self._broadcast_quietly()
+            yield from self._stream_answers()
+        except Exception as error:  # noqa: BLE001 - what was delivered so far is the point
+            failed = 1
+            traceback.print_exc()
+            _print_progress(f"a step has failed, and the ledger is closed now: {error}")
+        yield {**_row("ledger", "steps that failed", failed), "must be": 0}
         yield from ledger_rows(self._close_ledger())
 
     def _open(self, empty_kb: int, before: Use, started_ns: int) -> Iterator[Row]:
@@ -125,8 +148,8 @@ class _Rehearsal:
     def _stream_answers(self) -> Iterator[Row]:
         plan, deployment = self._plan, self._deployment
         before, at = deployment.use(), time.monotonic()
-        for user in plan.answering_users():
-            deployment.start_answer(user)
+        with ThreadPoolExecutor(_STARTERS) as starters:
+            list(starters.map(self._start_answer, plan.answering_users()))
         _print_progress(f"{plan.answers:,} answers have started")
         yield _row("answers", "answers at once", plan.answers)
         yield _row("answers", "seconds until all were started", time.monotonic() - at)
@@ -159,6 +182,14 @@ class _Rehearsal:
         yield _row("answers", "% of a core, shards", used.shards / seconds * 100)
         yield _row("answers", "p50 ms", report.parts.delay_ms(0.5))
         yield _row("answers", "p99 ms", report.parts.delay_ms(0.99))
+
+    @property
+    def _answers(self) -> int:
+        return len(self._requested)
+
+    def _start_answer(self, user: int) -> None:
+        self._deployment.start_answer(user)
+        self._requested.append(user)
 
     def _kill_node(self) -> Iterator[Row]:
         plan, deployment = self._plan, self._deployment
@@ -208,18 +239,23 @@ class _Rehearsal:
         )
 
     def _close_ledger(self) -> Ledger:
-        plan = self._plan
-        expected = plan.answers * plan.parts
-        try:
-            self._wait(lambda r: r.parts.received >= expected, "all parts have arrived", 30)
-        except TimeoutError as missing:
-            _print_progress(str(missing))
+        plan, answers = self._plan, self._answers
+        self._deadline = time.monotonic() + _MAX_LEDGER_SECONDS
+        with suppress(TimeoutError, RuntimeError):
+            self._wait(
+                lambda r: (
+                    r.done + r.failed + r.stopped >= answers
+                    and r.parts.received >= answers * plan.parts
+                    and r.broadcasts.received >= self._broadcasts * plan.connections
+                ),
+                "everything that was published has arrived",
+            )
         time.sleep(1)  # what arrives twice arrives after the first one
         return Ledger.close(
             self._receivers.report(),
             broadcasts=self._broadcasts,
             streams=plan.connections,
-            answers=plan.answers,
+            answers=answers,
             parts_per_answer=plan.parts,
         )
 
@@ -229,11 +265,25 @@ class _Rehearsal:
         what: str,
         timeout_seconds: float = _STEP_TIMEOUT_SECONDS,
     ) -> Report:
+        """Wait until the condition holds, with a line of progress every ten seconds."""
+        plan, printed_at = self._plan, time.monotonic()
+
         def check(report: Report) -> bool:
+            nonlocal printed_at
             self._deployment.check_running()
+            if time.monotonic() - printed_at > _PROGRESS_SECONDS:
+                printed_at = time.monotonic()
+                _print_progress(
+                    f"waiting until {what}: {report.open:,} of {plan.connections:,} streams open, "
+                    f"{report.broadcasts.received:,} of {self._broadcasts * plan.connections:,} "
+                    f"events to all, {report.parts.received:,} of "
+                    f"{self._answers * plan.parts:,} parts, {report.done:,} of "
+                    f"{self._answers:,} answers done"
+                )
             return condition(report)
 
-        return self._receivers.wait_until(check, what, timeout_seconds)
+        seconds = min(timeout_seconds, self._deadline - time.monotonic())
+        return self._receivers.wait_until(check, what, seconds)
 
 
 class _Broadcast(msgspec.Struct, frozen=True):

@@ -44,6 +44,7 @@ def _relayed(port: int, generations: int, seconds: int) -> Row:
         "HUB_UPSTREAMS__SIM__BASE_URL": f"http://127.0.0.1:{port}/v1",
         "HUB_UPSTREAMS__SIM__DEFAULT_MODEL": "m",
         "HUB_DEFAULT_UPSTREAM": "sim",
+        "HUB_REDIS__TIMEOUT_SECONDS": "10",
         "HUB_WORKER__CONCURRENCY": str(generations),
     }
     worker_env = {**env, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from bench import machine
+from bench.cases import rehearsal
 from bench.cases.rehearsal import Plan, ledger_rows
+from bench.deployment import Deployment, Use
 from bench.ledger import Account, Ledger, find_failures
 from bench.limits import Machine, find_shortage
 from bench.receivers import KindReport, Receivers, Report, hold_streams, merge
@@ -68,6 +70,41 @@ def test_promise_broken(changed: dict[str, object], failure: str) -> None:
     assert find_failures(list(ledger_rows(close(**changed)))) == [failure]
 
 
+def test_a_failed_step_is_reported_with_the_ledger(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If streams do not open, the ledger of what was delivered so far is closed and reported."""
+    monkeypatch.setattr(rehearsal, "_MAX_SECONDS", 0.0)
+    monkeypatch.setattr(rehearsal, "_PROGRESS_SECONDS", -1.0)
+    run = rehearsal.Rehearsal(Plan(100), StubDeployment(), StubReceivers())
+    rows = list(run.run(0, Use(0, 0, 0), 0))
+    assert find_failures(rows) == ["steps that failed: 1, must be 0", "cursors reset: 3, must be 0"]
+    printed = capsys.readouterr().err
+    assert "99 of 100 streams open" in printed
+    assert "a step has failed" in printed
+
+
+class StubDeployment(Deployment):
+    """A deployment whose processes run, whatever happens."""
+
+    def __init__(self) -> None:
+        """Start nothing."""
+
+    def check_running(self) -> None:
+        """Find nothing wrong."""
+
+
+class StubReceivers(Receivers):
+    """Receivers of which one cannot open its stream."""
+
+    def __init__(self) -> None:
+        """Start nothing."""
+
+    def report(self) -> Report:
+        """Return the same report each time."""
+        return Report(open=99, resets=3)
+
+
 def test_losses_and_surplus_do_not_cancel() -> None:
     """An event to all that is missing is a loss, also if a part too many arrived."""
     ledger = close(broadcasts=KindReport(received=299), parts=KindReport(received=51))
@@ -91,6 +128,7 @@ def test_reports_of_processes_add_up() -> None:
 def test_size_follows_from_the_connections() -> None:
     """One user of twenty reads an answer; the users are spread over all receivers."""
     assert Plan(100_000).answers == 5000
+    assert Plan(100_000).parts > 2 * Plan(2000).parts > 180
     assert [*Plan(100).answering_users()] == [0, 20, 40, 60, 80]
     assert [*Plan(10).answering_users()] == [0]
 
