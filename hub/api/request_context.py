@@ -57,5 +57,8 @@ def last_event_id(context: RequestContext) -> str | None:
     """
     if header := context.headers.get("Last-Event-ID"):
         return header
-    values = (context.query.get(name) for name in _LAST_EVENT_ID_PARAMETERS)
-    return next((value for value in values if value), None)
+    query = context.query
+    for name in _LAST_EVENT_ID_PARAMETERS:
+        if value := query.get(name):
+            return value
+    return None

@@ -154,8 +154,9 @@ class Streams:
         start the generation.
         """
         limit = self.limits.max_per_address
-        address = self._addresses.of(context)
-        if limit is not None and self._connections.count_at_address(address) >= limit:
+        if limit is None:
+            return
+        if self._connections.count_at_address(self._addresses.of(context)) >= limit:
             raise TooManyRequests(
                 f"there are {limit} streams from this address",
                 code=TOO_MANY_CONNECTIONS,

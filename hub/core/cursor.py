@@ -26,6 +26,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -94,9 +95,10 @@ def format_cursor(positions: Cursor) -> str:
 
 def format_part(channel: Channel, position: Position) -> str:
     """Return one channel's part of a cursor."""
-    return part_prefix(channel) + format_position(position)
+    return f"{part_prefix(channel)}{position.epoch}-{to_base62(position.offset)}"
 
 
+@lru_cache(maxsize=4096)  # the digest of a topic costs more than the rest of the cursor
 def part_prefix(channel: Channel) -> str:
     """Return the text before the channel's position in a cursor."""
     if channel == ALL:

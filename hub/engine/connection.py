@@ -327,6 +327,10 @@ class Connection:
         end: the position up to which these events were read. The replay is no faster than the
         client, and many events share one write. Raise ConnectionError when the client is gone.
         """
+        if not events:
+            self.set_position(channel, end)
+            self._close_if_complete()
+            return
         view, encoder = self._view, self.encoder
         with_cursor = view.uses_hub_events
         before, after = self._cursor_around(channel)

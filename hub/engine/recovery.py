@@ -134,21 +134,22 @@ class Recovery:
         async with self._slots:
             await self._subscriptions.subscribe(connection.channels)
             pages = await self._read({c: cursor.get(c) for c in connection.channels})
+        recovered, replayed = bool(cursor), 0
         for channel, page in pages.items():
             start = _start_position(cursor.get(channel), page)
             if cursor.get(channel) in (None, FROM_START):
                 connection.skip_to(channel, start)
             else:
                 connection.set_position(channel, start)
+            if page.reset_reason is None:
+                replayed += page.head.offset - start.offset
+            else:
+                recovered = False
         connection.send_open(
             node=self._node,
             heartbeat_seconds=connection.heartbeat_seconds or self._heartbeat_seconds,
-            recovered=bool(cursor) and all(page.reset_reason is None for page in pages.values()),
-            replayed=sum(
-                page.head.offset - connection.positions[channel].offset
-                for channel, page in pages.items()
-                if page.reset_reason is None
-            ),
+            recovered=recovered,
+            replayed=replayed,
         )
         if connection.close_reason is not None:
             return  # the first frames were the whole stream, as of a generation that had ended

@@ -16,8 +16,8 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from hub.http.body_coding import coding_of, remove_coding
+from hub.http.dispatch import Dispatcher, HandleRequest
 from hub.http.errors import problem_response
-from hub.http.plain_routes import HandleRequest, PlainRoutes
 from hub.http.whole_responses import write_whole
 
 _CONTINUE: Final = "100-continue"
@@ -98,7 +98,7 @@ class HubRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         server = _Server(
-            _check_requests(PlainRoutes(self.app, made.request_handler).handle),
+            _check_requests(Dispatcher(self.app, made.request_handler).handle),
             request_factory=_decode_bodies(made.request_factory),
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,

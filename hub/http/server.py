@@ -102,6 +102,7 @@ async def listen(
         handle_signals=False,
         handler_cancellation=cancel_handlers,
         access_log=None,
+        tcp_keepalive=False,  # the listening socket has it, and accepted ones inherit it
         keepalive_timeout=limits.keepalive_seconds,
         shutdown_timeout=shutdown_timeout_seconds,
         # One byte more, so that HubRequestHandler knows which of the two was exceeded.
@@ -112,6 +113,8 @@ async def listen(
     try:
         try:
             for listener in _listeners(address):
+                if listener.family != socket.AF_UNIX:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 if options is not None:
                     options.apply(listener)
                 await web.SockSite(

@@ -1,22 +1,15 @@
-"""Writes a response whose body is complete in one step, without aiohttp's stages.
-
-The head of a response depends on its status and headers, and a listener sends few different ones.
-So each is made once by aiohttp's own code, which also refuses control characters, and kept.
-"""
+"""Writes a response whose body is complete in one step, without aiohttp's stages."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.helpers import EMPTY_BODY_STATUS_CODES, rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
-from aiohttp.http_writer import _serialize_headers
-from multidict import CIMultiDict
+from aiohttp.helpers import EMPTY_BODY_STATUS_CODES
+
+from hub.transports.response_head import encode_date, encode_head
 
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
-_HEADS: Final = 256  # number of heads that are kept
 
 
 def write_whole(request: web.Request, response: web.StreamResponse) -> bool:
@@ -24,7 +17,7 @@ def write_whole(request: web.Request, response: web.StreamResponse) -> bool:
     HTTP/1.0, before the connection is closed, with cookies, for an application that changes
     responses, and so on.
     """
-    body = response._body
+    body, headers = response._body, response._headers
     if (
         type(response) is not web.Response
         or type(body) is not bytes
@@ -39,17 +32,15 @@ def write_whole(request: web.Request, response: web.StreamResponse) -> bool:
         or request._message.version is not HttpVersion11
         or request._method not in _METHODS
         or request._post is not None
+        or hdrs.CONTENT_LENGTH in headers
+        or hdrs.DATE in headers
+        or hdrs.CONNECTION in headers
         or _changes_responses(request)
     ):
         return False
-    head = _head(response._status, response._reason, *response._headers.items())
-    if not head:
-        return False
-    date = rfc822_formatted_time()
+    head = encode_head(f"HTTP/1.1 {response._status} {response._reason}", *headers.items())
     writer: Any = request._payload_writer
-    writer._write(
-        b"%bContent-Length: %d\r\nDate: %b\r\n\r\n%b" % (head, len(body), date.encode(), body)
-    )
+    writer._write(b"%bContent-Length: %d\r\n%b\r\n%b" % (head, len(body), encode_date(), body))
     response._keep_alive = True
     response._eof_sent = True
     response._body_length = writer.output_size
@@ -61,16 +52,3 @@ def _changes_responses(request: web.Request) -> bool:
     if match_info is None:
         return False
     return bool([app for app in match_info._apps if app.on_response_prepare])
-
-
-@lru_cache(maxsize=_HEADS)
-def _head(status: int, reason: str, *headers: tuple[str, str]) -> bytes:
-    """Return the head of a response without Content-Length, Date and the end; empty if its headers
-    say more than aiohttp adds.
-    """
-    named = CIMultiDict(headers)
-    if any(each in named for each in (hdrs.CONTENT_LENGTH, hdrs.DATE, hdrs.CONNECTION)):
-        return b""
-    named.setdefault(hdrs.CONTENT_TYPE, "application/octet-stream")
-    named.setdefault(hdrs.SERVER, SERVER_SOFTWARE)
-    return _serialize_headers(f"HTTP/1.1 {status} {reason}", named).removesuffix(b"\r\n")

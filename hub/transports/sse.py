@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from hub.core import sse
+from hub.transports.response_head import encode_date, encode_head
 
 HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -73,8 +74,17 @@ class SseResponse(EventSourceResponse):
         """
         if self.prepared:
             return await super().prepare(request)
+        self._req, writer = request, request.writer
+        self._payload_writer = writer
         self.headers["Connection"] = "close"
         self.force_close()
-        writer = await web.StreamResponse.prepare(self, request)
+        version = request.version
+        if version >= HttpVersion11:
+            writer.enable_chunking()
+            self.headers["Transfer-Encoding"] = "chunked"
+        await request._prepare_hook(self)
+        status_line = f"HTTP/{version.major}.{version.minor} {self.status} {self.reason}"
+        head = encode_head(status_line, *self.headers.items())
+        writer._write(b"%b%b\r\n" % (head, encode_date()))  # type: ignore[attr-defined]
         self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
         return writer

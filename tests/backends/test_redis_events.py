@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.backends.redis import events
+from hub.backends.redis.call_lane import CallBatch
 from hub.backends.redis.client import (
     channel_keys,
     generation_keys,
@@ -26,7 +27,6 @@ from hub.backends.redis.events import (
     pack_calls,
     parse_announcement,
 )
-from hub.backends.redis.publish_lane import PublishBatch
 from hub.core.channel import ALL, PARTITIONS, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
@@ -39,7 +39,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.inbox import ChangeTarget, InboxOptions, ItemChange, parse_item_id
-from hub.ports.events import FROM_START, Outcome, Page, Publication
+from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
 from hub.ports.inbox import ItemFilter
 from tests.conftest import OpenedRedis
 from tests.redis_backend import redis_backend, retention
@@ -425,6 +425,24 @@ async def test_key_of_a_publish_has_its_own_lifetime(server: OpenedRedis) -> Non
         assert 86_390 < seconds[1] <= 86_400
 
 
+async def test_reads_of_one_iteration_share_calls(server: OpenedRedis) -> None:
+    """What many connections read together takes few calls, and each gets its own pages."""
+    log = RedisEventLog(server.hub_client, retention())
+    users = [user_channel(f"u{n}") for n in range(40)]
+    await log.publish([Publication(channel=user, name=user, data=b"1") for user in users])
+    before = server.hub_client.calls
+    answers = await asyncio.gather(
+        *(
+            log.read({user: FROM_START, ALL: None}, max_events=10 + n % 2, max_bytes=1000)
+            for n, user in enumerate(users)
+        )
+    )
+    for user, pages in zip(users, answers, strict=True):
+        assert list(pages) == [user, ALL]
+        assert [event.name for event in pages[user].events] == [user]
+    assert server.hub_client.calls - before <= len(users) / 2
+
+
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=8))
 def test_events_of_one_caller_go_in_one_call(sizes: list[int]) -> None:
     """No call has more events than it may, the events keep their order, and those of a caller are
@@ -432,14 +450,14 @@ def test_events_of_one_caller_go_in_one_call(sizes: list[int]) -> None:
     """
     loop = asyncio.new_event_loop()
     batches = [
-        PublishBatch(
+        CallBatch[Publication, Published](
             [Publication(channel=ALICE, name=f"{n}", data=b"%d" % k) for k in range(size)],
             loop.create_future(),
         )
         for n, size in enumerate(sizes)
     ]
     loop.close()
-    addressed = [(each, b, k) for b in batches for k, each in enumerate(b.publications)]
+    addressed = [(each, b, k) for b in batches for k, each in enumerate(b.items)]
     calls = pack_calls(addressed)
     assert [each for call in calls for each in call] == addressed
     assert all(1 <= len(call) <= EVENTS_PER_CALL for call in calls)

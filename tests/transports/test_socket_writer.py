@@ -252,7 +252,7 @@ def test_events_of_one_iteration_are_one_write(channel: Channel) -> None:
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has the option")
 async def test_bounds_are_inherited_by_connections() -> None:
     """They are set once, on the listening socket."""
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, bool]] = []
 
     async def handler(request: web.Request) -> web.Response:
         assert request.transport is not None
@@ -261,6 +261,7 @@ async def test_bounds_are_inherited_by_connections() -> None:
             (
                 sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
                 sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+                bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)),
             )
         )
         return web.Response()
@@ -274,7 +275,7 @@ async def test_bounds_are_inherited_by_connections() -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await reader.read()
         writer.close()
-    assert seen == [(64 * 1024, 7500)]
+    assert seen == [(64 * 1024, 7500, True)]
 
 
 async def test_host_name_with_two_addresses() -> None:

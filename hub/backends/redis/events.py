@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from hub.backends.redis.call_lane import CallBatch, CallLane
 from hub.backends.redis.client import (
     RedisClient,
     Script,
@@ -30,7 +31,6 @@ from hub.backends.redis.client.pipeline import ConnectionLost
 from hub.backends.redis.deliveries import encode_delivery, encode_limits
 from hub.backends.redis.item_events import build_item_event, parse_stored_event
 from hub.backends.redis.keys import deliveries_key
-from hub.backends.redis.publish_lane import PublishBatch, PublishLane
 from hub.core.channel import ALL, Channel, topics_among
 from hub.core.cursor import Position, new_epoch
 from hub.core.deliveries import PUSH_QUEUE, DeliveryLimits
@@ -82,6 +82,7 @@ EVENTS_PER_CALL: Final = 64  # a longer script would block other clients of the 
 _PAGES_PER_CALL: Final = 8
 _HEADS_PER_CALL: Final = 250  # about 0.5 ms
 _MAX_PUBLISH_TIMEOUTS: Final = 4 / 3  # 2 seconds with the default timeout
+_NOT_READ: Final = BrokerUnavailable("the broker has not answered")
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
@@ -211,11 +212,12 @@ class RedisEventLog:
         )
         self._inbox = retention.inbox
         self._inbox_limits = retention.inbox.limits
-        self._lane = PublishLane(self._send, waits=False)
+        self._lane: CallLane[Publication, Published] = CallLane("publish", self._send)
+        self._reads: CallLane[_PageRequest, Page] = CallLane("read", self._send_reads)
         self._durable_lane = self._lane
         if replica_wait is not None:
-            self._durable_lane = PublishLane(
-                partial(self._send, replica_wait=replica_wait), waits=True
+            self._durable_lane = CallLane(
+                "publish", partial(self._send, replica_wait=replica_wait), waits=True
             )
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
@@ -251,10 +253,12 @@ class RedisEventLog:
                 raise ValueError(f"not the id of a generation: {update.generation!r}")
             is_durable = is_durable or publication.durable
         lane = self._durable_lane if is_durable else self._lane
-        return await lane.publish(publications)
+        return await lane.call(publications)
 
     async def _send(
-        self, batches: Sequence[PublishBatch], replica_wait: ReplicaWait | None = None
+        self,
+        batches: Sequence[CallBatch[Publication, Published]],
+        replica_wait: ReplicaWait | None = None,
     ) -> None:
         """Send the publications, and once again those with a key whose reply was lost.
 
@@ -267,7 +271,7 @@ class RedisEventLog:
         addressed = [
             (publication, batch, n)
             for batch in batches
-            for n, publication in enumerate(batch.publications)
+            for n, publication in enumerate(batch.items)
         ]
         lost = await self._send_once(addressed, replica_wait)
         keyed = [each for each in lost if each[0].idempotency_key is not None]
@@ -309,18 +313,48 @@ class RedisEventLog:
     async def read(
         self, after: Mapping[Channel, Position | None], *, max_events: int, max_bytes: int
     ) -> dict[Channel, Page]:
-        """See ports.events.EventReader.read."""
-        calls: list[ScriptCall] = []
-        requested: list[Channel] = []
-        for channels in self._split_by_call(after, _PAGES_PER_CALL):
-            calls.append(self._read_call({c: after[c] for c in channels}, max_events, max_bytes))
-            requested += channels
-        replies = [page for reply in await self._client.run(calls) for page in reply]
-        pages = {
-            channel: _parse_page(channel, page)
-            for channel, page in zip(requested, replies, strict=True)
-        }
-        return {channel: pages[channel] for channel in after}
+        """See ports.events.EventReader.read.
+
+        Everything that is read in one iteration of the loop, by any caller, goes to the server in
+        as few calls as possible. In a Cluster, each caller waits only for its own servers.
+        """
+        requests = [
+            _PageRequest(channel, position, max_events, max_bytes)
+            for channel, position in after.items()
+        ]
+        results = await (
+            self._read_pages(requests) if self._client.sharded else self._reads.call(requests)
+        )
+        pages: dict[Channel, Page] = {}
+        for channel, result in zip(after, results, strict=True):
+            if isinstance(result, BrokerUnavailable):
+                raise result
+            pages[channel] = result
+        return pages
+
+    async def _send_reads(self, batches: Sequence[CallBatch[_PageRequest, Page]]) -> None:
+        results = iter(await self._read_pages([each for batch in batches for each in batch.items]))
+        for batch in batches:
+            batch.results = [*islice(results, len(batch.items))]
+
+    async def _read_pages(self, requests: Sequence[_PageRequest]) -> list[Page | BrokerUnavailable]:
+        """Read pages, and return each or its error."""
+        groups: dict[tuple[int, int, int], list[int]] = {}  # what may be in one call
+        for n, request in enumerate(requests):
+            partition = channel_keys(request.channel).partition if self._client.sharded else 0
+            groups.setdefault((partition, request.max_events, request.max_bytes), []).append(n)
+        chunks = [
+            group[first : first + _PAGES_PER_CALL]
+            for group in groups.values()
+            for first in range(0, len(group), _PAGES_PER_CALL)
+        ]
+        calls = [self._read_call([requests[n] for n in chunk]) for chunk in chunks]
+        results: list[Page | BrokerUnavailable] = [_NOT_READ] * len(requests)
+        for chunk, reply in zip(chunks, await self._client.try_run(calls), strict=True):
+            for at, n in enumerate(chunk):
+                is_lost = isinstance(reply, BrokerUnavailable)
+                results[n] = reply if is_lost else _parse_page(requests[n].channel, reply[at])
+        return results
 
     async def heads(self, channels: Sequence[Channel]) -> dict[Channel, Position | None]:
         """See ports.events.EventReader.heads."""
@@ -354,16 +388,16 @@ class RedisEventLog:
             for first in range(0, len(group), max_channels)
         ]
 
-    def _read_call(
-        self, after: Mapping[Channel, Position | None], max_events: int, max_bytes: int
-    ) -> ScriptCall:
+    def _read_call(self, requests: Sequence[_PageRequest]) -> ScriptCall:
+        first = requests[0]
         keys: list[str] = []
-        arguments: list[Argument] = [new_epoch(), self._head_ttl_ms, max_events, max_bytes]
-        for channel, position in after.items():
-            names = channel_keys(channel)
+        arguments: list[Argument] = [new_epoch(), self._head_ttl_ms]
+        arguments += (first.max_events, first.max_bytes)
+        for request in requests:
+            names = channel_keys(request.channel)
             keys += (names.head, names.log)
-            arguments += (self._retention.of(channel).ttl_ms, *_origin(position))
-        return ScriptCall(_READ, channel_keys(next(iter(after))).partition, keys, arguments)
+            arguments += (self._retention.of(request.channel).ttl_ms, *_origin(request.after))
+        return ScriptCall(_READ, channel_keys(first.channel).partition, keys, arguments)
 
     def publish_call(self, publications: Sequence[Publication]) -> ScriptCall:
         """Return the call that publishes these; in a Cluster all must belong to one partition."""
@@ -390,7 +424,17 @@ class RedisEventLog:
         return ScriptCall(script, partition, keys, arguments)
 
 
-_Addressed = tuple[Publication, PublishBatch, int]  # with the place of its result
+_Addressed = tuple[Publication, CallBatch[Publication, Published], int]
+"""A publication with the place of its result."""
+
+
+class _PageRequest(NamedTuple):
+    """A page of a channel; after: as in ports.events.EventReader.read."""
+
+    channel: Channel
+    after: Position | None
+    max_events: int
+    max_bytes: int
 
 
 def _runs(group: Sequence[_Addressed]) -> Iterable[Sequence[_Addressed]]:
@@ -628,7 +672,9 @@ def _parse_page(channel: Channel, reply: list[Any]) -> Page:
     epoch = reply[0].decode()
     fields = iter(reply[4:])
     events = [
-        Event(channel, *parse_stored_event(name, data), Position(epoch, offset))
+        Event(channel, name.decode(), data, Position(epoch, offset))
+        if not name.startswith(b"\n")  # the usual case costs no call
+        else Event(channel, *parse_stored_event(name, data), Position(epoch, offset))
         for offset, name, data in zip(fields, fields, fields, strict=True)
     ]
     return Page(
