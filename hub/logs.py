@@ -18,6 +18,7 @@ import structlog
 
 from hub.settings.masking import MASK, mask_urls
 
+_LEVELS: Final = {"exception": "error", "warn": "warning"}  # of methods with other names
 _QUERY: Final = re.compile(r"\?[^\s?=&]+=\S+")  # also of a path without its host
 
 
@@ -34,7 +35,8 @@ def configure(level: str, log_format: str, process: str) -> None:
         _process_adder(process),
     ]
     # The hub's own lines are written to standard error directly: through the standard library's
-    # logging a line costs three times as much, and each connection logs two lines.
+    # logging a line costs three times as much, and each connection logs two lines. For the same
+    # reason one processor makes a line of JSON.
     own: list[Any]
     rendered: list[Any]
     factory: Any
@@ -44,13 +46,14 @@ def configure(level: str, log_format: str, process: str) -> None:
             # If rich is installed, the default shows local variables, such as tokens and keys.
             exception_formatter=structlog.dev.plain_traceback,
         )
-        own = rendered = [renderer]
+        rendered = [renderer]
+        own = [*shared, structlog.processors.format_exc_info, _mask_exception, renderer]
         factory = structlog.WriteLoggerFactory(sys.stderr)
     else:
-        own, rendered = [_render_json], [structlog.processors.JSONRenderer()]
+        own, rendered = [_json_renderer(process)], [structlog.processors.JSONRenderer()]
         factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, _mask_exception, *own],
+        processors=own,
         logger_factory=factory,
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -122,8 +125,20 @@ class _Timestamper:
         return event
 
 
-def _render_json(logger: Any, method: str, event: Any) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+def _json_renderer(process: str) -> Any:
+    """Return a processor that does what all of the others do, and makes a line of JSON."""
+    add_time = _Timestamper()
+
+    def render_json(logger: Any, method: str, event: Any) -> bytes:
+        event["level"] = _LEVELS.get(method, method)
+        add_time(logger, method, event)
+        event["process"] = process
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, method, event)
+            _mask_exception(logger, method, event)
+        return msgspec.json.encode(event, enc_hook=str)
+
+    return render_json
 
 
 def _process_adder(process: str) -> Any:

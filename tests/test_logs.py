@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 
@@ -60,3 +62,33 @@ def test_tracebacks_show_no_values(log_format: str) -> None:
     )
     assert done.stderr.count("Traceback") == done.stderr.count("ValueError: broken") == 2
     assert "eyJhbGci" not in done.stderr
+
+
+def test_line_names_time_level_and_process() -> None:
+    """A line of JSON begins with the event and its fields; a failure has its traceback."""
+    program = """
+import structlog
+from hub import logs
+
+logs.configure("info", "json", "node")
+log = structlog.get_logger()
+log.debug("no.line")
+log.info("a.b", number=1, other=ValueError("text"))
+log.warning("c")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("d")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    for line in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("timestamp"))
+    assert "ZeroDivisionError" in lines[2].pop("exception")
+    assert lines == [
+        {"event": "a.b", "number": 1, "other": "text", "level": "info", "process": "node"},
+        {"event": "c", "level": "warning", "process": "node"},
+        {"event": "d", "level": "error", "process": "node"},
+    ]

@@ -7,8 +7,8 @@ depend on the protocol; hub/http/streams.py and hub/grpc/event_streams.py have t
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -174,7 +174,7 @@ class Streams:
     ) -> Connection:
         """Return a connection on this writer, not attached yet."""
         options = ConnectionOptions(
-            id=f"c_{secrets.token_hex(8)}",
+            id=f"c_{os.urandom(8).hex()}",
             user=stream.identity.user,
             channels=stream.channels,
             encoder=encoder,

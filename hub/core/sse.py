@@ -19,11 +19,11 @@ HEARTBEAT: Final = b": hb\n"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def encode_event(name: str, data: bytes) -> bytes:
+def encode_event(name: str, data: bytes, channel: str = "") -> bytes:
     """Return the `event:` and `data:` lines and the blank line after them, without `id:`.
 
     data: compact JSON. A JSON string is sent decoded, each of its lines in a `data:` field; any
-    other value is one line of JSON.
+    other value is one line of JSON. channel: is not sent.
     """
     if data[:1] == b'"':
         if b"\\" in data:

@@ -67,6 +67,7 @@ class Recovery:
         self._node = node
         self._heartbeat_seconds = heartbeat_seconds
         self._rate_limit = None if joins_per_second is None else LeakyBucket(joins_per_second)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
@@ -102,7 +103,9 @@ class Recovery:
             task.cancel()
 
     def _run_task(self, connection: Connection, recover: Callable[[], Awaitable[None]]) -> None:
-        self._tasks[connection] = asyncio.create_task(
+        if self._loop is None:  # each look for the loop is a system call in Python 3.11
+            self._loop = asyncio.get_running_loop()
+        self._tasks[connection] = self._loop.create_task(
             self._recover(connection, recover), name=f"recovery {connection.id}"
         )
 
@@ -205,9 +208,10 @@ class Recovery:
                     self._metrics.resets[page.reset_reason] += 1
                     connection.send_reset(channel, page.head, page.reset_reason)
                 else:
-                    before = connection.events
+                    before = connection.events if page.events else 0
                     await connection.replay(page.events, page.end, channel)
-                    self._metrics.replayed.add(connection.events - before)
+                    if page.events:
+                        self._metrics.replayed.add(connection.events - before)
             unread = {c: page.end for c, page in pages.items() if page.end != page.head}
             if not unread and (connection.close_reason is not None or connection.flush_buffered()):
                 connection.enter_sync()

@@ -33,14 +33,12 @@ class SseEventEncoder:
     """
 
     label = "sse"
+    encode = staticmethod(sse.encode_event)  # a method would cost each event another call
 
     def __init__(self, *, chunked: bool = True, heartbeat: bytes = sse.HEARTBEAT) -> None:
         self.frame = _chunked_event if chunked else sse.with_id
         self.heartbeat = self.frame(heartbeat, None)
         self._trailer = b"0\r\n\r\n" if chunked else b""
-
-    def encode(self, name: str, data: bytes, channel: str = "") -> bytes:
-        return sse.encode_event(name, data)
 
     def trailer(self, *, reconnect: bool) -> bytes:
         return self._trailer
