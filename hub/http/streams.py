@@ -18,6 +18,7 @@ from hub.core.sse import HEARTBEAT
 from hub.engine.connection import Connection
 from hub.http.proxy_probe import proxy_probe_headers
 from hub.ports.connections import EventEncoder
+from hub.transports.held_heads import HeldHeads
 from hub.transports.held_writer import HeldWriter
 from hub.transports.ndjson import CONTENT_TYPE as NDJSON
 from hub.transports.ndjson import NdjsonEventEncoder
@@ -42,6 +43,7 @@ class HttpStreams:
 
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
+        self._heads = HeldHeads()
         # By label, and whether the response is chunked. Connections with the same encoder share
         # their frames, so there is one of each.
         self._encoders: dict[tuple[str, bool], EventEncoder] = {}
@@ -196,12 +198,21 @@ class HttpStreams:
     async def _take_over(
         self, request: web.Request, response: web.StreamResponse
     ) -> SocketWriter | None:
-        """Send the headers and take the socket over; None when the client has disconnected."""
+        """Take the socket over, and send the headers: those of server-sent events together with
+        the first events. Return None when the client has disconnected.
+        """
+        head = b""
         try:
-            await response.prepare(request)
-            return take_over(request, write_buffer_bytes=self.streams.limits.write_buffer_bytes)
+            if isinstance(response, SseResponse):
+                head = await response.build_head(request)
+            else:
+                await response.prepare(request)
+            writer = take_over(request, write_buffer_bytes=self.streams.limits.write_buffer_bytes)
         except ConnectionResetError:
             return None
+        if head:
+            self._heads.hold(writer, head)
+        return writer
 
 
 async def _wait_held(

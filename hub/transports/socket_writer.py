@@ -35,6 +35,7 @@ class SocketWriter(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_held",
         "_transport",
         "_unexpected_bytes",
         "cursor_prefix",
@@ -46,6 +47,7 @@ class SocketWriter(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, *, write_buffer_bytes: int) -> None:
         self._transport = transport
+        self._held = b""  # sent with the next write
         self._unexpected_bytes = 0  # received from the client
         self.owner: ConnectionOwner | None = None
         self.cursor_prefix = b""
@@ -66,6 +68,8 @@ class SocketWriter(asyncio.Protocol):
     def write(self, frames: bytes) -> None:
         if self.is_closing():
             return
+        if self._held:
+            frames, self._held = self._held + frames, b""
         sent = 0
         if self.is_drained:
             try:
@@ -74,6 +78,15 @@ class SocketWriter(asyncio.Protocol):
                 pass  # the socket is full or lost; the transport finds out which
         if sent < len(frames):
             self._transport.write(frames[sent:])
+
+    def hold(self, head: bytes) -> None:
+        """Send these bytes together with the first ones that are written."""
+        self._held = head
+
+    def send_held(self) -> None:
+        """Send the held bytes now, if nothing was written yet."""
+        if self._held:
+            self.write(b"")
 
     def sent_bytes(self) -> int | None:
         """Return the kernel's count (Linux 4.19, tcp_info: tcpi_bytes_sent), so that no write has
@@ -89,6 +102,7 @@ class SocketWriter(asyncio.Protocol):
         return int.from_bytes(info[_BYTES_SENT_AT:], sys.byteorder)
 
     def close(self) -> None:
+        self.send_held()
         self._transport.close()
 
     def abort(self) -> None:
@@ -122,7 +136,7 @@ S = TypeVar("S", bound=SocketWriter)
 
 
 def take_over(request: web.Request, *, write_buffer_bytes: int) -> SocketWriter:
-    """Take over the connection of a request whose headers have been sent.
+    """Take over the connection of a request whose headers have been sent, or will be by the writer.
 
     aiohttp is told that the connection is lost: it forgets the request and cancels the handler.
     Raise ConnectionResetError if the client has disconnected.

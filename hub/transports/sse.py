@@ -67,22 +67,29 @@ class SseResponse(EventSourceResponse):
         self.headers.update(HEADERS)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the headers. The connection closes with the stream; with HTTP/1.0, which has no
-        chunks, the close also marks the end of the body.
-        """
+        """Send the head."""
         if self.prepared:
             return await super().prepare(request)
+        head = await self.build_head(request)
         self._req, writer = request, request.writer
         self._payload_writer = writer
+        if self.chunked:
+            writer.enable_chunking()
+        writer._write(head)  # type: ignore[attr-defined]
+        self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
+        return writer
+
+    async def build_head(self, request: web.BaseRequest) -> bytes:
+        """Return the head. The connection closes with the stream; with HTTP/1.0, which has no
+        chunks, the close also marks the end of the body.
+        """
         self.headers["Connection"] = "close"
         self.force_close()
         version = request.version
         if version >= HttpVersion11:
-            writer.enable_chunking()
+            self._chunked = True
             self.headers["Transfer-Encoding"] = "chunked"
         await request._prepare_hook(self)
         status_line = f"HTTP/{version.major}.{version.minor} {self.status} {self.reason}"
         head = encode_head(status_line, *self.headers.items())
-        writer._write(b"%b%b\r\n" % (head, encode_date()))  # type: ignore[attr-defined]
-        self._ping_task = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
-        return writer
+        return b"%b%b\r\n" % (head, encode_date())

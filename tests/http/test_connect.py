@@ -6,17 +6,19 @@ import asyncio
 import gc
 import json
 import socket
+import struct
 import sys
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import pytest
 from aiohttp.web_protocol import RequestHandler
 
-from hub.core.channel import ALL, topic_channel, user_channel
+from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import UNKNOWN, format_cursor
 from hub.core.sse_decoder import SseDecoder
+from hub.transports.socket_writer import SocketWriter
 from tests.doubles import until
 from tests.http.kit import Hub, Stream, running_hub
 
@@ -453,3 +455,41 @@ async def test_publisher_cannot_inject(hub: Hub) -> None:
         event = await stream.next()
     assert event.name == "e"
     assert event.data == "a\nevent: evil\nid: 9\n\ndata: x\u2028y"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone counts the segments")
+async def test_head_and_first_events_share_a_packet(hub: Hub) -> None:
+    """A stream that begins at once is one write: head, hub.open and what the client missed."""
+    await hub.publish(to={"user": "alice"}, data=1)
+    async with hub.stream("/sse/connect/alice?cursor=start") as stream:
+        assert (await stream.next()).data == "1"
+        (connection,) = hub.node.connections.connections
+        writer = connection.writer
+        assert isinstance(writer, SocketWriter)
+        sock = writer._transport.get_extra_info("socket")
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+        assert struct.unpack_from("I", info, 156) == (1,)  # tcpi_data_segs_out
+
+
+async def test_head_does_not_wait_for_the_log(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose stream cannot begin yet gets the head soon, and the events once afterwards."""
+    subscriptions, is_back = hub.backend.subscriptions, asyncio.Event()
+    subscribe = subscriptions.subscribe
+
+    async def subscribe_later(channels: Collection[Channel]) -> None:
+        await is_back.wait()
+        await subscribe(channels)
+
+    monkeypatch.setattr(subscriptions, "subscribe", subscribe_later)
+    async with asyncio.timeout(60), hub.ask("GET", "/sse/connect/alice") as response:
+        assert response.status == 200
+        is_back.set()
+        assert (await response.content.readuntil(b"\n\n")).count(b"hub.open") == 1
+
+
+async def test_stream_that_ends_at_once_has_a_head(hub: Hub) -> None:
+    """The hub closes a connection that it does not take: the head and hub.bye arrive."""
+    await hub.node.connections.drain(0.0, asyncio.Event())
+    async with asyncio.timeout(60), hub.ask("GET", "/sse/connect/alice") as response:
+        assert response.status == 200
+        assert (await response.read()).count(b"hub.bye") == 1
