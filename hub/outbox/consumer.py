@@ -192,7 +192,8 @@ class OutboxConsumer:
             failure = await self._publish_call(rows, published, refused)
             if failure is not None:
                 break
-        await session.complete(published, refused)
+        kept = await session.complete(published, refused)
+        refused = [each for each in refused if each.number not in kept]
         for each in refused:
             _log.warning("outbox.refused", number=each.number, code=each.code)
         self.metrics.rows["refused"] += len(refused)

@@ -11,8 +11,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -36,7 +38,12 @@ from hub.outbox.schema import TableNames
 _RELEASED: Final = "released"  # the payload of NOTIFY when partitions are free
 _POSTPONE_SECONDS: Final = 30.0
 _MOVE_TIMEOUT_SECONDS: Final = 320.0
-_MOVE_PARAMETERS: Final = "SET LOCAL statement_timeout = '300s'"  # a row may have a gigabyte
+# The worker waits for locks for about a second in all, because it publishes nothing meanwhile.
+_LOCK_TIMEOUT: Final = "100ms"
+_MAX_LOCK_WAITS: Final = 10
+_MOVE_PARAMETERS: Final = (  # a row may have a gigabyte
+    f"SET LOCAL statement_timeout = '300s'; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"
+)
 _CANNOT_REMOVE: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _log = structlog.get_logger(__name__)
 
@@ -129,12 +136,7 @@ class OutboxSession:
         }
         with translated_errors(self._address):
             records = await self._connection.fetch(
-                _READ.format(
-                    rows=self._names.rows,
-                    age=AGE_SECONDS,
-                    data=_SIZE.format("data"),
-                    options=_SIZE.format("options"),
-                ),
+                _READ.format(rows=self._names.rows, age=AGE_SECONDS),
                 *(buckets, snapshot, limits.max_rows, limits.max_bytes, limits.max_row_bytes),
                 [*self._postponed],
             )
@@ -143,58 +145,69 @@ class OutboxSession:
         if first["number"] is None:
             return Page((), first["snapshot"], is_full=False)
         rows = [_row(record) for record in records]
-        is_full = len(rows) == limits.max_rows or (
-            sum(row.size_bytes for row in rows if row.size_bytes <= limits.max_row_bytes)
-            >= limits.max_bytes
-        )
+        is_full = first["candidates"] == limits.max_rows or len(rows) < first["candidates"]
         return Page(rows, first["snapshot"], is_full)
 
-    async def complete(self, published: Collection[int], refused: Sequence[Refusal]) -> None:
+    async def complete(
+        self, published: Collection[int], refused: Sequence[Refusal]
+    ) -> Collection[int]:
         """Delete published rows, and set refused ones aside. Both are given by their numbers.
 
         A row that another session has locked stays, and is not read for half a minute. Its publish
-        is then repeated, which changes nothing.
+        is then repeated, which changes nothing. Return the numbers of the rows that stay.
         """
+        kept: list[int] = []
+        waits, reason = 0, ""
         with translated_errors(self._address):
-            for each in refused:
-                await self._set_aside(each)
-            if published:
+            removals = [(each.number, partial(self._set_aside, each)) for each in refused]
+            left = await self._delete_free(published)
+            removals += [(number, partial(self._delete, number)) for number in left]
+            random.shuffle(removals)  # so that those behind the limit are others each time
+            for number, remove in removals:
                 try:
-                    await self._delete(published)
-                except asyncpg.LockNotAvailableError:
-                    for number in published:
-                        await self._delete_or_postpone(number)
+                    if waits < _MAX_LOCK_WAITS:
+                        await remove()
+                        continue
+                except _CANNOT_REMOVE as error:
+                    waits, reason = waits + 1, str(error)
+                kept.append(number)
+        if kept:
+            _log.warning("outbox.rows_not_removed", rows=len(kept), error=reason)
+        until = asyncio.get_running_loop().time() + _POSTPONE_SECONDS
+        self._postponed |= dict.fromkeys(kept, until)
+        return kept
+
+    async def _delete_free(self, numbers: Collection[int]) -> list[int]:
+        """Delete the rows that nobody has locked. Return those that are left."""
+        if not numbers:
+            return []
+        try:
+            records = await self._connection.fetch(
+                _DELETE_FREE.format(rows=self._names.rows), numbers
+            )
+        except asyncpg.LockNotAvailableError:  # the table, or rows since the statement began
+            return [*numbers]
+        return [record["number"] for record in records]
+
+    async def _delete(self, number: int) -> None:
+        """Delete a row. Raise OperatorError if it stays although nobody has locked it."""
+        rows = self._names.rows
+        status = await self._connection.execute(_DELETE.format(rows=rows), number)
+        if status == "DELETE 0" and await self._connection.fetchval(
+            f"SELECT count(*) FROM {rows} WHERE number = $1", number
+        ):
+            raise OperatorError(
+                f"published rows of {rows} could not be deleted: the role of outbox.dsn needs a "
+                "policy for DELETE, and no trigger may prevent it"
+            )
 
     async def _set_aside(self, row: Refusal) -> None:
         statement = _REFUSE.format(rows=self._names.rows, refused=self._names.refused)
-        try:
-            async with self._connection.transaction():
-                await self._connection.execute(_MOVE_PARAMETERS)
-                await self._connection.execute(
-                    statement, row.number, row.code, row.reason, timeout=_MOVE_TIMEOUT_SECONDS
-                )
-        except _CANNOT_REMOVE as error:
-            self._postpone(row.number, error)
-
-    async def _delete(self, numbers: Collection[int]) -> None:
-        status = await self._connection.execute(
-            f"DELETE FROM {self._names.rows} WHERE number = ANY($1::bigint[])", numbers
-        )
-        if status == "DELETE 0":
-            raise OperatorError(
-                f"published rows of {self._names.rows} could not be deleted: the role of "
-                "outbox.dsn needs a policy for DELETE, and no trigger may prevent it"
+        async with self._connection.transaction():
+            await self._connection.execute(_MOVE_PARAMETERS)
+            await self._connection.execute(
+                statement, row.number, row.code, row.reason, timeout=_MOVE_TIMEOUT_SECONDS
             )
-
-    async def _delete_or_postpone(self, number: int) -> None:
-        try:
-            await self._delete([number])
-        except _CANNOT_REMOVE as error:
-            self._postpone(number, error)
-
-    def _postpone(self, number: int, error: Exception) -> None:
-        self._postponed[number] = asyncio.get_running_loop().time() + _POSTPONE_SECONDS
-        _log.warning("outbox.row_not_removed", number=number, error=str(error))
 
     async def release(self) -> None:
         """Give all partitions back, so that other consumers take them at once."""
@@ -288,36 +301,62 @@ def _row(record: Any) -> OutboxRow:
     )
 
 
-# The bytes of a JSON column. The text of a value that is too large even in compressed form is not
-# made: that takes seconds for hundreds of megabytes.
-_SIZE: Final = """
-    CASE WHEN {0} IS NULL THEN 0 WHEN pg_column_size({0}) > $5 THEN pg_column_size({0})
-    ELSE octet_length({0}::text) END"""
+# The bytes of a JSON column are known only when its text is made, which takes seconds for hundreds
+# of megabytes. So it is not made of a value that is too large even in compressed form, and only of
+# as many others as have the bytes of a page in this form; the text may be 250 times as large.
+_STORED: Final = "coalesce(pg_column_size({0}), 0)"
+_SIZE: Final = (
+    "CASE WHEN {0}_stored > $5 THEN {0}_stored ELSE coalesce(octet_length({0}::text), 0) END"
+)
 # A row whose transaction is newer than the snapshot of the statement was inserted on another
 # server, from which the table was restored, and is read like an old one.
-_READ: Final = """
-WITH page AS MATERIALIZED (
-    SELECT *, octet_length(recipient) + octet_length(event) + {data} + {options} AS size
-    FROM {rows}
+_READ: Final = f"""
+WITH candidates AS MATERIALIZED (
+    SELECT *, {_STORED.format("data")} AS data_stored, {_STORED.format("options")} AS options_stored
+    FROM {{rows}}
     WHERE bucket = ANY($1::smallint[]) AND (
         $2::text IS NULL
         OR pg_visible_in_snapshot(transaction_id, $2::text::pg_snapshot)
         OR transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))
         AND number <> ALL($6::bigint[])
     ORDER BY number LIMIT $3
+), page AS (
+    SELECT *, sum(stored) OVER (ORDER BY number) - stored AS stored_before
+    FROM (
+        SELECT *, CASE WHEN data_stored > $5 THEN 0 ELSE data_stored END
+            + CASE WHEN options_stored > $5 THEN 0 ELSE options_stored END AS stored
+        FROM candidates
+    ) AS of_stored
+), measured AS MATERIALIZED (
+    SELECT *, octet_length(recipient)::bigint + octet_length(event)
+        + {_SIZE.format("data")} + {_SIZE.format("options")} AS size
+    FROM page WHERE stored_before < $4
 ), bounded AS (
     SELECT *, sum(bytes_read) OVER (ORDER BY number) - bytes_read AS bytes_before
-    FROM (SELECT *, CASE WHEN size <= $5 THEN size ELSE 0 END AS bytes_read FROM page) AS sized
+    FROM (SELECT *, CASE WHEN size <= $5 THEN size ELSE 0 END AS bytes_read FROM measured) AS sized
 )
 SELECT pg_backend_pid() AS process_id, pg_current_snapshot()::text AS snapshot,
-    number, id, size::int AS size_bytes,
+    (SELECT count(*) FROM candidates) AS candidates, number, id, size AS size_bytes,
     CASE WHEN size <= $5 THEN recipient ELSE '' END AS recipient,
     CASE WHEN size <= $5 THEN event ELSE '' END AS event,
     CASE WHEN size <= $5 THEN data END AS data,
     CASE WHEN size <= $5 THEN options END AS options,
-    {age} AS delay_seconds
+    {{age}} AS delay_seconds
 FROM (SELECT) AS one LEFT JOIN bounded ON bytes_before < $4
 ORDER BY number
+"""
+# A row that a transaction has locked has the number of the transaction in xmax, also when the
+# transaction has ended. SKIP LOCKED needs the privilege for UPDATE.
+_DELETE_FREE: Final = """
+WITH removed AS (
+    DELETE FROM {rows} WHERE number = ANY($1::bigint[]) AND xmax = 0 RETURNING number
+)
+SELECT number FROM {rows}
+WHERE number = ANY($1::bigint[]) AND number NOT IN (SELECT number FROM removed)
+"""
+_DELETE: Final = f"""
+DELETE FROM {{rows}} WHERE number = $1
+    AND (SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT}', true)) IS NOT NULL
 """
 _REFUSE: Final = """
 WITH removed AS (

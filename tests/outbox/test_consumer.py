@@ -254,6 +254,26 @@ async def test_pages_are_bounded_in_bytes(outbox: Outbox) -> None:
     assert sizes == [[602, 602], [0, 0, 0, 602, 602]]
 
 
+async def test_pages_are_bounded_in_compressed_bytes(outbox: Outbox) -> None:
+    """The text of a row may be far larger than what is stored. Few texts are made for one page, so
+    that reading it takes no longer than a statement may; the rest of the snapshot follows.
+    """
+    await outbox.connection.execute(
+        "INSERT INTO hub_outbox (recipient, data)"
+        " SELECT 'user:alice', to_json(repeat('x', 100000)) FROM generate_series(1, 7)"
+    )
+    stored = await outbox.connection.fetchval("SELECT max(pg_column_size(data)) FROM hub_outbox")
+    async with open_session(outbox.address(), outbox.names, partitions=1) as session:
+        await session.claim()
+        limits = PageLimits(max_rows=9, max_bytes=2 * stored, max_row_bytes=2 * stored)
+        pages = []
+        while (page := await session.read(None, limits)).rows:
+            pages.append((len(page.rows), page.is_full))
+            assert {row.size_bytes for row in page.rows} == {100_024}
+            await session.complete([row.number for row in page.rows], [])
+    assert pages == [(2, True), (2, True), (2, True), (1, False)]
+
+
 @pytest.mark.parametrize("made_by", ["repeat('x', 100000)", RANDOM_TEXT], ids=["plain", "random"])
 async def test_size_of_a_row_that_is_too_large(outbox: Outbox, made_by: str) -> None:
     """A row is refused by the size of its text, or of the compressed text if this is enough."""
@@ -298,6 +318,60 @@ async def test_row_that_somebody_locks_blocks_nobody(outbox: Outbox) -> None:
     await outbox.drained()
     assert await outbox.published("user:alice") == [*range(1, 150)]
     assert len(await outbox.refused()) == 1
+
+
+async def test_many_locked_rows_delay_no_other(outbox: Outbox) -> None:
+    """A transaction has locked a page of rows and as many refused rows; those that come later are
+    published and removed before it ends. Only a row that was set aside counts as refused.
+    """
+    ids = [await outbox.insert("nobody", n) for n in range(100)]
+    consumer = outbox.start()
+    await outbox.drained()
+    await until(lambda: consumer.metrics.rows["refused"] == 100)
+    other = await asyncpg.connect(outbox.url)
+    try:
+        async with other.transaction():
+            await other.execute("UPDATE hub_outbox_refused SET event = 'mine'")
+            async with outbox.connection.transaction():
+                for n, id_ in enumerate(ids):
+                    await outbox.insert("nobody", n, id=id_)
+                    await outbox.insert("user:alice", n)
+            await other.execute("SELECT FROM hub_outbox WHERE recipient = 'user:alice' FOR UPDATE")
+            for n in range(100):
+                await outbox.insert("user:bob", n)
+                await outbox.insert("nobody", n)
+            async with asyncio.timeout(60):
+                while await outbox.connection.fetchval(
+                    "SELECT count(*) FROM hub_outbox WHERE recipient = 'user:bob'"
+                ):
+                    await asyncio.sleep(0.01)
+            assert await outbox.published("user:bob") == [*range(100)]
+    finally:
+        await other.close()
+    await outbox.end(0)
+    consumer = outbox.start()
+    await outbox.drained()
+    assert await outbox.published("user:alice") == [*range(100)]
+    assert len(await outbox.refused()) == 200
+
+
+async def test_row_that_somebody_deletes_is_no_error(outbox: Outbox) -> None:
+    """The application may delete rows while they are published."""
+    await outbox.insert("user:alice", 1)
+    other = await asyncpg.connect(outbox.url)
+    try:
+        async with open_session(outbox.address(), outbox.names, partitions=1) as session:
+            await session.claim()
+            limits = PageLimits(max_rows=9, max_bytes=9999, max_row_bytes=9999)
+            (row,) = (await session.read(None, limits)).rows
+            async with other.transaction():
+                await other.execute("DELETE FROM hub_outbox")
+                completion = asyncio.create_task(session.complete([row.number], []))
+                await asyncio.wait([completion], timeout=0.5)
+            await completion
+            assert await session.complete([row.number], []) == []
+    finally:
+        await other.close()
 
 
 async def test_rows_that_cannot_be_deleted_are_an_error(outbox: Outbox) -> None:
