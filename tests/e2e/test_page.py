@@ -87,6 +87,14 @@ async def test_answer_grows_before_it_ends(browser: Browser, dev: Dev) -> None:
     await expect(answer.get_by_text("sample", exact=True)).to_be_visible()
 
 
+async def test_first_connection_resumes_nothing(browser: Browser, dev: Dev) -> None:
+    """At a first visit no event was resumed, although the log has the user's own arrival."""
+    page = await open_page(browser, dev, "faye")
+    await page.get_by_test_id("state").click()
+    await expect(page.locator("#connection-resumed")).to_have_text("0 events")
+    await expect(page.locator("#message")).to_have_text("")
+
+
 async def test_reload_during_an_answer_loses_nothing(browser: Browser, dev: Dev) -> None:
     """After a reload, the page shows the question and the text so far, and the answer continues."""
     page = await open_page(browser, dev, "ruth")

@@ -54,6 +54,19 @@ test("a final block stays the same object, and only the last lines are parsed ag
   }
 });
 
+test("a text that seemed to be whole grows, and nothing but its last block changes", () => {
+  const text = Array.from({ length: 40 }, (_, number) => `- item ${number} of a list\n\nParagraph ${number}.\n\n`).join("");
+  const growing = new MarkdownBlocks();
+  let before = [];
+  for (let end = 7; end < text.length; end += 7) {
+    const { chunks, changedFrom } = growing.update(text.slice(0, end), end % 2 === 0);
+    assert.ok(before.length - changedFrom <= 6, `${before.length} ${changedFrom}`);
+    before.slice(0, changedFrom).forEach((chunk, index) => assert.equal(chunks[index], chunk));
+    before = chunks;
+  }
+  assert.deepEqual(sourcesOf(growing.update(text, false)), sourcesOf(new MarkdownBlocks().update(text, false)));
+});
+
 test("a text that is another one begins anew", () => {
   const growing = new MarkdownBlocks();
   growing.update("# One\n\ntwo\n\nthree\n");

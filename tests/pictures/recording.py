@@ -24,6 +24,7 @@ _FRAMES_PER_SECOND: Final = 6
 _QUALITY: Final = 62  # of lossy WebP
 _MAX_BYTES: Final = 1_500_000
 _LAST_FRAME_MS: Final = 3000  # before it begins anew
+_STILL_COLOURS: Final = 128
 _CURSOR: Final = """() => {
     const cursor = document.createElement("div");
     Object.assign(cursor.style, {
@@ -91,7 +92,10 @@ async def _point_at(page: Page, button: Locator) -> None:
 
 
 def _write(frames: list[tuple[float, bytes]]) -> None:
-    """Write the frames as an animated WebP. Raise ValueError if it is too long or too large."""
+    """Write the frames as an animated WebP, and the last one as a picture.
+
+    Raise ValueError if the recording is too long or too large.
+    """
     start, end = frames[0][0], frames[-1][0]
     if end - start > _SECONDS:
         raise ValueError(f"the recording takes {end - start:.1f} s; try again with less to do")
@@ -113,6 +117,9 @@ def _write(frames: list[tuple[float, bytes]]) -> None:
         minimize_size=True,
         allow_mixed=True,
     )
+    # For those who ask for less motion.
+    still = pictures[-1].quantize(_STILL_COLOURS, dither=Image.Dither.NONE)
+    still.save(IMAGES / "takeover-still.png", optimize=True)
     size = path.stat().st_size
     print(f"{path.name}: {end - start:.1f} s, {len(chosen)} frames, {size:,} bytes")
     if size > _MAX_BYTES:

@@ -20,7 +20,7 @@ export function connectionCells(each, { hasUser = true, hasTopics = false } = {}
     each.transport,
     each.address ?? "",
     { text: formatAge(each.since), title: formatDate(each.since) },
-    ...(hasTopics ? [each.topics.join(", ")] : []),
+    ...(hasTopics ? [{ names: each.topics }] : []),
     number(formatNumber(each.events)),
     number(formatNumber(each.waiting)),
   ];
@@ -65,7 +65,7 @@ export const connectionView = {
       ["Transport", info.transport],
       ["Address", info.address ?? "unknown"],
       ["Since", `${formatDate(info.since)} (${formatAge(info.since)})`],
-      ["Topics", info.topics.join(", ")],
+      ["Topics", { names: info.topics }],
       ["Events sent", formatNumber(info.events)],
       ["Events that wait", formatNumber(info.waiting)],
     ] : [["State", missing.length ? `not found; no answer in time from ${missing.join(", ")}` : "there is no such connection now"]]);

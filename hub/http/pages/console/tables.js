@@ -6,13 +6,18 @@ import { create } from "./dom.js";
 
 const shown = new WeakMap(); // the body of a table, or a list → what it shows
 
-/** A cell: {text, href, className, title, level, isBlock}, or a text. isBlock: a text of its own, which
- *  begins at the right side if it is in Arabic or Hebrew. */
+/** A cell: {text, names, href, className, title, level, isBlock}, or a text. isBlock: a text of its own,
+ *  which begins at the right side if it is in Arabic or Hebrew. names: several texts in place of one; they
+ *  keep their order, whatever the direction of each is. */
 function fillCell(element, cell) {
-  const { text = "", href, className = "", title = "", level, isBlock } = typeof cell === "object" ? cell : { text: cell };
+  const { text = "", names, href, className = "", title = "", level, isBlock } = typeof cell === "object" ? cell : { text: cell };
   if (className) element.className = className;
   if (title) element.title = title;
   if (isBlock) element.dir = "auto";
+  if (names) {
+    element.append(...names.flatMap((name, index) => [...(index ? [", "] : []), create("bdi", "", name)]));
+    return element;
+  }
   const content = href ? Object.assign(create("a", "", text), { href, dir: "auto" }) : create("bdi", level ? "pill" : "", text);
   if (level) content.dataset.level = level;
   element.append(isBlock ? text : content); // a <bdi> does not count for the direction of its block

@@ -15,6 +15,7 @@ export class ConnectionView {
   #countdown = null;
   #latency = "";
   #cursor = "–";
+  #liveCount = 0; // how often the page has been connected
 
   // api: measures the round trip. onUser(name): called with the user of the connection.
   constructor(hub, api, { onUser }) {
@@ -44,8 +45,9 @@ export class ConnectionView {
   #show({ state, reason, retryAt, open, transport, isLeader }) {
     const isLive = state === "live";
     const isNew = $("state").dataset.state !== state;
+    if (isLive && isNew) this.#liveCount += 1;
     if (isNew || !isLive) {
-      const text = isLive ? (open?.recovered ? resumedText(open) : "") : REASONS[reason] ?? reason ?? "";
+      const text = isLive ? this.#resumedText(open) : REASONS[reason] ?? reason ?? "";
       if (isNew) announce(`Connection: ${STATES[state]}. ${text}`);
       this.showMessage(text);
     }
@@ -71,7 +73,7 @@ export class ConnectionView {
     $("connection-node").textContent = open.node;
     $("connection-id").textContent = open.connection;
     $("connection-heartbeat").textContent = `every ${open.heartbeat_seconds} s`;
-    $("connection-resumed").textContent = resumedText(open) || "0 events";
+    $("connection-resumed").textContent = this.#resumedText(open) || "0 events";
   }
 
   async #measure() {
@@ -83,8 +85,11 @@ export class ConnectionView {
     $("connection-latency").textContent = this.#latency || "–";
     this.showLine();
   }
-}
 
-function resumedText({ replayed }) {
-  return replayed ? `${replayed} ${replayed === 1 ? "event" : "events"} resumed` : "";
+  // The first connection of a page resumes nothing: it asks for all that is stored, even for the user's
+  // own arrival in a topic.
+  #resumedText(open) {
+    if (this.#liveCount < 2 || !open?.recovered || !open.replayed) return "";
+    return `${open.replayed} ${open.replayed === 1 ? "event" : "events"} resumed`;
+  }
 }

@@ -1,39 +1,44 @@
 // Shows a Markdown text that grows. Only the chunks that changed are rendered again, which is mostly
 // the last one, so drawing costs what is new, and a selection above it stays.
 
-import { finishCode, frameCode } from "./code_blocks.js";
+import { finishCode } from "./code_blocks.js";
 import { MarkdownBlocks } from "./markdown_blocks.js";
-import { renderChunk } from "./markdown_syntax.js";
-import { sanitize } from "./sanitize.js";
+import { appendChunk, insertChunk } from "./markdown_elements.js";
 
-const DIRECTED = "p, li, h4, h5, h6, blockquote, th, td, summary, div";
 const CONTAINED = "ol, ul, li, p, blockquote, .code, pre, pre > code"; // what the end of a block can be in
 
 export class MarkdownView {
   #blocks = new MarkdownBlocks();
   #shown = []; // for each chunk: the chunk, its nodes, the first element of its block, whether it is finished
   #end = null; // the element at the end of a growing text
+  #text = "";
+  #isReleased = false;
   renderCount = 0; // how many chunks have been rendered
   renderedChars = 0; // and how many characters they had
+  parsedChars = 0; // how many characters have been parsed, each time counted
 
   constructor(root) {
     this.root = root;
   }
 
-  // How many characters have been parsed, each time counted.
-  get parsedChars() {
-    return this.#blocks.parsedChars;
-  }
-
   // text: all of it. isGrowing: whether more may follow.
   update(text, isGrowing = false) {
-    const { chunks, finalCount, changedFrom } = this.#blocks.update(text, isGrowing);
+    if (this.#isReleased && text === this.#text) return;
+    if (this.#isReleased) this.root.replaceChildren();
+    [this.#text, this.#isReleased] = [text, false];
+    const { chunks, finalCount, changedFrom, parsedChars } = this.#blocks.update(text, isGrowing);
+    this.parsedChars += parsedChars;
     for (let index = changedFrom; index < chunks.length; index += 1) {
       this.#show(index, chunks[index]);
       if (index < finalCount) this.#finish(this.#shown[index], chunks[index + 1]);
     }
     for (const { nodes } of this.#shown.splice(chunks.length)) nodes.forEach((node) => node.remove());
     this.#markEnd(isGrowing ? this.root.lastElementChild : null);
+  }
+
+  // Keeps nothing but the text and its elements: it does not grow any more.
+  release() {
+    [this.#blocks, this.#shown, this.#isReleased] = [new MarkdownBlocks(), [], true];
   }
 
   #show(index, chunk) {
@@ -89,59 +94,4 @@ function isSame(before, chunk) {
   if (before === chunk) return true;
   if (!before || chunk.isResolved) return false;
   return before.raw === chunk.raw && before.type === chunk.type && before.continues === chunk.continues;
-}
-
-// Inserts the first chunk of a block, and returns its nodes.
-function insertChunk(root, chunk, next) {
-  const fragment = renderFragment(chunk);
-  for (const table of fragment.querySelectorAll("table")) wrapTable(table);
-  frameCode(fragment);
-  // An empty block marks its place; selected and spoken text keeps its breaks.
-  fragment.append(fragment.firstElementChild ? "\n\n" : "");
-  const nodes = [...fragment.childNodes];
-  root.insertBefore(fragment, next);
-  return nodes;
-}
-
-// Appends a later chunk to its block, and returns its nodes.
-function appendChunk(block, chunk) {
-  if (chunk.type === "code") return moveTo(block.querySelector("code"), [document.createTextNode(chunk.exact)]);
-  const fragment = renderFragment(chunk);
-  frameCode(fragment);
-  if (chunk.type === "paragraph") return moveTo(block, [...fragment.childNodes]);
-  if (chunk.type === "table") return moveTo(block.querySelector("tbody"), [...(fragment.querySelector("tbody")?.childNodes ?? [])]);
-  return appendItems(block, fragment.firstElementChild, chunk.depth ?? 0);
-}
-
-function renderFragment(chunk) {
-  const fragment = sanitize(renderChunk(chunk));
-  for (const element of fragment.querySelectorAll(DIRECTED)) element.dir = "auto";
-  return fragment;
-}
-
-// Appends the children of a list or quote. depth: how many lists, one in the other, continue at their
-// beginning.
-function appendItems(list, added, depth) {
-  added.firstChild.remove(); // a line break
-  if (!depth) return moveTo(list, [...added.childNodes]);
-  const [item, addedItem] = [list.lastElementChild, added.firstElementChild];
-  const inner = addedItem.firstElementChild;
-  const nodes = appendItems(item.lastElementChild, inner, depth - 1);
-  const others = (parent, first) => [...parent.childNodes].filter((node) => node !== first && (node.localName || node.data.trim()));
-  return [...nodes, ...moveTo(item, others(addedItem, inner)), ...moveTo(list, others(added, addedItem))];
-}
-
-function moveTo(parent, nodes) {
-  parent.append(...nodes);
-  return nodes;
-}
-
-function wrapTable(table) {
-  const box = document.createElement("div");
-  box.className = "table";
-  box.tabIndex = 0; // it can scroll sideways by keyboard
-  box.setAttribute("role", "group");
-  box.ariaLabel = "Table";
-  table.replaceWith(box);
-  box.append(table);
 }

@@ -14,9 +14,10 @@ const LONG_LINE_CHARS = 600;
 const NO_BLOCK = { stub: "", loose: [] };
 
 export class MarkdownBlocks {
-  parsedChars = 0; // how many characters have been parsed, each time counted
+  #parsedChars = 0; // in this update, each time counted
   #text = "";
-  #isWhole = false; // nothing follows
+  #isWhole = false; // nothing seems to follow
+  #before = null; // if the text is whole: the state without its last block
   #final = []; // chunks
   #end = 0; // of the final chunks in the text
   #block = null; // that the end is in: { start, type, stub, loose }
@@ -27,27 +28,50 @@ export class MarkdownBlocks {
 
   // Returns the tokens of the text: `chunks`, of which the first `finalCount` stay the same while the
   // text grows. `continues` is true for those that are a part of the same block as the chunk before.
-  // `changedFrom`: all chunks before this one are those of the last call.
+  // `changedFrom`: all chunks before this one are those of the last call. `parsedChars`: how many
+  // characters have been parsed.
   update(text, isGrowing = true) {
+    this.#parsedChars = 0;
     const lines = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
-    if (this.#isWhole ? lines !== this.#text : !lines.startsWith(this.#text)) this.#reset();
-    [this.#text, this.#isWhole, this.#changedFrom] = [lines, !isGrowing, this.#final.length];
+    if (!lines.startsWith(this.#text)) this.#reset();
+    this.#changedFrom = this.#final.length;
+    if (this.#isWhole) this.#reopen();
+    this.#text = lines;
     const line = lines.lastIndexOf("\n") + 1;
     // What may become the second line of a table says nothing about the lines before it yet.
     const isUndecided = DELIMITERS.test(lines.slice(line)) && line > this.#end;
     const isLong = lines.length - line > LONG_LINE_CHARS; // what it begins is known
-    const open = this.#finish(!isGrowing ? Infinity : isUndecided ? -1 : line + Number(isLong));
+    let open = this.#finish(isUndecided ? -1 : line + Number(isLong));
+    if (!isGrowing) open = this.#close();
     setLevels(open, [...this.#depths]);
-    return { chunks: [...this.#final, ...open], finalCount: this.#final.length, changedFrom: this.#changedFrom };
+    const [parsedChars, changedFrom] = [this.#parsedChars, this.#changedFrom];
+    return { chunks: [...this.#final, ...open], finalCount: this.#final.length, changedFrom, parsedChars };
   }
 
   #reset() {
     [this.#final, this.#end, this.#block, this.#undivided, this.#depths, this.#targets] = [[], 0, null, -1, [], {}];
+    this.#isWhole = false;
+  }
+
+  // Makes all final.
+  #close() {
+    const { length } = this.#final;
+    this.#before = { length, end: this.#end, block: this.#block, depths: [...this.#depths], targets: { ...this.#targets } };
+    this.#isWhole = true;
+    return this.#finish(Infinity);
+  }
+
+  // More may follow, after all.
+  #reopen() {
+    const { length, end, block, depths, targets } = this.#before;
+    this.#final.length = length;
+    [this.#end, this.#block, this.#depths, this.#targets, this.#isWhole] = [end, block, depths, targets, false];
+    this.#changedFrom = length;
   }
 
   #parse(text, block) {
     const stub = block?.stub ?? "";
-    this.parsedChars += stub.length + text.length;
+    this.#parsedChars += stub.length + text.length;
     const tokens = parse(stub + text, this.#targets, block?.type === "paragraph" ? stub.length : 0);
     tokens.forEach((token, index) => setLoose(token, index === 0 ? block?.loose : []));
     return tokens;

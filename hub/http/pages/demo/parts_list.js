@@ -33,6 +33,7 @@ export class PartsList {
       const item = this.#items.get(view.key) ?? this.#add(view);
       if (!isEqual(item.values, view.values)) item.update(view);
       item.values = view.values;
+      if (!isRunning) item.release?.();
       const current = this.root.children[index] ?? null;
       if (current !== item.element) this.root.insertBefore(item.element, current);
     });
@@ -55,7 +56,7 @@ const ITEMS = {
     const element = create("div", "text");
     element.dataset.testid = "answer-text";
     const view = new MarkdownView(element);
-    return { element, update: ({ part, isGrowing }) => view.update(part.text, isGrowing) };
+    return { element, update: ({ part, isGrowing }) => view.update(part.text, isGrowing), release: () => view.release() };
   },
   reasoning: () => createDetails("reasoning", ({ summary, body }, { part }) => {
     setText(summary, "Reasoning");
