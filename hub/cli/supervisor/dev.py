@@ -1,9 +1,10 @@
 """`hub dev`: a complete hub on one machine, as separate processes under one supervisor.
 
 Invariants:
-1. The child processes start in the order of dependency and stop in the reverse order, each with a
-   timeout. All of them have exited after 3 s at most, and the kernel kills them when the supervisor
-   is killed.
+1. Node and workers start beside the broker: importing takes them longer than the broker takes. The
+   simulated LLM starts when the node is ready; its listening socket queues what comes before. The
+   child processes stop in the reverse order of dependency, each with a timeout. All of them have
+   exited after 3 s at most, and the kernel kills them when the supervisor is killed.
 2. A child process that exits is restarted. When its configuration is wrong (exit code 2), or when
    the broker exits, everything stops.
 """
@@ -60,13 +61,14 @@ async def run_dev(options: DevOptions) -> None:
         data = stack.enter_context(data_directory(options.data))
         broker = build_broker(data, keep=options.data is not None)
         children = build_children(options, data, sockets)
+        upstream, *others = children
         await stack.enter_async_context(DevFaults(children).serve(data))
         try:
             await broker.start()
-            await _wait_for_broker(data, broker)
-            for child in children:
+            for child in others:
                 await child.start()
-            restarters = [asyncio.create_task(child.keep_running()) for child in children]
+            await _wait_for_broker(data, broker)
+            restarters = [asyncio.create_task(child.keep_running()) for child in others]
             restarters.append(asyncio.create_task(_watch_broker(broker)))
             if options.reload:
                 restarters.append(asyncio.create_task(reload_on_change(Path.cwd(), children)))
@@ -74,6 +76,8 @@ async def run_dev(options: DevOptions) -> None:
             ready = asyncio.create_task(_wait_until_ready(port_of(sockets.internal)))
             await _wait_for_first([stopping, ready, *restarters])
             if not stop_requested.is_set():
+                await upstream.start()
+                restarters.append(asyncio.create_task(upstream.keep_running()))
                 state = DevState(
                     url=f"http://{HOST}:{port_of(sockets.public)}",
                     internal_url=f"http://{HOST}:{port_of(sockets.internal)}",
@@ -85,7 +89,6 @@ async def run_dev(options: DevOptions) -> None:
         finally:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
-            upstream, *others = children
             await asyncio.gather(*(child.stop(CHILDREN_STOP_SECONDS) for child in others))
             await upstream.stop(UPSTREAM_STOP_SECONDS)
             await broker.stop(BROKER_STOP_SECONDS)
