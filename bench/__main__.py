@@ -17,7 +17,7 @@ from typing import Final
 
 from bench import machine
 from bench.cases import CASES, TARGETS
-from bench.cases.page import page
+from bench.cases.page import measure_page
 from bench.cases.rehearsal import rehearse
 from bench.cases.transports import TRANSPORTS, compare_with_sse
 from bench.ledger import find_failures
@@ -59,13 +59,16 @@ def main() -> None:
         help="with --transport or rehearsal: the number of connections",
     )
     parser.add_argument(
+        "--answers", type=int, help="with page: the number of answers (default: 10)"
+    )
+    parser.add_argument(
         "--peer", action="append", type=programs.parse_peer, default=[], metavar="NAME=PATH",
         help=f"measure this program, too ({', '.join(programs.NAMES)}); one that is on the PATH is "
         "measured anyway; repeatable",
     )  # fmt: skip
     parser.add_argument("--profile", action="store_true", help="record flame graphs with py-spy")
     args = parser.parse_args()
-    cases = {**CASES, "rehearsal": rehearse(args.connections), "page": page}
+    cases = {**CASES, "rehearsal": rehearse(args.connections), "page": measure_page(args.answers)}
     unknown = [name for name in args.names if name not in cases]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(cases)}")

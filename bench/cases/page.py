@@ -1,4 +1,8 @@
-"""The demo page while it shows long answers: frames that take too long, and its heap."""
+"""The demo page while it shows long answers: frames and tasks that take too long, and its heap.
+
+A frame takes long also when other processes have the processor. The tasks of the main thread are
+therefore measured in CPU time as well, from a trace of the browser.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +24,8 @@ from tests.chromium import open_chromium
 from tests.e2e.conftest import Dev
 
 _ANSWERS: Final = 10
+_LONG_TASK_US: Final = 50_000
+_TASKS: Final = "ThreadControllerImpl::RunTask"
 _ANSWER_BYTES: Final = 50_000
 _DELTAS_PER_SECOND: Final = 200
 _DELTA_CHARS: Final = 5
@@ -49,18 +56,25 @@ _WATCH_FRAMES: Final = """() => {
 }"""
 
 
-def page() -> list[Row]:
-    """P12: ten answers of 50 kB with 200 deltas a second: frames over 50 ms, and the heap."""
+def measure_page(answers: int | None = None) -> Callable[[], list[Row]]:
+    """Return P12: answers of 50 kB with 200 deltas a second: frames over 50 ms, and the heap.
+
+    answers: how many of them; ten by default.
+    """
+    return lambda: _measure_page(answers or _ANSWERS)
+
+
+def _measure_page(answers: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         dev = Dev(Path(folder))
         try:
             dev.wait_until_ready()
-            return asyncio.run(_measure(dev))
+            return asyncio.run(_measure(dev, answers))
         finally:
             dev.stop()
 
 
-async def _measure(dev: Dev) -> list[Row]:
+async def _measure(dev: Dev, answers: int) -> list[Row]:
     async with open_chromium() as browser:
         page = await browser.new_page(viewport={"width": 1280, "height": 800})
         session = await page.context.new_cdp_session(page)
@@ -68,12 +82,14 @@ async def _measure(dev: Dev) -> list[Row]:
         await page.goto(f"{dev.url}/?user=bench")
         await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "live")
         await page.evaluate(_WATCH_FRAMES)
-        return [await _measure_answer(dev, page, session) for _ in range(_ANSWERS)]
+        return [await _measure_answer(dev, page, session) for _ in range(answers)]
 
 
 async def _measure_answer(dev: Dev, page: Page, session: CDPSession) -> Row:
     await page.evaluate("longFrames.length = 0")
     started_at = await page.evaluate("performance.now()")
+    trace = Trace(session)
+    await trace.start()
     busy_before, start = await _busy_seconds(session), time.monotonic()
     await _produce(dev)
     answer = page.get_by_test_id("answer").last
@@ -84,16 +100,65 @@ async def _measure_answer(dev: Dev, page: Page, session: CDPSession) -> Row:
         "first => longFrames.filter(([at]) => at > first).map(([, duration]) => duration)",
         started_at + 1000,
     )
+    tasks = await trace.stop()
     await session.send("HeapProfiler.collectGarbage")
     heap = await session.send("Runtime.getHeapUsage")
     return {
         "seconds": round(seconds, 1),
         "frames over 50 ms": len(long_frames),
         "longest, ms": round(max(long_frames, default=0)),
+        "tasks over 50 ms of CPU": sum(each > _LONG_TASK_US for each in tasks),
+        "longest task, ms of CPU": round(max(tasks, default=0) / 1000),
+        "main thread, % of CPU": round(sum(tasks) / seconds / 1e4, 1),
         "main thread, %": round(100 * busy / seconds, 1),
         "heap, MB": round(heap["usedSize"] / 1e6, 1),
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+class Trace:
+    """The tasks of the page's main thread, from the browser's own trace."""
+
+    def __init__(self, session: CDPSession) -> None:
+        self._session = session
+        self._events: list[dict[str, Any]] = []
+        self._has_ended = asyncio.Event()
+
+    async def start(self) -> None:
+        self._session.on("Tracing.dataCollected", self._on_data)
+        self._session.on("Tracing.tracingComplete", self._on_end)
+        config = {"includedCategories": ["toplevel", "devtools.timeline"]}
+        await self._session.send(
+            "Tracing.start", {"transferMode": "ReportEvents", "traceConfig": config}
+        )
+
+    async def stop(self) -> list[int]:
+        """Return the CPU time of each task after the first second, in microseconds."""
+        await self._session.send("Tracing.end")
+        await self._has_ended.wait()
+        self._session.remove_listener("Tracing.dataCollected", self._on_data)
+        self._session.remove_listener("Tracing.tracingComplete", self._on_end)
+        frames = Counter(
+            (each["pid"], each["tid"])
+            for each in self._events
+            if each["name"] == "FireAnimationFrame"
+        )
+        if not frames:
+            return []
+        thread = frames.most_common(1)[0][0]
+        tasks = [
+            each
+            for each in self._events
+            if (each["pid"], each["tid"]) == thread and each["name"] == _TASKS
+        ]
+        first = min(each["ts"] for each in tasks) + 1_000_000
+        return [each.get("tdur", 0) for each in tasks if each["ts"] > first]
+
+    def _on_data(self, event: dict[str, Any]) -> None:
+        self._events += event["value"]
+
+    def _on_end(self, _: dict[str, Any]) -> None:
+        self._has_ended.set()
 
 
 async def _busy_seconds(session: CDPSession) -> float:
