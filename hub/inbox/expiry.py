@@ -7,6 +7,7 @@ publishes; what another process has published before it ended is announced at th
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from typing import Final
 
@@ -23,6 +24,7 @@ _MAX_ITEMS: Final = 100_000
 _TICK_SECONDS: Final = 0.5
 _MARGIN_SECONDS: Final = 0.5  # the clock of the broker decides
 _RETRY_SECONDS: Final = 5.0
+_READS_AT_ONCE: Final = 32
 _NO_ITEMS: Final = ItemFilter(limit=0)
 _log = structlog.get_logger(__name__)
 
@@ -51,12 +53,28 @@ class ItemExpiry:
         """Announce what expires, until cancelled."""
         while True:
             await self._clock.sleep(_TICK_SECONDS)
-            for user in self._take_due():
-                try:
-                    await self._store.read(user, _NO_ITEMS)
-                except BrokerUnavailable as error:
-                    _log.warning("inbox.expiry_not_announced", error=str(error))
-                    self._add(_RETRY_SECONDS, user)
+            users = self._take_due()
+            while users:
+                batch, users = users[:_READS_AT_ONCE], users[_READS_AT_ONCE:]
+                errors = await asyncio.gather(*map(self._announce, batch))
+                failed = [user for user, error in zip(batch, errors, strict=True) if error]
+                if failed:  # most likely all others would fail, too
+                    users += failed
+                    _log.warning(
+                        "inbox.expiry_not_announced",
+                        users=len(users),
+                        error=next(str(error) for error in errors if error),
+                    )
+                    for user in users:
+                        self._add(_RETRY_SECONDS, user)
+                    break
+
+    async def _announce(self, user: str) -> BrokerUnavailable | None:
+        try:
+            await self._store.read(user, _NO_ITEMS)
+        except BrokerUnavailable as error:
+            return error
+        return None
 
     def _add(self, seconds: float, user: str) -> None:
         heapq.heappush(self._due, (self._clock.now() + seconds, user))

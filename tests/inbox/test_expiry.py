@@ -7,11 +7,13 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.inbox import InboxOptions
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.errors import BrokerUnavailable
+from hub.inbox import expiry
 from hub.inbox.expiry import ItemExpiry
 from hub.ports.inbox import ItemFilter
 from hub.testing.backend import MemoryBackend
@@ -98,13 +100,38 @@ async def test_broker_that_is_away_delays_the_announcement() -> None:
     running.cancel()
 
 
-async def test_memory_is_bounded() -> None:
-    """Beyond 100,000 items, the next use of an inbox announces what has expired."""
+async def test_broker_that_is_away_is_logged_once_for_all_users() -> None:
+    """Whoever has waited for it is announced later; nobody else asks it meanwhile."""
     inboxes = Inboxes()
-    for number in range(100_001):
+    running = asyncio.create_task(inboxes.expiry.run())
+    await settled()
+    users = [f"u{number}" for number in range(100)]
+    await inboxes.publish(*map(user_channel, users), expires_seconds=1)
+    inboxes.failures = 100
+    with structlog.testing.capture_logs() as logs:
+        await inboxes.clock.advance(3)
+        assert [each["users"] for each in logs] == [100]
+        assert len(inboxes.read_users) < 100
+        inboxes.failures = 0
+        inboxes.read_users.clear()
+        await inboxes.clock.advance(10)
+    assert sorted(inboxes.read_users) == sorted(users)
+    assert len(logs) == 1
+    running.cancel()
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit, the next use of an inbox announces what has expired."""
+    monkeypatch.setattr(expiry, "_MAX_ITEMS", 1000)
+    inboxes = Inboxes()
+    for number in range(1001):
         inboxes.expiry.add(user_channel(f"u{number}"), InboxOptions(expires_seconds=1))
     running = asyncio.create_task(inboxes.expiry.run())
     await settled()
+    await inboxes.clock.advance(1.5)
+    async with asyncio.timeout(60):
+        while len(inboxes.read_users) < 1000:
+            await settled()
     await inboxes.clock.advance(5)
-    assert len(inboxes.read_users) == 100_000
+    assert len(inboxes.read_users) == 1000
     running.cancel()
