@@ -13,9 +13,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from bench import machine
+from bench import machine, report
 from bench.cases import CASES, TARGETS
 from bench.cases.page import measure_page
 from bench.cases.rehearsal import rehearse
@@ -24,7 +24,7 @@ from bench.ledger import find_failures
 from bench.load import Row
 from bench.machine import OUTPUT
 from bench.peers import programs
-from bench.plots import PLOTS
+from bench.plots import PLOTS, plot_peers
 from bench.servers import has_nchan, read_nchan_version
 
 _RUNS: Final = 3
@@ -33,12 +33,43 @@ _LONG: Final = ("rehearsal", "page")  # they run once, and only if they are name
 
 def main() -> None:
     """Parse the command line and run the benchmarks that it names."""
+    parser = build_parser()
+    args = parser.parse_args()
+    if args.names == ["table"]:
+        show_table(json.loads(args.json.read_text()), write=args.docs)
+        return
+    cases = {**CASES, "rehearsal": rehearse(args.connections), "page": measure_page(args.answers)}
+    unknown = [name for name in args.names if name not in cases]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(cases)}, table")
+    if args.transport:
+        if args.names not in ([], ["fanout"]):
+            parser.error("--transport can only be used with the benchmark fanout")
+        args.names, cases = (
+            ["transports"],
+            {"transports": compare_with_sse(args.transport, args.connections)},
+        )
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    if args.profile:
+        machine.PROFILES.append("all")
+    programs.use_programs(dict(args.peer))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end all processes on the way out
+    results, failures = run_all({name: cases[name] for name in args.names or TARGETS}, args)
+    if report.build_lines(results):
+        show_table(results, write=args.docs)
+    print(f"\nresults written to {args.json}")
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
         "names",
         nargs="*",
-        help=f"any of {', '.join(CASES)}, {', '.join(_LONG)} "
-        f"(default: those with a target, {', '.join(TARGETS)})",
+        help=f"any of {', '.join(CASES)}, {', '.join(_LONG)} (default: those with a target, "
+        f"{', '.join(TARGETS)}); table: measure nothing, and print the table from --json",
     )
     parser.add_argument(
         "--runs",
@@ -46,6 +77,11 @@ def main() -> None:
         help=f"how often each one runs; the median is printed (default: 3; {', '.join(_LONG)}: 1)",
     )
     parser.add_argument("--json", type=Path, default=OUTPUT / "latest.json", metavar="FILE")
+    parser.add_argument(
+        "--docs",
+        action="store_true",
+        help="write the table of the targets into docs/concepts/performance.md, with its plots",
+    )
     parser.add_argument(
         "--plots", type=Path, metavar="FOLDER", help="write bench-NAME.svg into this folder"
     )
@@ -67,57 +103,57 @@ def main() -> None:
         "measured anyway; repeatable",
     )  # fmt: skip
     parser.add_argument("--profile", action="store_true", help="record flame graphs with py-spy")
-    args = parser.parse_args()
-    cases = {**CASES, "rehearsal": rehearse(args.connections), "page": measure_page(args.answers)}
-    unknown = [name for name in args.names if name not in cases]
-    if unknown:
-        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(cases)}")
-    if args.transport:
-        if args.names not in ([], ["fanout"]):
-            parser.error("--transport can only be used with the benchmark fanout")
-        args.names, cases = (
-            ["transports"],
-            {"transports": compare_with_sse(args.transport, args.connections)},
-        )
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    if args.profile:
-        machine.PROFILES.append("all")
-    programs.use_programs(dict(args.peer))
-    results: dict[str, object] = {
+    return parser
+
+
+def run_all(
+    cases: dict[str, Callable[[], list[Row]]], args: argparse.Namespace
+) -> tuple[dict[str, Any], list[str]]:
+    """Run benchmarks, print their tables, and write what is known so far after each of them.
+
+    Return the results by name, and a sentence for each failure.
+    """
+    peers, took, failures = read_peer_versions(), dict[str, float](), list[str]()
+    results: dict[str, Any] = {
         "when": time.strftime("%FT%TZ", time.gmtime()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "runs": args.runs or _RUNS,
-        "peers": read_peer_versions(),
+        "load": round(os.getloadavg()[0], 1),
+        "peers": peers,
+        "seconds": took,
     }
-    took: dict[str, float] = {}
-    results["seconds"] = took
-    for peer, version in read_peer_versions().items():
-        print(f"peer: {peer} {version}", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end all processes on the way out
-    failures = []
-    for name in args.names or TARGETS:
+    print("other servers:", ", ".join(map(" ".join, peers.items())) or "none", flush=True)
+    for name, case in cases.items():
         started = time.monotonic()
         runs = args.runs or (1 if name in _LONG else _RUNS)
-        rows, errors = run_repeatedly(cases[name], name, runs)
-        failures += errors
+        rows, errors = run_repeatedly(case, name, runs)
         took[name] = round(time.monotonic() - started, 1)
-        print(f"\n{name}: {(cases[name].__doc__ or '').strip().splitlines()[0]}")
+        print(f"\n{name}: {(case.__doc__ or '').strip().splitlines()[0]}")
         print_table(rows)
         results[name] = rows
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         if args.plots is not None and name in PLOTS and rows:
             PLOTS[name](rows, args.plots / f"bench-{name}.svg")
-        failures += [f"{name}: {failure}" for failure in find_failures(rows)]
-        failures += [
-            f"{name}: {next(iter(row.values()))}: missing: {row['missing']}"
-            for row in rows
-            if row.get("missing")
-        ]
-    print(f"\nresults written to {args.json}")
-    if failures:
-        sys.exit("\n".join(failures))
+        failures += [*errors, *(f"{name}: {failure}" for failure in find_failures(rows))]
+    return results, failures
+
+
+def show_table(results: dict[str, Any], *, write: bool) -> None:
+    """Print the table of the targets; on request, write it and the plots into the documents."""
+    print(f"\n{report.format_table(results)}")
+    if write:
+        write_docs(results)
+
+
+def write_docs(results: dict[str, Any]) -> None:
+    """Write the table and the plots of the page on performance."""
+    report.write_table(results)
+    for name, plot in PLOTS.items():
+        if results.get(name):
+            plot(results[name], report.IMAGES / f"bench-{name}.svg")
+    plot_peers(results, report.IMAGES / "bench-peers.svg")
 
 
 def read_peer_versions() -> dict[str, str]:

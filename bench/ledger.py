@@ -95,9 +95,14 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 def find_failures(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each row whose value is not what its column `must be` says."""
-    return [
+    """Return a sentence for each row whose value is not what its column `must be` says.
+
+    The column `missing`, if a row has one, must be 0.
+    """
+    wrong = [
         f"{row['figure']}: {row['value']}, must be {row['must be']}"
         for row in rows
         if row.get("must be", "") not in ("", row.get("value"))
     ]
+    lossy = [row for row in rows if row.get("missing")]
+    return wrong + [f"{next(iter(row.values()))}: {row['missing']} missing" for row in lossy]

@@ -14,7 +14,7 @@ from bench.cases.producers import producers
 from bench.cases.publish import publish
 from bench.cases.relay import relay
 from bench.cases.start import start
-from bench.cases.streams import idle, reconnect, slow, tokens
+from bench.cases.streams import idle, nodes, reconnect, slow, tokens
 from bench.load import Row
 
 CASES: dict[str, Callable[[], list[Row]]] = {
@@ -27,6 +27,7 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "relay": relay,
     "start": start,
     "growth": growth,
+    "nodes": nodes,
     "libraries": libraries,
     "slow": slow,
     "inbox": inbox,

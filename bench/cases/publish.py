@@ -14,7 +14,7 @@ _BATCH: tuple[str, ...] = ("-U", "2000", "-c", "4")
 _PER_BATCH = 100
 
 
-def publish(seconds: int = 4) -> list[Row]:
+def publish(seconds: int = 3) -> list[Row]:
     """P5: POST one event or a batch, each request as soon as the last one is answered.
 
     The server has one processor; its broker and the publishers share the other one.

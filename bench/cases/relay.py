@@ -18,11 +18,12 @@ from bench.machine import (
     read_result,
     run_load,
     run_process,
+    wait_for_result,
 )
 from tests.topologies import free_ports
 
 
-def relay(generations: int = 100, deltas_per_second: int = 100, seconds: int = 8) -> list[Row]:
+def relay(generations: int = 100, deltas_per_second: int = 100, seconds: int = 6) -> list[Row]:
     """P6: concurrent generations: worker CPU per delta, and the same endpoint read directly.
 
     The endpoint, the node, the broker and the readers share the load processor, which is saturated
@@ -35,11 +36,12 @@ def relay(generations: int = 100, deltas_per_second: int = 100, seconds: int = 8
         servers.wait_for_port(port)
         args = ("-p", str(port), "-n", str(generations), "-u", "/%d", "-r", "250", "-q")
         direct = run_load("sse_load", *args, "-d", str(seconds + 4))
-        relayed = _relayed(port, generations, seconds)
-    return [_row("read directly", direct), _row("through the hub", relayed)]
+        relayed = _relayed(port, generations, seconds, deltas)
+    due = generations * deltas
+    return [_row("read directly", direct, due), _row("through the hub", relayed, due)]
 
 
-def _relayed(port: int, generations: int, seconds: int) -> Row:
+def _relayed(port: int, generations: int, seconds: int, deltas: int) -> Row:
     env = {
         "HUB_UPSTREAMS__SIM__BASE_URL": f"http://127.0.0.1:{port}/v1",
         "HUB_UPSTREAMS__SIM__DEFAULT_MODEL": "m",
@@ -56,7 +58,7 @@ def _relayed(port: int, generations: int, seconds: int) -> Row:
             [sys.executable, "-m", "hub", "worker"],
             {**worker_env, "HUB_REDIS__URL": url},
         ) as worker,
-        hold_connections(target, generations) as generator,
+        hold_connections(target, generations, "-E", str(deltas), "-K") as generator,
     ):
         time.sleep(3)
         before = cpu_seconds(worker.pid)
@@ -65,19 +67,19 @@ def _relayed(port: int, generations: int, seconds: int) -> Row:
             for user in range(generations):
                 _start_generation(target.port, f"u{user}")
                 time.sleep(max(0.0, started + user / 250 - time.monotonic()))
-            time.sleep(seconds + 2)
+            wait_for_result(generator, 60)
         used = cpu_seconds(worker.pid) - before
         generator.terminate()
         return {**read_result(generator), "worker_seconds": used}
 
 
-def _row(path: str, result: Row) -> Row:
+def _row(path: str, result: Row, due: int) -> Row:
     return {
         "path": path,
         "generations": result["conns"],
         "deltas": result["stamps"],
         "events": result["events"],
-        "missing": result["gaps"],
+        "missing": due - (result["stamps"] - result["dups"]),
         "out of order": result["dups"],
         "first delta p50 ms": result["first_p50_ms"],
         "p50 ms": result["p50_ms"],

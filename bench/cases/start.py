@@ -12,7 +12,7 @@ from bench.machine import ROOT
 from tests.topologies import free_ports
 
 
-def start(times: int = 3) -> list[Row]:
+def start(times: int = 2) -> list[Row]:
     """P8: time to import the hub, and time until `hub dev` prints its address."""
     rows: list[Row] = []
     for what, code in (
