@@ -155,7 +155,7 @@ class Connection:
         )
         self._now = clock.now
         self._retry_ms = options.retry_ms
-        self._pending_open = b""  # the first frames, sent together with the next write
+        self._pending_open: bytes | None = None  # the first frames, sent with the next write
         self._buffered: list[Event] | None = []  # live events that wait; None when live
         self._buffered_bytes = 0
         self._has_gap = False  # whether an event did not fit into _buffered
@@ -399,8 +399,8 @@ class Connection:
         self._buffered_bytes -= sum(len(event.data) for event in buffered[:sent])
         del buffered[:sent]
         self._buffered = None if complete else buffered
-        if self._pending_open and self._closed is None:
-            self._write(b"")
+        if self._pending_open is not None and self._closed is None:
+            self._write(b"")  # also without first frames: it sends a head that the writer holds
         if complete and self._closed is None:
             self._view.on_live()
             self._close_if_complete()
@@ -593,8 +593,9 @@ class Connection:
 
     def _write(self, frames: bytes) -> None:
         self._written_at = self._now()
-        self.writer.write(self._pending_open + frames)
-        self._pending_open = b""
+        if self._pending_open is not None:
+            frames, self._pending_open = self._pending_open + frames, None
+        self.writer.write(frames)
         if self._synced and not self.writer.is_drained:
             self.leave_sync()
 

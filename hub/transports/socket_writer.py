@@ -70,6 +70,8 @@ class SocketWriter(asyncio.Protocol):
             return
         if self._held:
             frames, self._held = self._held + frames, b""
+        if not frames:
+            return
         sent = 0
         if self.is_drained:
             try:

@@ -117,6 +117,20 @@ async def test_a_batch_that_is_none(hub: Hub, body: bytes, kind: str, expected: 
         assert (await response.json(content_type=None))["detail"]
 
 
+@pytest.mark.parametrize("line", [b'{"to":{"user":"alice"}}', b'{"to":', b'{"data":NaN}'])
+async def test_batch_that_is_no_array_says_so(hub: Hub, line: bytes) -> None:
+    """Lines with the content type of JSON are a usual mistake; where an array is missing is said
+    before anything is said about the text.
+    """
+    status, problem = await hub.call(
+        *("POST", "/publish/batch"),
+        internal=True,
+        data=line + b"\n" + line,
+        headers={"Content-Type": "application/json"},
+    )
+    assert (status, problem["detail"]) == (400, "Expected `array`, got `object`")
+
+
 async def test_empty_batches(hub: Hub) -> None:
     """An empty batch has an empty result."""
     assert await ask(hub, b"[]", "application/json") == (200, [])
