@@ -17,6 +17,7 @@ from hub.core.fair_queue import Admission
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
+from hub.transports import held_heads
 from tests.http.kit import Hub, Stream, running_hub
 
 ALICE = "?user=alice"
@@ -181,6 +182,20 @@ async def test_resuming_goes_on_after_the_last_event(hub: Hub) -> None:
     await author.end()
     async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
         assert await rest_of(stream) == [("generation.delta", {"i": 1, "text": "lo"}), DONE, BYE]
+
+
+async def test_resumed_client_learns_at_once_that_it_is_connected(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets the head of the response although the stream has nothing to say yet."""
+    monkeypatch.setattr(held_heads, "_HOLD_SECONDS", 3600.0)
+    author = await start_answer(hub)
+    await author.begin()
+    async with joined(hub, author) as stream:
+        last = await stream.next()
+    async with joined(hub, author, **{"Last-Event-ID": last.id}) as stream:
+        await author.publish_delta("Hello")
+        assert json.loads((await stream.next()).data)["text"] == "Hello"
 
 
 async def test_returning_after_the_end_is_over(hub: Hub) -> None:
