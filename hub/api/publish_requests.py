@@ -176,13 +176,12 @@ BatchItem = PublishBody | bytes | None
 """An item of a batch: decoded, as JSON, or None if it exceeded the size limit."""
 
 
-def parse_batch(body: msgspec.Raw) -> Sequence[BatchItem]:
+def parse_batch(text: bytes) -> Sequence[BatchItem]:
     """Return the items of a JSON array. They are decoded if all of them are valid, which is three
     times as fast as one after the other.
 
     Raise BadRequest if it is no array.
     """
-    text = bytes(body)
     try:
         return decode_json(text, list[PublishBody])
     except BadRequest:

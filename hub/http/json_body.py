@@ -24,11 +24,23 @@ T = TypeVar("T")
 async def read_json(
     request: web.Request, model: type[T], *, max_bytes: int, allow_text: bool = False
 ) -> T:
-    """Read and decode the body.
+    """Read and decode the body; otherwise as read_json_text.
+
+    Raise BadRequest that names the field, too.
+    """
+    return decode_json(
+        await read_json_text(request, max_bytes=max_bytes, allow_text=allow_text), model
+    )
+
+
+async def read_json_text(
+    request: web.Request, *, max_bytes: int, allow_text: bool = False
+) -> bytes:
+    """Read the body, without decoding it.
 
     allow_text: also accept the content types that a client sends if it sets none: text/plain
     (browsers) and application/octet-stream.
-    Raise BadRequest that names the field, RequestTimeout, TooLarge, UnsupportedMedia.
+    Raise BadRequest, RequestTimeout, TooLarge, UnsupportedMedia.
     """
     is_json = (
         request.headers.get(hdrs.CONTENT_TYPE) == _JSON  # the usual case is not parsed
@@ -46,12 +58,11 @@ async def read_json(
         if size is not None and type(content) is StreamReader and _is_whole(content):
             # The usual case: the body came with the headers. Its end has resumed the socket, so
             # there is nothing else to do than to take it.
-            body = b"".join(content._buffer)
-        elif content.is_eof():
-            body = await request.read()
-        else:
-            async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
-                body = await request.read()
+            return b"".join(content._buffer)
+        if content.is_eof():
+            return await request.read()
+        async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+            return await request.read()
     except TimeoutError as error:
         raise RequestTimeout(
             f"the body was not complete within {_BODY_TIMEOUT_SECONDS:g} seconds",
@@ -61,7 +72,6 @@ async def read_json(
         raise describe_fault() from error
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge(f"the body is larger than {max_bytes} bytes", code=BODY_TOO_LARGE) from error
-    return decode_json(body, model)
 
 
 def _is_whole(content: StreamReader) -> bool:

@@ -29,7 +29,7 @@ from hub.core.event import check_idempotency_key
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
 from hub.http.body_coding import describe_fault
-from hub.http.json_body import json_response, read_json
+from hub.http.json_body import json_response, read_json, read_json_text
 from hub.http.parameters import PUBLISH_IDEMPOTENCY_KEY
 from hub.http.routing import Operation, ResponseSpec, build_routes, json, json_body, key
 
@@ -113,7 +113,7 @@ class PublishRoutes:
                 f"send Content-Type: application/json or {NDJSON[0]}", code=UNSUPPORTED_MEDIA_TYPE
             )
         max_bytes = self._requests.limits.max_body_bytes
-        items = parse_batch(await read_json(request, msgspec.Raw, max_bytes=max_bytes))
+        items = parse_batch(await read_json_text(request, max_bytes=max_bytes))
         self._requests.rate_limits.check(key, len(items))
         results: list[Any] = []
         for chunk in _chunks(items):
