@@ -27,7 +27,7 @@ from hub.backends.redis.events import (
     pack_calls,
     parse_announcement,
 )
-from hub.core.channel import ALL, PARTITIONS, partition_of, topic_channel, user_channel
+from hub.core.channel import ALL, PARTITIONS, Channel, partition_of, topic_channel, user_channel
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import (
@@ -39,6 +39,7 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.inbox import ChangeTarget, InboxOptions, ItemChange, parse_item_id
+from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Outcome, Page, Publication, Published
 from hub.ports.inbox import ItemFilter
 from tests.conftest import OpenedRedis
@@ -62,6 +63,21 @@ async def read(log: RedisEventLog, after: Position | None, *, max_events: int = 
 async def publish(log: RedisEventLog, data: bytes) -> Any:
     (published,) = await log.publish([Publication(channel=ALICE, name="n", data=data)])
     return published.position
+
+
+async def test_channel_that_cannot_be_read_harms_no_other_reader(server: OpenedRedis) -> None:
+    """Reads of one iteration of the loop share a call; each has a result of its own."""
+    log = RedisEventLog(server.hub_client, retention())
+    position = await publish(log, b"1")
+    bad = user_channel("bad")
+    await server.client.set(channel_keys(bad).head, "no hash")
+
+    def read_one(channel: Channel) -> Any:
+        return log.read({channel: FROM_START}, max_events=9, max_bytes=10**6)
+
+    results: Any = await asyncio.gather(read_one(bad), read_one(ALICE), return_exceptions=True)
+    assert isinstance(results[0], BrokerUnavailable)
+    assert results[1][ALICE].head == position
 
 
 async def test_lost_head_is_a_new_epoch_with_an_empty_log(server: OpenedRedis) -> None:

@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from hub.backends.redis.call_lane import CallBatch, CallLane
 from hub.backends.redis.client import (
@@ -343,17 +344,25 @@ class RedisEventLog:
         for n, request in enumerate(requests):
             partition = channel_keys(request.channel).partition if self._client.sharded else 0
             groups.setdefault((partition, request.max_events, request.max_bytes), []).append(n)
-        chunks = [
+        chunks: list[Sequence[int]] = [
             group[first : first + _PAGES_PER_CALL]
             for group in groups.values()
             for first in range(0, len(group), _PAGES_PER_CALL)
         ]
-        calls = [self._read_call([requests[n] for n in chunk]) for chunk in chunks]
         results: list[Page | BrokerUnavailable] = [_NOT_READ] * len(requests)
-        for chunk, reply in zip(chunks, await self._client.try_run(calls), strict=True):
-            for at, n in enumerate(chunk):
-                is_lost = isinstance(reply, BrokerUnavailable)
-                results[n] = reply if is_lost else _parse_page(requests[n].channel, reply[at])
+        while chunks:
+            calls = [self._read_call([requests[n] for n in chunk]) for chunk in chunks]
+            refused: list[Sequence[int]] = []
+            for chunk, reply in zip(chunks, await self._client.try_run(calls), strict=True):
+                if not isinstance(reply, BrokerUnavailable):
+                    for n, page in zip(chunk, reply, strict=True):
+                        results[n] = _parse_page(requests[n].channel, page)
+                elif len(chunk) > 1 and isinstance(reply.__cause__, ResponseError):
+                    refused += [[n] for n in chunk]  # one bad channel harms no other caller
+                else:
+                    for n in chunk:
+                        results[n] = reply
+            chunks = refused
         return results
 
     async def heads(self, channels: Sequence[Channel]) -> dict[Channel, Position | None]:
