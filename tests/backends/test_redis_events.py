@@ -402,6 +402,20 @@ async def test_one_write_of_the_head_for_an_event_and_its_items(server: OpenedRe
     assert (await publish(log, b"2")).offset == published.position.offset + 3
 
 
+@pytest.mark.parametrize("state", ["3 0 -3 1-1 9999999999999", "2 2", ""])
+async def test_counts_that_cannot_be_are_counted_again(server: OpenedRedis, state: str) -> None:
+    """Counts became negative when the server lost a key of the inbox; the inbox works again."""
+    backend = redis_backend(server.hub_client)
+    kept = Publication(channel=ALICE, name="n", data=b"1", inbox=InboxOptions())
+    await backend.events.publish([kept, kept])
+    await server.client.hset(KEYS.head, "i", state)
+    assert (await backend.inboxes.read("alice", ItemFilter(limit=9))).counts.unread == 2
+    await server.client.hset(KEYS.head, "i", state)
+    await backend.events.publish([kept])
+    page = await backend.inboxes.read("alice", ItemFilter(limit=9))
+    assert (page.counts.unread, page.counts.unseen, len(page.items)) == (3, 3, 3)
+
+
 async def test_invalid_publication_affects_no_other(server: OpenedRedis) -> None:
     """A publication in the same iteration of the loop as an invalid one is written."""
     log = RedisEventLog(server.hub_client, retention())

@@ -94,8 +94,8 @@ local function load_inboxes(limits)
 
   -- Returns an inbox. state: the field i of the head, or false.
   local function open_inbox(state, items_key)
-    if state then
-      local count, unread, unseen, last, check = match(state, '^(%d+) (%d+) (%d+) (%S+) (.*)$')
+    local count, unread, unseen, last, check = match(state or '', '^(%d+) (%d+) (%d+) (%S+) (.*)$')
+    if check then -- otherwise it is counted again, also if keys were lost and the counts became wrong
       return {
         items_key = items_key, count = tonumber(count), unread = tonumber(unread), unseen = tonumber(unseen),
         last = last, check = check, is_due = false
@@ -104,7 +104,7 @@ local function load_inboxes(limits)
     local has_muted = redis.call('HEXISTS', inbox_key(items_key, 'inbox_settings'), 'p') == 1
     local inbox = {
       items_key = items_key, count = 0, unread = 0, unseen = 0, last = NO_ITEM,
-      check = ALWAYS_DUE .. (has_muted and ' m' or ''), is_due = false
+      check = ALWAYS_DUE .. (has_muted and ' m' or ''), is_due = false, is_counted = true
     }
     count_items(inbox)
     return inbox
@@ -114,7 +114,7 @@ local function load_inboxes(limits)
   local function open_inbox_of(head_key, items_key)
     local head = redis.call('HMGET', head_key, 'i', 'h')
     local inbox = open_inbox(head[1], items_key)
-    inbox.has_head, inbox.is_recounted = head[2], not head[1] and inbox.count > 0
+    inbox.has_head, inbox.is_recounted = head[2], inbox.is_counted and inbox.count > 0
     return inbox
   end
 
