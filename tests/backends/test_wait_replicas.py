@@ -115,7 +115,8 @@ async def test_publish_that_does_not_wait(pair: PrimaryAndReplica, log: RedisEve
 async def test_ephemeral_events_do_not_wait(pair: PrimaryAndReplica) -> None:
     """No replica stores them, so a replica that is behind does not hold them up."""
     url = f"redis://127.0.0.1:{pair.primary.port}"
-    settings = Settings.model_validate({"redis": {"url": url, "wait_replicas": 1}})
+    redis = {"url": url, "wait_replicas": 1, "timeout_seconds": 30}
+    settings = Settings.model_validate({"redis": redis})
     pair.primary.ask("CONFIG", "RESETSTAT")
     async with open_backend(settings, ["default"]) as backend:
         publisher = Publisher(backend.events, max_data_bytes=10)
