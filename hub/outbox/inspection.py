@@ -112,10 +112,10 @@ class Inspection:
         return [record[0] or "" for record in records]
 
     async def refused(self, limit: int) -> list[RefusedRow]:
-        """Return the rows that were refused last, newest first."""
+        """Return refused rows in the order of their inserts, the newest first."""
         records = await self._connection.fetch(
             "SELECT id::text, recipient, event, refused_at, code, reason"
-            f" FROM {self._names.refused} ORDER BY refused_at DESC, number DESC LIMIT $1",
+            f" FROM {self._names.refused} ORDER BY number DESC LIMIT $1",
             limit,
         )
         return [RefusedRow(*record.values()) for record in records]
