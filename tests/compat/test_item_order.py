@@ -1,4 +1,6 @@
-"""The items of a streamed response follow each other, as clients of OpenAI's server expect it."""
+"""The items of a streamed response, and the tool calls of a chat completion, follow each other, as
+clients of OpenAI's server expect it.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,25 @@ Chunk = dict[str, Any]
 _ARGUMENTS = ('{"a":1}', "{}", '{"b":{"c":"}"}}', "")
 
 
-def stream(events: list[Event]) -> list[Chunk]:
-    """Return the events that a client gets."""
-    text = b"".join(encode_all(ENCODERS["responses"](), events))
-    return [json.loads(event.data) for event in SseDecoder().feed(text)]
+def stream(events: list[Event], encoder: str = "responses") -> list[Chunk]:
+    """Return the events that a client gets, without `[DONE]`."""
+    text = b"".join(encode_all(ENCODERS[encoder](), events))
+    data = [event.data for event in SseDecoder().feed(text)]
+    return [json.loads(each) for each in data if each != "[DONE]"]
+
+
+def chat_calls(chunks: list[Chunk]) -> list[Chunk]:
+    """Return the tool calls of a chat completion as LlamaIndex builds them: it reads one call of
+    each chunk, and adds arguments to the newest call.
+    """
+    calls: list[Chunk] = []
+    for delta in (choice["delta"] for chunk in chunks for choice in chunk["choices"]):
+        for call in delta.get("tool_calls", ())[:1]:
+            if not calls or calls[-1]["index"] != call["index"]:
+                calls.append(call)
+            else:
+                calls[-1]["function"]["arguments"] += call["function"]["arguments"]
+    return calls
 
 
 def items_of(chunks: list[Chunk]) -> list[Chunk]:
@@ -97,6 +114,45 @@ def test_items_follow_each_other(events: list[Event], more: list[Event]) -> None
     ]
     texts = "".join(item["text"] for item in items if item["type"] == "message")
     assert texts == collected.answer.text
+
+
+@given(alternating_calls())
+@settings(max_examples=limit_examples(60), deadline=None)
+def test_calls_of_a_chat_completion_follow_each_other(events: list[Event]) -> None:
+    """A client that reads one call of each chunk gets every call whole, in every order."""
+    events = [*events, DONE]
+    collected = AnswerCollector(RECORD)
+    encode_all(collected, events)
+    sent = chat_calls(stream(events, "chat"))
+    assert [call["index"] for call in sent] == list(range(len(sent)))
+    assert [(call["id"], call["function"]) for call in sent] == [
+        (call.id, {"name": call.name, "arguments": call.arguments})
+        for call in collected.answer.tool_calls
+    ]
+
+
+def test_fields_of_a_call_that_come_late() -> None:
+    """A field that comes with the second delta of a call is sent once, whatever call is current."""
+    signature = {"extra_content": {"google": {"thought_signature": "s"}}}
+    events = [
+        STARTED,
+        tool_call_delta(0, "{}", id="c0", name="f"),
+        tool_call_delta(1, '{"b":', id="c1", name="f"),
+        tool_call_delta(0, "", **signature),
+        tool_call_delta(1, "1}", **signature),
+        DONE,
+    ]
+    deltas = [
+        call
+        for chunk in stream(events, "chat")
+        for choice in chunk["choices"]
+        for call in choice["delta"].get("tool_calls", ())
+    ]
+    assert [(call["index"], call.get("extra_content")) for call in deltas] == [
+        *((0, None), (1, None), (0, signature["extra_content"])),
+        *((1, signature["extra_content"]),),
+    ]
+    assert "".join(call["function"]["arguments"] for call in deltas) == '{}{"b":1}'
 
 
 @given(histories)

@@ -8,6 +8,7 @@ identified by the `model` of its requests.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -20,6 +21,7 @@ from aiohttp import web
 from tests.interop.python.turns import weather
 
 CITIES: Final = ("Tromsø", "Köln", "São Paulo")
+_PAUSE_SECONDS: Final = 0.005  # longer than generations.flush_seconds of these tests
 _USAGE: Final = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
 _USAGE_CHUNK: Final = {
     "choices": [],
@@ -262,8 +264,10 @@ def _sse(event: dict[str, Any]) -> bytes:
 
 
 async def _send(request: web.Request, events: Iterable[bytes]) -> web.StreamResponse:
+    """Send the events with pauses, so that the hub does not join them."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     for event in events:
         await response.write(event)
+        await asyncio.sleep(_PAUSE_SECONDS)
     return response

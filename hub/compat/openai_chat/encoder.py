@@ -7,13 +7,17 @@ differs. An answer that failed or was stopped ends with an error event and a bod
 after `[DONE]` and a whole body, several clients take it for a complete answer. Reasoning is sent
 as `reasoning_content`, as DeepSeek, vLLM and others do, and in the vendor's form as
 `reasoning_details`, as OpenRouter does. Of the tool calls only those are sent that the client is
-to run. Status, steps and data have no form here.
+to run, one after the other and one in each chunk, as OpenAI does: clients such as LlamaIndex add
+arguments to the newest call, and read only the first one of a chunk. Status, steps and data have no
+form here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from hub.compat.answer_encoder import DONE_CHUNK, AnswerEncoderBase, data_event
 from hub.compat.answer_state import (
@@ -24,6 +28,7 @@ from hub.compat.answer_state import (
     file_url,
 )
 from hub.compat.append_only import AlreadySentTextChanged, SentParts
+from hub.compat.call_queue import CallQueue
 from hub.compat.failures import describe_failure, describe_stream_failure
 from hub.compat.openai import usage_with_total
 from hub.core.generation import Generation
@@ -36,6 +41,18 @@ _FINISH_REASONS: Final = {
     "refusal": "content_filter",
 }
 """Clients validate the reason strictly; a vendor's word that is not here becomes `stop`."""
+
+
+class _SentCall(msgspec.Struct):
+    """What was sent of a tool call.
+
+    index: its number among the sent calls. characters: those of its arguments. extras: as in
+    ToolCall.
+    """
+
+    index: int
+    characters: int = 0
+    extras: dict[str, Any] = {}
 
 
 class ChatCompletionEncoder(AnswerEncoderBase):
@@ -51,7 +68,8 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         self._include_usage = include_usage
         self._sent = SentParts()
         self._counts: dict[str, int] = {}  # of the entries sent in each list
-        self._numbers: dict[int, int] = {}  # of the client's calls, by the index in the answer
+        self._calls = CallQueue()
+        self._sent_calls: dict[int, _SentCall] = {}  # by the index in the answer
 
     def on_start(self) -> Iterator[bytes]:
         yield self._delta({"role": "assistant", "content": ""})
@@ -65,13 +83,17 @@ class ChatCompletionEncoder(AnswerEncoderBase):
             yield self._delta({"content": new})
 
     def on_tool_call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        index = call_index(call)
-        if not self._is_for_client(index):
-            return
-        if "run_by" in call:  # it was the producer's so far, so nothing of it was sent
-            call = _to_object(self.answer.tool_calls[index])
-        number = self._numbers.setdefault(index, len(self._numbers))
-        yield self._delta({"tool_calls": [{**call, "index": number}]})
+        index, calls = call_index(call), self.answer.tool_calls
+        if index >= len(calls) or not calls[index].name or calls[index].run_by != "client":
+            return  # the name comes with a later delta, or the producer runs the tool
+        self._calls.add(index)
+        if index not in self._calls:
+            yield from self._send_call(index)  # more than a JSON object, or another field
+        while (current := self._calls.current) is not None:
+            yield from self._send_call(current)
+            if not (self._calls.has_waiting and self._calls.has_arguments(calls)):
+                return
+            self._calls.finish()
 
     def on_reasoning_details(self, details: list[dict[str, Any]]) -> Iterator[bytes]:
         if new := self._sent.reasoning_details.add(details):
@@ -91,19 +113,22 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         yield from self.on_text(text)
 
     def on_restarted(self) -> Iterator[bytes]:
-        if self._numbers:
+        if self._sent_calls:
             raise AlreadySentTextChanged
         self._sent.restart(self.answer)
         yield from ()
 
     def on_cut(self, parts: list[dict[str, Any]]) -> Iterator[bytes]:
-        if self._numbers and self.answer.are_calls_cut:
+        if self._sent_calls and self.answer.are_calls_cut:
             raise AlreadySentTextChanged
         self._sent.restart(self.answer)
         yield from ()
 
     def on_done(self, event: GenerationEvent) -> Iterator[bytes]:
         self._sent.end()
+        while (current := self._calls.current) is not None:
+            yield from self._send_call(current)
+            self._calls.finish()
         yield self._delta({}, finish_reason=finish_reason_of(event))
         if self._include_usage and (usage := usage_with_total(event.usage)):
             yield self._chunk({"choices": [], "usage": usage})
@@ -122,9 +147,25 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         self._counts[name] = first + len(entries)
         return [{"index": first + n, **entry} for n, entry in enumerate(entries)]
 
-    def _is_for_client(self, index: int) -> bool:
-        calls = self.answer.tool_calls
-        return index >= len(calls) or calls[index].run_by == "client"
+    def _send_call(self, index: int) -> Iterator[bytes]:
+        """Send what is new of a call."""
+        call = self.answer.tool_calls[index]
+        delta: dict[str, Any] = {}
+        function: dict[str, Any] = {}
+        if (sent := self._sent_calls.get(index)) is None:
+            sent = self._sent_calls[index] = _SentCall(len(self._sent_calls))
+            delta, function = {"id": call.id, "type": "function"}, {"name": call.name}
+        extras = {
+            name: value
+            for name, value in call.extras.items()
+            if name not in sent.extras or sent.extras[name] != value
+        }
+        arguments = call.arguments[sent.characters :]
+        sent.characters, sent.extras = len(call.arguments), dict(call.extras)
+        if delta or extras or arguments:
+            function = {**function, "arguments": arguments}
+            call_delta = {"index": sent.index, **delta, **extras, "function": function}
+            yield self._delta({"tool_calls": [call_delta]})
 
     def _delta(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
