@@ -12,12 +12,12 @@ import msgspec
 
 from hub.api.tokens import KeySource, TokenIssuer, TokenReader
 from hub.compat.templates.encoder import OutputTemplate
-from hub.engine.failover import Endpoint
+from hub.engine.worker.failover import Endpoint
 from hub.settings.models import Envelope, Upstream
 from hub.settings.models import OutputTemplate as OutputTemplateSettings
 from hub.upstreams.envelope_reader import EnvelopeRules
-from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.simulated import Simulation
+from hub.upstreams.http.client import UpstreamTimeouts
+from hub.upstreams.simulated.server import Simulation
 
 UPSTREAM: Final = Upstream(base_url="http://127.0.0.1")
 

@@ -15,9 +15,9 @@ from hub.core.event import Event
 from hub.core.fair_queue import FairQueue
 from hub.core.parts_journal import PartsLimits
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.engine.connection import Connection, ConnectionOptions
-from hub.engine.relay import RelayLimits
-from hub.engine.stream_view import USER_STREAM, StreamView
+from hub.engine.streams.connection import Connection, ConnectionOptions
+from hub.engine.streams.stream_view import USER_STREAM, StreamView
+from hub.engine.worker.relay import RelayLimits
 from hub.ports.clock import Clock
 from hub.ports.connections import ConnectionOwner, ConnectionWriter, EventEncoder
 from hub.ports.events import Page, Publication, Published

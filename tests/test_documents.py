@@ -11,9 +11,9 @@ import aiohttp
 
 from hub.compat.templates.encoder import TemplateEncoder
 from hub.core.metrics import MetricFamily
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.metrics.worker_metrics import WorkerMetrics
 from hub.engine.tasks import SystemClock
-from hub.engine.worker_metrics import WorkerMetrics
 from hub.settings import load_settings
 from hub.wiring.applications import build_templates
 from hub.wiring.upstreams import build_upstreams

@@ -20,9 +20,9 @@ from hub.backends.redis.client import channel_keys, open_client
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import Position, parse_cursor
 from hub.core.sse_decoder import SseDecoder
-from hub.engine.connection import Connection
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.connection import Connection
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.engine.tasks import SystemClock, cancel_and_wait
 from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder

@@ -14,7 +14,7 @@ from hub.core.channel import TopicName, UserId, check_topic, check_user_id
 from hub.core.event import check_idempotency_key
 from hub.core.generation import GenerationRequest, Message, OnBusy
 from hub.core.upstream_models import UpstreamModels
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.errors import BadRequest, Forbidden, TooLarge
 from hub.ports.generations import CreatedGeneration
 

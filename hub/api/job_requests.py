@@ -10,8 +10,8 @@ import msgspec
 from hub.api.producer_requests import LeaseSeconds, check_lease_seconds
 from hub.api.producer_responses import ClaimResponse, describe_job
 from hub.core.event import check_idempotency_key
-from hub.engine.external_producers import ExternalProducers
-from hub.engine.job_claims import MAX_JOBS, MAX_WAIT_SECONDS, Claim, Claims
+from hub.engine.external.external_producers import ExternalProducers
+from hub.engine.external.job_claims import MAX_JOBS, MAX_WAIT_SECONDS, Claim, Claims
 from hub.errors import BadRequest
 
 DEFAULT_WAIT_SECONDS: Final = 20.0

@@ -25,9 +25,9 @@ from hub.core.external_producer import (
     MIN_LEASE_SECONDS,
 )
 from hub.core.generation import GenerationRequest, OnBusy
-from hub.engine.control_stream import ControlStream
-from hub.engine.external_producers import ExternalProducers, StartedAttempt
-from hub.engine.lease_watch import LeaseWatch
+from hub.engine.external.control_stream import ControlStream
+from hub.engine.external.external_producers import ExternalProducers, StartedAttempt
+from hub.engine.external.lease_watch import LeaseWatch
 from hub.errors import BadRequest
 from hub.ports.generations import CreatedGeneration
 

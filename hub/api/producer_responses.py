@@ -12,7 +12,7 @@ from hub.core.durable import DurableState
 from hub.core.inputs import ReceivedInput, fold_inputs, list_received
 from hub.core.messages import last_prompt
 from hub.core.steering import SteeringMessage
-from hub.engine.external_producers import PostResult, StartedAttempt
+from hub.engine.external.external_producers import PostResult, StartedAttempt
 
 
 class AttemptResponse(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from hub.engine.connection import Connection
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
+from hub.engine.streams.connection import Connection
 from hub.engine.tasks import BackgroundTasks
 from hub.ports.generations import CreatedGeneration
 

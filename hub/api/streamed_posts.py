@@ -15,7 +15,7 @@ import msgspec
 
 from hub.api.posted_parts import is_last, parse_item
 from hub.core.posted_parts import Posted
-from hub.engine.external_producers import ExternalProducers, PostResult
+from hub.engine.external.external_producers import ExternalProducers, PostResult
 from hub.error_codes import BODY_TOO_LARGE
 from hub.errors import BadRequest, CallerError, TooLarge
 from hub.ports.clock import Clock

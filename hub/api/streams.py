@@ -23,10 +23,10 @@ from hub.api.stop_on_disconnect import DisconnectGuard
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.cursor import UNKNOWN, Cursor, Position, parse_cursor
-from hub.engine.connection import Connection, ConnectionOptions
-from hub.engine.connections import Connections
-from hub.engine.expiry import ConnectionExpiry
-from hub.engine.stream_view import USER_STREAM, StreamView
+from hub.engine.streams.connection import Connection, ConnectionOptions
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.expiry import ConnectionExpiry
+from hub.engine.streams.stream_view import USER_STREAM, StreamView
 from hub.error_codes import TOO_MANY_CONNECTIONS
 from hub.errors import BadRequest, TooManyRequests
 from hub.ports.clock import Clock

@@ -192,7 +192,7 @@ def upstream(
     Example: hub upstream --port 8082 --tokens-per-second 50 --fault cut:20
     """
     from hub import logs
-    from hub.upstreams.simulated import Simulation
+    from hub.upstreams.simulated.server import Simulation
     from hub.wiring.simulated import run_simulated
 
     logs.configure("info", "auto", "upstream")

@@ -1,6 +1,7 @@
 """The base of the answer encoders: it turns a generation's events into calls of one method each.
 
-The encoders' folders decide which chunks a dialect sends; hub/engine/compat_stream.py sends them.
+The encoders' folders decide which chunks a dialect sends; engine/generations/compat_stream.py sends
+them.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import msgspec
 from hub.compat.answer_encoder import AnswerEncoderBase
 from hub.core.generation import Generation, partition_of_generation
 from hub.core.inputs import INPUT_RECEIVED, INPUT_REQUESTED
-from hub.engine.generations import Generations
-from hub.engine.inputs import Inputs
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.inputs import Inputs
 from hub.error_codes import ENDED, INPUT_EXPIRED, INPUT_UNKNOWN
 from hub.errors import Conflict, NotFound
 

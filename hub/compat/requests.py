@@ -28,12 +28,12 @@ from hub.core.channel import user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.generation import Generation
 from hub.core.sse import HEARTBEAT
-from hub.engine.compat_stream import CompatStream
-from hub.engine.connection import Connection
-from hub.engine.generations import Generations, ReplayStart
-from hub.engine.inputs import Inputs
-from hub.engine.node_metrics import NodeMetrics
-from hub.engine.stream_view import StreamView
+from hub.engine.generations.compat_stream import CompatStream
+from hub.engine.generations.generations import Generations, ReplayStart
+from hub.engine.generations.inputs import Inputs
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.streams.connection import Connection
+from hub.engine.streams.stream_view import StreamView
 from hub.errors import GenerationStillRunning
 from hub.http.json_body import read_json
 from hub.http.streams import ClientMessages, HttpStreams

@@ -1,9 +1,9 @@
 """Metrics: counted where things happen, collected when somebody reads them.
 
 A metric is declared once, with its name, help text and label names, in a subclass of `MetricSet`
-(engine/node_metrics.py, engine/worker_metrics.py). Counting is an increment of a plain number.
-Nothing here takes a lock: one event loop counts and collects. `MetricFamily` is a snapshot that can
-be sent to another process as JSON; hub/metrics renders snapshots in Prometheus' text format.
+(engine/metrics/). Counting is an increment of a plain number. Nothing here takes a lock: one event
+loop counts and collects. `MetricFamily` is a snapshot that can be sent to another process as JSON;
+hub/metrics renders snapshots in Prometheus' text format.
 
 Kinds, names and labels follow Prometheus ("Metric types", "Metric and label naming"). The suffix
 `_total` of a counter is added by the renderer. Label values come from small fixed sets: a user id

@@ -27,7 +27,7 @@ from hub.core.deliveries import (
     SendResult,
     Settlement,
 )
-from hub.engine.delivery_metrics import DeliveryMetrics
+from hub.engine.metrics.delivery_metrics import DeliveryMetrics
 from hub.engine.tasks import cancel_and_wait, run_unless
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock

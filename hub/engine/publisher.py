@@ -12,7 +12,7 @@ from hub.core.event import check_event_name, check_idempotency_key
 from hub.core.inbox import InboxOptions
 from hub.core.push_job import first_delivery
 from hub.core.push_message import PushMessage, check_message
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.error_codes import DATA_TOO_LARGE, IDEMPOTENCY_KEY_REUSED
 from hub.errors import BadRequest, BrokerUnavailable, CallerError, Conflict, HubError, TooLarge
 from hub.ports.events import EventWriter, Outcome, Publication, Published

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hub.core.usage import MAX_MODEL_CHARS, OTHER_MODELS, read_count
-from hub.engine.attempt import GenerationResult
+from hub.engine.attempts.attempt import GenerationResult
 from hub.ports.usage import UsageStore, UsageTotals
 
 

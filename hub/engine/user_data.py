@@ -19,8 +19,8 @@ from typing import Final
 
 from hub.core.event import encode_json
 from hub.core.generation import Status
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
 from hub.error_codes import ANSWERS_NOT_ENDED
 from hub.errors import Conflict, NotFound
 from hub.ports.clock import Clock

@@ -12,7 +12,7 @@ from typing import Any, Final
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from hub.engine.connections import Connections
+from hub.engine.streams.connections import Connections
 from hub.errors import BrokerUnavailable
 from hub.ports.backend import BackendHealth
 from hub.ports.clock import Clock

@@ -13,7 +13,7 @@ from hub.api.producer_requests import ProducerRequests
 from hub.api.producer_responses import ClaimResponse, describe_attempt, describe_post
 from hub.api.streamed_posts import StreamedPost, StreamedPostLimits
 from hub.core.external_producer import DEFAULT_LEASE_SECONDS
-from hub.engine.external_producers import PostResult, StartedAttempt
+from hub.engine.external.external_producers import PostResult, StartedAttempt
 from hub.engine.tasks import BackgroundTasks, cancel_and_wait
 from hub.error_codes import NODE_DRAINING
 from hub.errors import BadRequest, NodeBusy

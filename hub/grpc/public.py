@@ -10,9 +10,9 @@ from hub.api.authentication import Authenticator
 from hub.api.generation_requests import GenerationRequests
 from hub.api.stop_on_disconnect import StopOnDisconnect
 from hub.api.streams import StreamRequest, parse_requested_cursor, user_channels
-from hub.engine.generation_stream import GenerationStream
-from hub.engine.generations import Generations
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.generations.generation_stream import GenerationStream
+from hub.engine.generations.generations import Generations
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.errors import BadRequest
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.event_streams import EventStreams

@@ -14,7 +14,7 @@ from grpc.aio import AbortError
 
 from hub.api.problems import ErrorDescription, describe_error
 from hub.core.close_reason import CloseReason
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.error_codes import INTERNAL_ERROR
 from hub.errors import BrokerUnavailable, CallerError, DependencyError, TooManyRequests
 from hub.grpc.request_context import Context

@@ -18,7 +18,7 @@ from hub.core.channel import TopicName
 from hub.core.cursor import UNKNOWN, format_cursor
 from hub.core.ndjson import StreamLine
 from hub.core.system_events import USER_EVENTS
-from hub.engine.stream_view import PollStream
+from hub.engine.streams.stream_view import PollStream
 from hub.http.json_body import read_json
 from hub.http.parameters import (
     CURSOR,

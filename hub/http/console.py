@@ -27,7 +27,7 @@ from hub.core.channel import (
     user_channel,
 )
 from hub.core.system_events import CONSOLE_EVENTS, CONTROL_EVENTS, USER_EVENTS
-from hub.engine.live_metrics import LIVE_METRICS_CHANNEL
+from hub.engine.metrics.live_metrics import LIVE_METRICS_CHANNEL
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import CURSOR

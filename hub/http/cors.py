@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hub.api.origins import AllowedOrigins
 from hub.api.request_context import printable
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.http.errors import Handler
 
 _METHODS: Final = "GET, POST, PUT, DELETE, OPTIONS"

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from hub.api.authentication import Authenticator
-from hub.engine.connections import Connections
+from hub.engine.streams.connections import Connections
 from hub.error_codes import FILE_NOT_FOUND, ORIGIN_NOT_ALLOWED
 from hub.errors import BrokerUnavailable, Forbidden, NotFound
 from hub.http.json_body import json_response

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from hub.core.generation import Status
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.errors import BadRequest
 from hub.http.generation_snapshot import ListedGeneration, StatusName, describe_summary
 from hub.http.parameters import query_count

@@ -14,9 +14,9 @@ from hub.api.streams import StreamRequest, requested_cursor, without_start
 from hub.core.channel import Channel
 from hub.core.cursor import Position
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
-from hub.engine.compat_stream import CompatStream
-from hub.engine.generation_stream import GenerationStream
-from hub.engine.generations import Generations
+from hub.engine.generations.compat_stream import CompatStream
+from hub.engine.generations.generation_stream import GenerationStream
+from hub.engine.generations.generations import Generations
 from hub.http.parameters import HEARTBEAT, HEARTBEAT_EVENT, LOCATED, OUTPUT_TEMPLATE
 from hub.http.routing import EventSet, ResponseSpec
 from hub.http.streams import HttpStreams, accepts

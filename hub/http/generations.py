@@ -12,7 +12,7 @@ from hub.api.generation_requests import GenerateBody, GenerationRequests
 from hub.core.channel import Channel, channel_for
 from hub.core.cursor import format_cursor
 from hub.core.event import check_idempotency_key
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
 from hub.http.generation_streams import (

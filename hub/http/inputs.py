@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from hub.api.authentication import Authenticator
-from hub.engine.inputs import Inputs
+from hub.engine.generations.inputs import Inputs
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import GENERATION, INPUT, OPEN_USER
 from hub.http.routing import USER, Operation, build_routes, json, json_body

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hub.api.api_keys import ApiKeys
 from hub.core.channel import check_user_id
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.http.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
 from hub.http.generations import StopResponse
 from hub.http.json_body import json_response

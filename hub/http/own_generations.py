@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from hub.api.authentication import Authenticator
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.http.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
 from hub.http.generation_snapshot import (
     GenerationResponse,

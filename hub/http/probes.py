@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from hub.engine.connections import Connections
+from hub.engine.streams.connections import Connections
 from hub.error_codes import ERROR_CODES, NODE_DRAINING, ErrorCode
 from hub.errors import BrokerUnavailable
 from hub.http.errors import problem_response

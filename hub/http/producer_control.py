@@ -11,7 +11,7 @@ from hub.api.producer_requests import PRODUCE, ProducerRequests, lease_of
 from hub.core.inputs import ReceivedInput
 from hub.core.steering import SteeringMessage
 from hub.core.system_events import CONTROL_EVENTS
-from hub.engine.control_stream import INPUT, LEASE_LOST, STEERING, STOP
+from hub.engine.external.control_stream import INPUT, LEASE_LOST, STEERING, STOP
 from hub.http.parameters import GENERATION, LEASE
 from hub.http.routing import EventSet, Operation, ResponseSpec, build_routes, key
 from hub.http.streams import HttpStreams

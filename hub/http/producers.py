@@ -21,7 +21,7 @@ from hub.api.producer_responses import (
 from hub.api.streamed_posts import StreamedPost, StreamedPostLimits
 from hub.core.channel import channel_for
 from hub.core.posted_parts import Posted
-from hub.engine.external_producers import StartedAttempt
+from hub.engine.external.external_producers import StartedAttempt
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
 from hub.http.generations import StartResponse

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from hub.api.problems import describe_error
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.errors import CallerError, DependencyError, TooManyRequests
 from hub.http.errors import Handler, route_name
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator
 from hub.api.steering_requests import MAX_STEER_BODY_BYTES, SteerBody
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, OPEN_USER
 from hub.http.routing import USER, Operation, build_routes, json, json_body

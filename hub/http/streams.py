@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, web
 from hub.api.streams import StreamRequest, Streams
 from hub.core.close_reason import CloseReason
 from hub.core.sse import HEARTBEAT
-from hub.engine.connection import Connection
+from hub.engine.streams.connection import Connection
 from hub.http.proxy_probe import proxy_probe_headers
 from hub.ports.connections import EventEncoder
 from hub.transports.held_heads import HeldHeads

@@ -15,15 +15,15 @@ from hub.api.api_keys import ApiKeys
 from hub.core.channel import check_user_id, user_channel
 from hub.core.cursor import format_cursor, parse_cursor
 from hub.core.denylist import USER
-from hub.engine.admin_commands import AdminCommands
-from hub.engine.connection_query import (
+from hub.engine.storage_budget import StorageBudget
+from hub.engine.streams.admin_commands import AdminCommands
+from hub.engine.streams.connection_query import (
     ConnectionFilter,
     ConnectionInfo,
     ConnectionPage,
     ConnectionQuery,
     NodeState,
 )
-from hub.engine.storage_budget import StorageBudget
 from hub.error_codes import INVALID_CURSOR
 from hub.errors import BadRequest
 from hub.http.json_body import json_response, read_json

@@ -18,9 +18,9 @@ from hub.api.origins import AllowedOrigins
 from hub.api.problems import problem_from_error
 from hub.api.streams import Streams
 from hub.core.channel import topic_channel, topics_among
-from hub.engine.connection import Connection
-from hub.engine.generations import Generations
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.generations.generations import Generations
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.streams.connection import Connection
 from hub.engine.tasks import BackgroundTasks
 from hub.error_codes import TOO_MANY_MESSAGES, WEBSOCKET_REQUIRED
 from hub.errors import BadRequest, CallerError, HubError, TooManyRequests, UpgradeRequired

@@ -25,7 +25,7 @@ import structlog
 
 from hub.api.publish_requests import PublishLimits
 from hub.core.channel import Channel
-from hub.engine.outbox_metrics import OutboxMetrics
+from hub.engine.metrics.outbox_metrics import OutboxMetrics
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.error_codes import INVALID_REQUEST
 from hub.errors import (

@@ -31,7 +31,7 @@ from hub.core.push_job import (
 )
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import PushSubscription
-from hub.engine.push_metrics import PushMetrics
+from hub.engine.metrics.push_metrics import PushMetrics
 from hub.ports.deliveries import DeliveryStore, TakenDelivery
 from hub.ports.push import (
     PushChannel,

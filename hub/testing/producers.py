@@ -35,18 +35,18 @@ from hub.core.inputs import InputRequest
 from hub.core.parts import Finished, Part, Text
 from hub.core.parts_journal import PartsLimits
 from hub.core.upstream_models import UpstreamModels
-from hub.engine.askable_upstreams import AskableUpstreams
-from hub.engine.function import ApplicationFunction
-from hub.engine.function_answers import FunctionRequest
-from hub.engine.function_run import ProcessRun
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.input_events import expired, publish_answer
-from hub.engine.inputs import Inputs
-from hub.engine.pending_inputs import PendingInputs
-from hub.engine.relay import Relay, RelayLimits
-from hub.engine.steering_feed import SteeringFeed
-from hub.engine.stop_signal import StopSignal
+from hub.engine.attempts.stop_signal import StopSignal
+from hub.engine.functions.askable_upstreams import AskableUpstreams
+from hub.engine.functions.function import ApplicationFunction
+from hub.engine.functions.function_answers import FunctionRequest
+from hub.engine.functions.function_run import ProcessRun
+from hub.engine.functions.pending_inputs import PendingInputs
+from hub.engine.functions.steering_feed import SteeringFeed
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.input_events import expired, publish_answer
+from hub.engine.generations.inputs import Inputs
 from hub.engine.tasks import SystemClock
+from hub.engine.worker.relay import Relay, RelayLimits
 from hub.errors import CallerError, ProducerLost
 from hub.ports.events import FROM_START
 from hub.ports.queue import Lease

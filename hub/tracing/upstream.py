@@ -18,7 +18,7 @@ from hub.core.durable import Checkpoint, StreamOutput
 from hub.core.generation import GenerationRequest
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Part
-from hub.engine.resumable import cancel_answer, open_stream
+from hub.engine.worker.resumable import cancel_answer, open_stream
 from hub.ports.upstreams import Upstream
 from hub.tracing.answers import MAX_CHARS, fail, trace_answer
 from hub.tracing.propagation import into_headers, parse_request_trace

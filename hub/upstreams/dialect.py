@@ -1,7 +1,7 @@
 """What a wire format declares: its endpoint, its request, its framing and its events.
 
 A `Dialect` converts a `GenerationRequest` to an HTTP request, and events of the response to stream
-parts. It does no I/O and knows no limits; http_upstream.py calls it.
+parts. It does no I/O and knows no limits; http/upstream.py calls it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from hub.api.streams import StreamLimits, Streams
 from hub.compat.requests import CompatRequests
 from hub.compat.templates.encoder import BUILT_IN_TEMPLATES, OutputTemplate
 from hub.compat.templates.selection import HUB_EVENTS, TemplateSelection
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.engine.publisher import Publisher
 from hub.errors import OperatorError
 from hub.http.active_generations import ActiveGenerationRoutes

@@ -22,11 +22,11 @@ from hub.backends.redis.events import (
 from hub.core.deliveries import DeliveryLimits, RetryPolicy
 from hub.core.fair_queue import QueueLimits, UpstreamLimits, versioned_queue
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempt import GenerationResult
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.attempts.attempt import GenerationResult
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
-from hub.engine.reconciler import Reconciler, ReconcilerTimes
 from hub.errors import BrokerUnavailable, OperatorError
 from hub.inbox.expiry import ItemExpiry
 from hub.ports.backend import Backend

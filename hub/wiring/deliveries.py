@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from hub.core.webhooks import WEBHOOK_QUEUE
 from hub.engine.delivery_loop import DeliveryLoop
-from hub.engine.delivery_metrics import DeliveryMetrics
+from hub.engine.metrics.delivery_metrics import DeliveryMetrics
 from hub.engine.tasks import Supervisor
 from hub.ports.clock import Clock
 from hub.settings import Settings

@@ -9,18 +9,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from hub.core.channel import user_channel
-from hub.engine.askable_upstreams import AskableUpstreams
-from hub.engine.function import ApplicationFunction
+from hub.engine.functions.askable_upstreams import AskableUpstreams
+from hub.engine.functions.function import ApplicationFunction
+from hub.engine.functions.user_feeds import UserFeeds
 from hub.engine.publisher import PublishRequest
-from hub.engine.user_feeds import UserFeeds
 from hub.errors import OperatorError
 from hub.ports.backend import Backend
 from hub.producer.protocol import FunctionOptions
 from hub.producer.run import Notification
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
-from hub.upstreams.function_pool import FunctionPool
-from hub.upstreams.function_process import FunctionProcess, ProcessOptions
+from hub.upstreams.functions.pool import FunctionPool
+from hub.upstreams.functions.process import FunctionProcess, ProcessOptions
 from hub.wiring.backend import build_publisher
 
 

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
-from hub.engine.askable_upstreams import AskableUpstreams
-from hub.engine.guard_metrics import GuardMetrics
-from hub.engine.text_guard import GuardOptions, TextGuard
+from hub.engine.functions.askable_upstreams import AskableUpstreams
+from hub.engine.metrics.guard_metrics import GuardMetrics
+from hub.engine.worker.text_guard import GuardOptions, TextGuard
 from hub.errors import BadRequest
 from hub.ports.clock import Clock
 from hub.ports.guards import Guard
@@ -17,10 +17,10 @@ from hub.producer.run import Notification
 from hub.settings import Guard as GuardSettings
 from hub.settings import Settings
 from hub.upstreams.dialect import BEARER
-from hub.upstreams.function_pool import FunctionPool
-from hub.upstreams.function_process import FunctionProcess, ProcessOptions
-from hub.upstreams.guard_function import FunctionGuard
-from hub.upstreams.guard_http import HttpGuard
+from hub.upstreams.functions.guard import FunctionGuard
+from hub.upstreams.functions.pool import FunctionPool
+from hub.upstreams.functions.process import FunctionProcess, ProcessOptions
+from hub.upstreams.http.guard import HttpGuard
 
 
 @asynccontextmanager

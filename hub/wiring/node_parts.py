@@ -10,30 +10,30 @@ import msgspec
 from hub.api.publish_requests import PublishRateLimits
 from hub.core.channel import Channel, user_channel
 from hub.core.deliveries import Delivery
-from hub.engine.admin_commands import AdminCommands
-from hub.engine.attempt import GenerationResult
-from hub.engine.broker_watch import BrokerWatch
-from hub.engine.connection_query import ConnectionQuery
-from hub.engine.connections import ConnectionLimits, Connections
-from hub.engine.external_producers import ExternalProducers
-from hub.engine.gap_check import GapCheck
-from hub.engine.generations import Generations
-from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.inputs import Inputs
-from hub.engine.job_claims import ClaimLimits, Claims
-from hub.engine.latency_probe import LatencyProbe
-from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.attempts.attempt import GenerationResult
+from hub.engine.external.external_producers import ExternalProducers
+from hub.engine.external.job_claims import ClaimLimits, Claims
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.inputs import Inputs
+from hub.engine.generations.reconciler import Reconciler
+from hub.engine.metrics.broker_watch import BrokerWatch
+from hub.engine.metrics.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher
-from hub.engine.reconciler import Reconciler
 from hub.engine.storage_budget import StorageBudget
-from hub.engine.taken_query import TakenReplies
+from hub.engine.streams.admin_commands import AdminCommands
+from hub.engine.streams.connection_query import ConnectionQuery
+from hub.engine.streams.connections import ConnectionLimits, Connections
+from hub.engine.streams.gap_check import GapCheck
+from hub.engine.streams.heartbeat import HeartbeatWheel
+from hub.engine.streams.latency_probe import LatencyProbe
+from hub.engine.streams.taken_query import TakenReplies
+from hub.engine.streams.topic_presence import TopicPresence
+from hub.engine.streams.user_presence import USER_CONNECTED, USER_DISCONNECTED, UserPresence
 from hub.engine.tasks import Supervisor
 from hub.engine.tickets import Tickets
-from hub.engine.topic_presence import TopicPresence
 from hub.engine.usage import UsageRecorder
 from hub.engine.user_data import UserDataRegistry
-from hub.engine.user_presence import USER_CONNECTED, USER_DISCONNECTED, UserPresence
 from hub.inbox.expiry import ItemExpiry
 from hub.inbox.inboxes import Inboxes
 from hub.ports.backend import Backend

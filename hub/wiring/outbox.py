@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from hub.engine.outbox_metrics import OutboxMetrics
+from hub.engine.metrics.outbox_metrics import OutboxMetrics
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import OperatorError
 from hub.http.applications import build_worker

@@ -14,9 +14,9 @@ from hub.core.push_job import PushOrigin
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import WEB_PUSH
 from hub.engine.delivery_loop import DeliveryLoop
-from hub.engine.taken_query import TakenQuery
+from hub.engine.metrics.worker_metrics import WorkerMetrics
+from hub.engine.streams.taken_query import TakenQuery
 from hub.engine.tasks import Supervisor
-from hub.engine.worker_metrics import WorkerMetrics
 from hub.errors import OperatorError
 from hub.http.outgoing import open_public_client
 from hub.inbox.push_inbox import StoredPushInbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated import SimulatedUpstream, Simulation
+from hub.upstreams.simulated.server import SimulatedUpstream, Simulation
 from hub.wiring.shutdown import Shutdown
 
 

@@ -9,41 +9,41 @@ from typing import Any, Final
 import aiohttp
 
 from hub.core.upstream_models import UpstreamModels
-from hub.engine.failover import CircuitBreaker, Endpoint, Failover
-from hub.engine.interruptible import InterruptibleUpstream
+from hub.engine.worker.failover import CircuitBreaker, Endpoint, Failover
+from hub.engine.worker.interruptible import InterruptibleUpstream
 from hub.ports.clock import Clock
 from hub.ports.upstreams import Upstream
 from hub.settings import Settings
 from hub.settings import Upstream as UpstreamSettings
 from hub.settings.models import INTERRUPTIBLE_KINDS
-from hub.upstreams.a2a import A2aUpstream
-from hub.upstreams.a2a_card import AgentInterface
-from hub.upstreams.a2a_request import AgentCall
-from hub.upstreams.a2a_task import TaskProgress
-from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ai_sdk import AiSdk
-from hub.upstreams.anthropic import AnthropicMessages
-from hub.upstreams.context_token import ContextSigner
+from hub.upstreams.a2a.card import AgentInterface
+from hub.upstreams.a2a.request import AgentCall
+from hub.upstreams.a2a.task import TaskProgress
+from hub.upstreams.a2a.upstream import A2aUpstream
+from hub.upstreams.ag_ui.dialect import AgUi
+from hub.upstreams.ai_sdk.dialect import AiSdk
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import BEARER, AuthHeader, Dialect
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import EnvelopeRules
-from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.http_endpoint import EndpointOptions
-from hub.upstreams.http_upstream import HttpUpstream
-from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_background import BackgroundResponses
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.prefix import (
+from hub.upstreams.http.client import UpstreamTimeouts
+from hub.upstreams.http.context_token import ContextSigner
+from hub.upstreams.http.endpoint import EndpointOptions
+from hub.upstreams.http.prefix import (
     AnthropicPrefix,
     FinalMessage,
     MarkedPrefix,
     PrefixForm,
     PrefixUpstream,
 )
-from hub.upstreams.reattaching import ReattachingUpstream
-from hub.upstreams.request_rules import RequestRules
+from hub.upstreams.http.reattaching import ReattachingUpstream
+from hub.upstreams.http.request_rules import RequestRules
+from hub.upstreams.http.upstream import HttpUpstream
+from hub.upstreams.ollama import OllamaChat
+from hub.upstreams.openai.background import BackgroundResponses
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
 
 DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
     dialect.kind: dialect

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hub.core.deliveries import DELIVERY_QUEUES
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
 from hub.engine.user_data import AnswerStopper, UserDataRegistry
 from hub.engine.user_data_kinds import (
     UserBlock,

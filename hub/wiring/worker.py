@@ -8,21 +8,21 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
-from hub.engine.askable_upstreams import AskableUpstreams
-from hub.engine.attempt import GenerationResult
-from hub.engine.live_metrics import LiveMetrics
-from hub.engine.relay import Relay, RelayLimits
+from hub.engine.attempts.attempt import GenerationResult
+from hub.engine.functions.askable_upstreams import AskableUpstreams
+from hub.engine.functions.user_feeds import UserFeeds
+from hub.engine.metrics.live_metrics import LiveMetrics
+from hub.engine.metrics.worker_metrics import WorkerMetrics
 from hub.engine.tasks import Supervisor, SystemClock, run_unless
 from hub.engine.usage import UsageRecorder
-from hub.engine.user_feeds import UserFeeds
-from hub.engine.worker import Worker
-from hub.engine.worker_metrics import WorkerMetrics
+from hub.engine.worker.relay import Relay, RelayLimits
+from hub.engine.worker.worker import Worker
 from hub.http.applications import build_worker
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.ports.backend import Backend
 from hub.settings import Settings
-from hub.upstreams.function_pool import FunctionPool
+from hub.upstreams.functions.pool import FunctionPool
 from hub.wiring.backend import (
     build_jobs,
     build_parts_limits,

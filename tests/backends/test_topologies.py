@@ -20,10 +20,10 @@ from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.fair_queue import Job
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
-from hub.engine.connections import Connections
-from hub.engine.gap_check import GapCheck
-from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.gap_check import GapCheck
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.engine.tasks import SystemClock, cancel_and_wait
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Publication

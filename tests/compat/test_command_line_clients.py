@@ -16,8 +16,8 @@ import pytest
 from hub.core.generation import GenerationRequest
 from hub.core.sse_decoder import SseDecoder
 from hub.settings import Settings
-from hub.upstreams.anthropic import AnthropicMessages
-from hub.upstreams.openai_chat import OpenAiChat
+from hub.upstreams.anthropic.dialect import AnthropicMessages
+from hub.upstreams.openai.chat import OpenAiChat
 from tests.api.test_authentication import AUTHENTICATOR, token
 from tests.compat.test_routes import Worker
 from tests.http.kit import SETTINGS, Hub, running_hub

@@ -13,8 +13,8 @@ from hub.compat.ai_sdk.encoder import AiSdkEncoder
 from hub.compat.anthropic.encoder import MessageCollector, MessageEncoder
 from hub.core.message_blocks import BLOCK_DATA, STOP_DATA, BlockJoiner, split_block
 from hub.core.parts import Data, Finished, Part, Text, Usage
-from hub.upstreams.anthropic import AnthropicMessages
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.anthropic.dialect import AnthropicMessages
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.compat.history import (
     DONE,
     RECORD,

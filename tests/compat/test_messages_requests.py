@@ -13,8 +13,8 @@ from hub.compat.anthropic.requests import read_messages
 from hub.compat.anthropic.thinking import wrap
 from hub.core.generation import GenerationRequest, Message
 from hub.errors import BadRequest, UpstreamError
-from hub.upstreams.anthropic import AnthropicMessages
-from hub.upstreams.openai_chat import OpenAiChat
+from hub.upstreams.anthropic.dialect import AnthropicMessages
+from hub.upstreams.openai.chat import OpenAiChat
 from tests.compat.history import (
     DETAILS,
     DONE,

@@ -27,7 +27,7 @@ from hub.core.part_events import to_event
 from hub.core.parts import Finished, Usage
 from hub.core.sse_decoder import ServerSentEvent
 from hub.settings import Settings
-from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.openai.responses import OpenAiResponses
 from tests import sdks
 from tests.compat.history import DONE, ID, STARTED, STOPPED, Event, reasoning_delta, text_delta
 from tests.compat.test_routes import Worker

@@ -20,11 +20,11 @@ from hub.compat.openai_chat.requests import read_chat
 from hub.compat.openai_responses.requests import read_responses
 from hub.compat.openai_responses.response_object import response_object
 from hub.core.generation import GenerationRequest, Message
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
 from tests.compat.history import (
     ANNOTATIONS,
     DETAILS,

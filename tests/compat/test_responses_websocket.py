@@ -18,7 +18,7 @@ from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position
 from hub.core.event import Event
 from hub.core.generation import Status
-from hub.engine.connection import Connection
+from hub.engine.streams.connection import Connection
 from hub.errors import BrokerUnavailable
 from hub.ports.generations import CreatedGeneration
 from hub.transports.websocket import WebSocketMessageEncoder

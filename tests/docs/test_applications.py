@@ -16,7 +16,7 @@ from hub.settings.models import Upstream
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import EnvelopeRules
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.docs.snippets import DOCS
 from tests.doubles import until
 from tests.upstreams.kit import (

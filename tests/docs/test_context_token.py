@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from hub.core.generation_context import GenerationContext
-from hub.upstreams.context_token import HEADER, LIFETIME_SECONDS, ContextSigner
+from hub.upstreams.http.context_token import HEADER, LIFETIME_SECONDS, ContextSigner
 from tests.docs.snippets import DOCS, find_blocks
 
 KEY: Final = "k" * 64

@@ -20,7 +20,7 @@ from hub.backends.redis.keys import JOBS_GROUP, jobs_stream
 from hub.core.fair_queue import DEFAULT_QUEUE
 from hub.core.sse_decoder import SseDecoder
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated import SimulatedUpstream
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.conftest import temporary_folder
 from tests.defaults import simulation
 from tests.forked_hub import HubProcess, start_hub

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
 from tests import sdks
 from tests.e2e.cluster import Cluster, create_cluster
 from tests.e2e.tool_llm import ToolLlm

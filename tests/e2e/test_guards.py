@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hub.core.folded_parts import FoldedParts
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
 from tests.doubles import until
 from tests.e2e.cluster import Cluster, GenerationEvents, create_cluster
 

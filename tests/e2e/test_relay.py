@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hub.engine.worker import RESERVE_TIMEOUT_SECONDS
+from hub.engine.worker.worker import RESERVE_TIMEOUT_SECONDS
 from hub.settings import Settings
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
 from tests.e2e.cluster import ENDS, Cluster, GenerationEvents, create_cluster
 from tests.topologies import free_ports
 

@@ -11,7 +11,7 @@ import pytest
 from hub.backends.redis.keys import JOBS_PARTITION, hash_tag
 from hub.core.channel import partition_of, user_channel
 from hub.core.sse_decoder import SseDecoder
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
 from tests.e2e.cluster import ENDS, Cluster, GenerationEvents, create_cluster
 from tests.topologies import ClusterOfThree, valkey_binary
 

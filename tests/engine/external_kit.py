@@ -13,11 +13,11 @@ from hub.core.generation import Generation, GenerationRequest
 from hub.core.parts import Part, Text
 from hub.core.parts_journal import PartsLimits
 from hub.core.posted_parts import PostedPart
-from hub.engine.attempt import GenerationResult
-from hub.engine.external_producers import ExternalProducers, StartedAttempt
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
-from hub.engine.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.attempts.attempt import GenerationResult
+from hub.engine.external.external_producers import ExternalProducers, StartedAttempt
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
 from hub.engine.tasks import SystemClock
 from hub.ports.backend import Backend
 from hub.ports.events import FROM_START

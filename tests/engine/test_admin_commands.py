@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from hub.core.denylist import TOKEN, USER
-from hub.engine.admin_commands import AdminCommands
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.admin_commands import AdminCommands
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.engine.tasks import cancel_and_wait
 from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryCommandBus

@@ -10,7 +10,7 @@ from hub.core.generation import Message
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Text, Usage
 from hub.core.upstream_models import UpstreamModels
-from hub.engine.askable_upstreams import AskableUpstreams
+from hub.engine.functions.askable_upstreams import AskableUpstreams
 from hub.errors import UpstreamError
 from hub.guard import End, Window
 from tests.doubles import Gate, ScriptedUpstream

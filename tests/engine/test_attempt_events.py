@@ -19,7 +19,7 @@ from hub.core.part_events import to_event, to_events
 from hub.core.parts import Data, Part, Reasoning, Replace, Text, ToolCall, ToolResult
 from hub.core.parts import Status as StatusPart
 from hub.core.parts_journal import PartsJournal, PartsLimits, PartsTooLarge
-from hub.engine.attempt_events import AttemptEvents
+from hub.engine.attempts.attempt_events import AttemptEvents
 from hub.ports.events import Publication
 from tests.parts import PARTS
 

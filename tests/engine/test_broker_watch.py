@@ -6,8 +6,8 @@ import asyncio
 
 from hub.core.fair_queue import Job
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
-from hub.engine.broker_watch import BrokerWatch
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.broker_watch import BrokerWatch
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, settled
 

@@ -11,9 +11,9 @@ from hub.core.durable import Checkpoint, ResumePoint, StreamOutput
 from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Text
-from hub.engine.failover import CircuitBreaker, Failover
-from hub.engine.relay import Relay
-from hub.engine.stop_signal import StopSignal
+from hub.engine.attempts.stop_signal import StopSignal
+from hub.engine.worker.failover import CircuitBreaker, Failover
+from hub.engine.worker.relay import Relay
 from hub.ports.queue import Lease
 from hub.testing.backend import MemoryBackend
 from tests.defaults import endpoint

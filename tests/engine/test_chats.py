@@ -13,12 +13,12 @@ from hub.backends.redis import generations as redis_store
 from hub.core.generation import GenerationRequest, Message, OnBusy, Status
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Text
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
-from hub.engine.reconciler import Reconciler, ReconcilerTimes
-from hub.engine.relay import Relay
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
 from hub.engine.tasks import Supervisor, SystemClock
-from hub.engine.worker import Worker
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.errors import CallerError, Conflict, TooManyRequests
 from hub.ports.backend import Backend
 from hub.testing import generations as memory_store

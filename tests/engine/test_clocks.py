@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from hub.core.denylist import TOKEN, USER
-from hub.engine.admin_commands import AdminCommands
-from hub.engine.connection_query import ConnectionQuery, NodeState
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.admin_commands import AdminCommands
+from hub.engine.streams.connection_query import ConnectionQuery, NodeState
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.engine.tickets import Tickets
 from hub.errors import Unauthorized
 from hub.testing.backend import MemoryBackend

@@ -18,7 +18,7 @@ from hub.core.parts import (
     ToolCallDelta,
     Usage,
 )
-from hub.engine.coalescing import coalesce
+from hub.engine.attempts.coalescing import coalesce
 
 
 def call_delta(index: int, arguments: str, **head: Any) -> dict[str, Any]:

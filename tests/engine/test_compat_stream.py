@@ -26,12 +26,12 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.engine.compat_stream import CompatStream
-from hub.engine.connections import Connections
-from hub.engine.generation_stream import GenerationStream
-from hub.engine.generations import Generations, ReplayStart
-from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.stream_view import StreamView
+from hub.engine.generations.compat_stream import CompatStream
+from hub.engine.generations.generation_stream import GenerationStream
+from hub.engine.generations.generations import Generations, ReplayStart
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
+from hub.engine.streams.stream_view import StreamView
 from hub.ports.compat import AnswerEncoder
 from hub.ports.events import Publication
 from hub.testing.backend import MemoryBackend

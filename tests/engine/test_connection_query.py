@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.core.channel import ALL, topic_channel, user_channel
-from hub.engine.connection_query import ConnectionFilter, ConnectionQuery
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.connection_query import ConnectionFilter, ConnectionQuery
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryCommandBus
 from hub.transports.sse import SseEventEncoder

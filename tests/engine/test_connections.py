@@ -17,9 +17,9 @@ import pytest
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position, parse_cursor
-from hub.engine.connection import Connection
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.connection import Connection
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.ports.events import FROM_START, Publication
 from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, Gate, GatedBackend, new_connection, settled, until

@@ -22,7 +22,7 @@ from hub.core.deliveries import (
     new_delivery_id,
 )
 from hub.engine.delivery_loop import COUNT_SECONDS, DeliveryLoop
-from hub.engine.delivery_metrics import DeliveryMetrics
+from hub.engine.metrics.delivery_metrics import DeliveryMetrics
 from hub.engine.tasks import Supervisor
 from hub.errors import BrokerUnavailable
 from hub.ports.deliveries import TakenDelivery

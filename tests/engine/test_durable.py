@@ -37,8 +37,8 @@ from hub.core.journal_entries import read_durable_state
 from hub.core.part_events import to_event
 from hub.core.parts import Data, Part, Text, ToolCall, ToolCallDelta
 from hub.core.parts_journal import PartsLimits, PartsTooLarge
-from hub.engine.attempt_events import RESTARTED, STARTED, AttemptEvents
-from hub.engine.input_events import expired, received
+from hub.engine.attempts.attempt_events import RESTARTED, STARTED, AttemptEvents
+from hub.engine.generations.input_events import expired, received
 from hub.ports.events import Publication
 from tests.parts import PARTS
 

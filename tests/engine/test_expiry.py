@@ -11,9 +11,9 @@ import pytest
 
 from hub.core.channel import ALL, CONSOLE_USER, user_channel
 from hub.core.close_reason import CloseReason
-from hub.engine.connections import MAX_CONSOLE_STREAMS, NO_LIMITS, Connections
-from hub.engine.expiry import ConnectionExpiry
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.connections import MAX_CONSOLE_STREAMS, NO_LIMITS, Connections
+from hub.engine.streams.expiry import ConnectionExpiry
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.testing.backend import MemoryBackend
 from hub.transports.sse import SseEventEncoder
 from tests.doubles import FakeClock, FakeWriter, new_connection, settled

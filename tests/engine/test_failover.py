@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
 from hub.core.parts import Finished, Part, Text, Usage
-from hub.engine.failover import CircuitBreaker, Failover
+from hub.engine.worker.failover import CircuitBreaker, Failover
 from hub.errors import UpstreamError
 from tests.defaults import endpoint
 from tests.doubles import FakeClock, ScriptedUpstream, settled

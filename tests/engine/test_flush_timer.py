@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from hub.engine.flush_timer import FlushTimer
+from hub.engine.worker.flush_timer import FlushTimer
 from hub.testing.fakes import FakeClock, settled
 
 

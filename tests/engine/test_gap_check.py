@@ -9,10 +9,10 @@ import pytest
 
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.cursor import Position, is_behind
-from hub.engine.connections import Connections
-from hub.engine.gap_check import GapCheck
-from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.gap_check import GapCheck
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.engine.tasks import cancel_and_wait
 from hub.ports.events import Publication
 from hub.transports.sse import SseEventEncoder

@@ -20,10 +20,10 @@ from hub.core.generation import (
 )
 from hub.core.inputs import INPUT_EXPIRED, INPUT_RECEIVED, InputRequest
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempt_events import STARTED, AttemptEvents
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.inputs import Inputs
-from hub.engine.pending_inputs import PendingInputs
+from hub.engine.attempts.attempt_events import STARTED, AttemptEvents
+from hub.engine.functions.pending_inputs import PendingInputs
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.inputs import Inputs
 from hub.errors import BrokerUnavailable
 from hub.ports.events import FROM_START, Publication, Published
 from hub.testing.backend import MemoryBackend

@@ -14,9 +14,9 @@ from hub.core.generation_context import GenerationContext
 from hub.core.inputs import InputRequest, StoredInput
 from hub.core.interrupts import Interrupt, UpstreamInterrupted, to_messages
 from hub.core.parts import Finished, Part, Text, ToolCallDelta, ToolResult, Usage
-from hub.engine.failover import CircuitBreaker, Endpoint, Failover
-from hub.engine.input_events import expired, received
-from hub.engine.interruptible import InterruptibleUpstream
+from hub.engine.generations.input_events import expired, received
+from hub.engine.worker.failover import CircuitBreaker, Endpoint, Failover
+from hub.engine.worker.interruptible import InterruptibleUpstream
 from hub.errors import UpstreamError
 from hub.ports.upstreams import Upstream
 from tests.doubles import FakeClock, ScriptedUpstream

@@ -14,9 +14,9 @@ from hub.core.fair_queue import QueueLimits, UpstreamLimits
 from hub.core.generation import GenerationRequest, Message, Status
 from hub.core.parts import Text
 from hub.core.posted_parts import Posted, PostedEnd, PostedPart
-from hub.engine.external_producers import StartedAttempt
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.job_claims import Claim, ClaimLimits, Claims
+from hub.engine.external.external_producers import StartedAttempt
+from hub.engine.external.job_claims import Claim, ClaimLimits, Claims
+from hub.engine.generations.generation_jobs import GenerationJobs
 from hub.errors import CallerError, TooManyRequests
 from hub.ports.events import FROM_START
 from tests.conftest import OpenedRedis, OpenRedis

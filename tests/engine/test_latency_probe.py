@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
-from hub.engine.latency_probe import LatencyProbe
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
+from hub.engine.streams.latency_probe import LatencyProbe
 from tests.doubles import FakeClock, GatedBackend, settled
 
 

@@ -11,7 +11,7 @@ import pytest
 from hub.core.close_reason import CloseReason
 from hub.core.external_producer import AttemptNotes, ExternalState, Progress
 from hub.core.generation import Generation, Status
-from hub.engine.lease_watch import LeaseWatch
+from hub.engine.external.lease_watch import LeaseWatch
 from hub.errors import BrokerUnavailable
 from tests.engine.external_kit import REQUEST
 
@@ -61,7 +61,7 @@ async def test_end_of_a_lease(
     monkeypatch: pytest.MonkeyPatch, reads: list[Any], sent: list[str]
 ) -> None:
     """Each read that shows a renewed lease sets the timer again; the first other one ends it."""
-    monkeypatch.setattr("hub.engine.lease_watch._RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("hub.engine.external.lease_watch._RETRY_SECONDS", 0.001)
     connection: Any = OpenConnection()
     left = iter(reads)
 

@@ -23,11 +23,11 @@ from hub.core.parts import (
     Text,
     ToolCallDelta,
 )
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
-from hub.engine.reconciler import Reconciler, ReconcilerTimes
-from hub.engine.relay import Relay
-from hub.engine.worker import Worker
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.ports.events import FROM_START
 from hub.testing.backend import MemoryBackend
 from hub.testing.queue import MemoryGenerationQueue

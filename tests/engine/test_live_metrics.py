@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from hub.core.event import Event
-from hub.engine.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
+from hub.engine.metrics.live_metrics import LIVE_METRICS_CHANNEL, LiveMetrics
 from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, settled
 

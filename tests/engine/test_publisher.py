@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub.core.channel import user_channel
-from hub.engine.node_metrics import NodeMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
 from hub.engine.publisher import Publisher, PublishRequest
 from hub.testing.backend import MemoryBackend
 

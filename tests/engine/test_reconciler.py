@@ -21,9 +21,9 @@ from hub.core.generation import (
     UpdateKind,
     new_generation_id,
 )
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
-from hub.engine.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
 from hub.ports.events import FROM_START, Publication
 from hub.testing.backend import MemoryBackend
 from hub.testing.queue import MemoryGenerationQueue

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from hub.core.metrics import MetricSet
-from hub.engine.node_metrics import NodeMetrics
-from hub.engine.worker_metrics import WorkerMetrics
+from hub.engine.metrics.node_metrics import NodeMetrics
+from hub.engine.metrics.worker_metrics import WorkerMetrics
 from hub.metrics import render_prometheus
 from hub.ports.backend import BackendStatistics
 

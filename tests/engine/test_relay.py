@@ -33,10 +33,10 @@ from hub.core.parts import (
     Usage,
 )
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempt import AttemptSuperseded
-from hub.engine.relay import Relay
-from hub.engine.stop_signal import StopSignal
-from hub.engine.text_guard import TextGuard
+from hub.engine.attempts.attempt import AttemptSuperseded
+from hub.engine.attempts.stop_signal import StopSignal
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.text_guard import TextGuard
 from hub.errors import ProducerLost, UpstreamError
 from hub.ports.events import FROM_START, Publication
 from hub.ports.queue import Lease

@@ -19,11 +19,11 @@ from hub.core.generation_context import GenerationContext
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part, Reasoning, Text, ToolCallDelta, Usage
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempt import AttemptSuperseded
-from hub.engine.failover import CircuitBreaker, Failover
-from hub.engine.relay import Relay
-from hub.engine.stop_signal import StopSignal
-from hub.engine.text_guard import TextGuard
+from hub.engine.attempts.attempt import AttemptSuperseded
+from hub.engine.attempts.stop_signal import StopSignal
+from hub.engine.worker.failover import CircuitBreaker, Failover
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.text_guard import TextGuard
 from hub.errors import UpstreamError
 from hub.ports.events import FROM_START, Publication, Published
 from hub.ports.queue import Lease

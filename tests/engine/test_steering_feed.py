@@ -13,7 +13,7 @@ from hub.core.channel import partition_of, user_channel
 from hub.core.event import encode_json
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
 from hub.core.steering import SteeringMessage
-from hub.engine.steering_feed import SteeringFeed, SteeringFollower
+from hub.engine.functions.steering_feed import SteeringFeed, SteeringFollower
 from hub.testing.backend import MemoryBackend
 from tests.doubles import FakeClock, until
 

@@ -25,15 +25,15 @@ from hub.core.generation_context import GenerationContext
 from hub.core.inputs import INPUT_RECEIVED, InputRequest
 from hub.core.parts import Finished, Part, Text
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempt import OtherVersion
-from hub.engine.attempt_events import RESTARTED, AttemptEvents
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generation_stream import END_EVENTS
-from hub.engine.generations import Generations
-from hub.engine.inputs import Inputs
-from hub.engine.reconciler import Reconciler, ReconcilerTimes
-from hub.engine.relay import Relay
-from hub.engine.stop_signal import StopSignal
+from hub.engine.attempts.attempt import OtherVersion
+from hub.engine.attempts.attempt_events import RESTARTED, AttemptEvents
+from hub.engine.attempts.stop_signal import StopSignal
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generation_stream import END_EVENTS
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.inputs import Inputs
+from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.worker.relay import Relay
 from hub.errors import CallerError, Conflict
 from hub.ports.events import FROM_START, Outcome
 from hub.ports.queue import Lease

@@ -11,7 +11,7 @@ import pytest
 
 from hub.core.channel import Channel, topic_channel, user_channel
 from hub.core.cursor import Position
-from hub.engine.taken_query import TakenQuery
+from hub.engine.streams.taken_query import TakenQuery
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication

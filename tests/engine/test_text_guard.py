@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hub.core.metrics import HistogramSnapshot
 from hub.core.parts import Data, Finished, Part, Reasoning, Status, Text, Usage
-from hub.engine.guard_metrics import GuardMetrics
-from hub.engine.text_guard import GuardOptions, TextGuard
+from hub.engine.metrics.guard_metrics import GuardMetrics
+from hub.engine.worker.text_guard import GuardOptions, TextGuard
 from hub.errors import ProducerLost, UpstreamError
 from hub.guard import End, Replace, Retract, Window
 from hub.producer import Run

@@ -10,7 +10,7 @@ import pytest
 
 from hub.core.channel import CONSOLE_USER, Channel, topic_channel
 from hub.core.event import Event
-from hub.engine.topic_presence import TopicPresence
+from hub.engine.streams.topic_presence import TopicPresence
 from hub.errors import BrokerUnavailable
 from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryPresenceStore

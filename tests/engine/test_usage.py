@@ -6,7 +6,7 @@ import pytest
 
 from hub.core.generation import Generation, GenerationRequest, Status
 from hub.core.usage import MAX_MODEL_CHARS, OTHER_MODELS
-from hub.engine.attempt import GenerationResult
+from hub.engine.attempts.attempt import GenerationResult
 from hub.engine.usage import build_usage_totals
 
 

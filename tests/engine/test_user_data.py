@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hub.core.generation import GenerationUpdate, Status, UpdateKind
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
 from hub.engine.user_data import AnswerStopper
 from hub.errors import Conflict
 from hub.ports.events import Outcome

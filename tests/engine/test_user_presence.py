@@ -10,7 +10,7 @@ import pytest
 
 from hub.core.deliveries import Done
 from hub.core.webhooks import WEBHOOK_QUEUE, Endpoint
-from hub.engine.user_presence import UserPresence
+from hub.engine.streams.user_presence import UserPresence
 from hub.errors import BrokerUnavailable
 from hub.testing.backend import MemoryBackend
 from hub.webhooks.endpoints import Endpoints

@@ -21,9 +21,9 @@ from hub.core.generation import (
     new_generation_id,
 )
 from hub.core.parts import Finished, Text
-from hub.engine.generations import Generations
-from hub.engine.relay import Relay
-from hub.engine.worker import Worker
+from hub.engine.generations.generations import Generations
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
 from hub.ports.queue import GenerationQueue, WaitingVersion

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hub.core.generation import Generation, GenerationRequest, Status
-from hub.engine.attempt import GenerationResult
-from hub.engine.worker_metrics import WorkerMetrics
+from hub.engine.attempts.attempt import GenerationResult
+from hub.engine.metrics.worker_metrics import WorkerMetrics
 
 
 @pytest.mark.parametrize(

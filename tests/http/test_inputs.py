@@ -16,7 +16,7 @@ from hub.api.verifying_keys import secret_key
 from hub.core.channel import user_channel
 from hub.core.generation import Status, UpdateKind
 from hub.core.inputs import INPUT_EXPIRED
-from hub.engine.generation_jobs import GenerationJobs
+from hub.engine.generations.generation_jobs import GenerationJobs
 from hub.ports.events import FROM_START
 from hub.testing.contracts.inputs import InputKit, request_of
 from hub.testing.contracts.node import Node

@@ -28,8 +28,8 @@ from hub.core.parts import (
     ToolResult,
 )
 from hub.core.parts_journal import PartsLimits
-from hub.engine.relay import Relay
-from hub.engine.worker import Worker
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from tests.doubles import RELAY_LIMITS, FakeClock, ScriptedUpstream
 from tests.http.kit import Hub, Stream, running_hub
 

@@ -34,10 +34,10 @@ from hub.core.parts import (
 from hub.core.parts import Status as StatusPart
 from hub.core.parts_journal import PartsLimits
 from hub.core.system_events import CONTROL_EVENTS, GENERATION_EVENTS
-from hub.engine.attempt_events import AttemptEvents
-from hub.engine.relay import Relay
-from hub.engine.stop_signal import StopSignal
+from hub.engine.attempts.attempt_events import AttemptEvents
+from hub.engine.attempts.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
+from hub.engine.worker.relay import Relay
 from hub.errors import UpstreamError
 from hub.http.generation_snapshot import GenerationResponse
 from hub.ports.events import Publication

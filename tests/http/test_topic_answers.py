@@ -20,8 +20,8 @@ from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys
 from hub.api.verifying_keys import secret_key
 from hub.core.parts import Data, Finished, Text
-from hub.engine.relay import Relay
-from hub.engine.worker import Worker
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.grpc import hub_pb2 as pb
 from hub.grpc.hub_pb2_grpc import HubStub
 from tests.defaults import token_reader

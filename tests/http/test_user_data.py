@@ -16,9 +16,9 @@ from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.core.channel import user_channel
 from hub.core.parts import Finished, Text
 from hub.core.usage import OTHER_MODELS
-from hub.engine.relay import Relay
 from hub.engine.usage import UsageRecorder
-from hub.engine.worker import Worker
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.ports.events import Publication
 from tests.doubles import RELAY_LIMITS, FakeClock, Gate, ScriptedUpstream
 from tests.http.kit import Hub, running_hub

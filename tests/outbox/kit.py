@@ -9,7 +9,7 @@ from typing import Any
 
 from hub.api.publish_requests import PublishLimits
 from hub.core.channel import Channel
-from hub.engine.outbox_metrics import OutboxMetrics
+from hub.engine.metrics.outbox_metrics import OutboxMetrics
 from hub.engine.publisher import Publisher
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.outbox.connection import DatabaseAddress

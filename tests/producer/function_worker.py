@@ -13,10 +13,10 @@ from hub.core.durable import DurableState, PartOrCommand, Store
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
 from hub.core.parts import Finished
 from hub.core.parts_journal import PartsLimits
-from hub.engine.function import build_context
-from hub.engine.relay import Relay
-from hub.engine.stop_signal import StopSignal
-from hub.engine.text_guard import TextGuard
+from hub.engine.attempts.stop_signal import StopSignal
+from hub.engine.functions.function import build_context
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.text_guard import TextGuard
 from hub.errors import ProducerLost, UpstreamError
 from hub.ports.backend import Backend
 from hub.ports.events import FROM_START

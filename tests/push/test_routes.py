@@ -13,7 +13,7 @@ from hub.core.parts_journal import PartsLimits
 from hub.core.push_job import UserPush, decode_job, end_deliveries, input_deliveries
 from hub.core.push_message import PushMessage
 from hub.core.push_subscription import encode_base64url, subscription_id
-from hub.engine.attempt_events import AttemptEvents
+from hub.engine.attempts.attempt_events import AttemptEvents
 from hub.push.vapid import generate_vapid_keys
 from hub.settings import Push
 from tests.http.kit import Hub, running_hub

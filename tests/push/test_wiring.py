@@ -18,8 +18,8 @@ from hub.core.cursor import Position, format_cursor
 from hub.core.deliveries import PUSH_QUEUE, Dead, Delivery, new_delivery_id
 from hub.core.push_job import PushOrigin, first_delivery
 from hub.core.push_message import PushMessage
+from hub.engine.metrics.worker_metrics import WorkerMetrics
 from hub.engine.tasks import SystemClock
-from hub.engine.worker_metrics import WorkerMetrics
 from hub.errors import OperatorError
 from hub.push.vapid import generate_vapid_keys
 from hub.settings import Push, Settings, load_settings

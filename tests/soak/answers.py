@@ -24,7 +24,7 @@ from typing import Any, Final
 import aiohttp
 
 from hub.core.sse_decoder import ServerSentEvent, SseDecoder
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
 
 ENDS: Final = {"generation.done", "generation.stopped", "generation.failed"}
 HANGING_SECONDS: Final = 120.0

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
 from tests.e2e.cluster import Cluster, Process, create_cluster
 
 LEASE_SECONDS: Final = 1.0

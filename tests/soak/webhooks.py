@@ -22,8 +22,8 @@ from hub.core.channel import user_channel
 from hub.http.server import ListenAddress, listen
 from hub.ports.events import FROM_START
 from hub.settings import Settings
-from hub.upstreams.simulated import SimulatedUpstream
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.simulated.answers import choose_answer
+from hub.upstreams.simulated.server import SimulatedUpstream
 from hub.wiring.backend import open_backend
 from tests.defaults import simulation
 from tests.faults import FaultProxy

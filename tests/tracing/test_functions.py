@@ -13,9 +13,9 @@ from hub.core.channel import partition_of, user_channel
 from hub.core.durable import DurableState, PartOrCommand
 from hub.core.generation import Generation, new_generation_id
 from hub.core.parts import Finished, Part, StepEnd, StepStart, Text, Usage
-from hub.engine.askable_upstreams import AskableUpstreams
-from hub.engine.function import build_context
-from hub.engine.function_answers import FunctionRequest
+from hub.engine.functions.askable_upstreams import AskableUpstreams
+from hub.engine.functions.function import build_context
+from hub.engine.functions.function_answers import FunctionRequest
 from hub.errors import ProducerLost, UpstreamError
 from hub.producer import Run
 from hub.tracing.functions import TracedFunction

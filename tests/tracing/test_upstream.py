@@ -11,13 +11,13 @@ from aiohttp import web
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hub.core.parts import Finished, Part, Text, Usage
-from hub.engine.failover import CircuitBreaker, Failover
 from hub.engine.tasks import SystemClock
+from hub.engine.worker.failover import CircuitBreaker, Failover
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.ports.upstreams import Upstream
 from hub.tracing.upstream import TracedUpstream, http_spans
-from hub.upstreams.simulated import SimulatedUpstream
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import endpoint, simulation
 from tests.doubles import Gate, ScriptedUpstream, settled
 from tests.tracing.conftest import Spans

@@ -15,9 +15,9 @@ import uvloop
 from aiohttp import web
 
 from hub.core.channel import ALL, Channel, user_channel
-from hub.engine.connection import Connection
-from hub.engine.connections import Connections
-from hub.engine.heartbeat import HeartbeatWheel
+from hub.engine.streams.connection import Connection
+from hub.engine.streams.connections import Connections
+from hub.engine.streams.heartbeat import HeartbeatWheel
 from hub.engine.tasks import SystemClock
 from hub.http.server import ListenAddress, SocketOptions, listen
 from hub.ports.events import Publication

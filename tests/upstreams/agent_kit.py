@@ -11,7 +11,7 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part, Usage
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.reading.stream_reader import StreamReader
 
 OPEN_TOOL = {"type": "function", "function": {"name": "open"}}
 REQUEST = GenerationRequest(

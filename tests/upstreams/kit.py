@@ -15,11 +15,11 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Part
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.http_endpoint import EndpointOptions
-from hub.upstreams.http_upstream import HttpUpstream
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.request_rules import RequestRules
+from hub.upstreams.http.client import UpstreamTimeouts
+from hub.upstreams.http.endpoint import EndpointOptions
+from hub.upstreams.http.request_rules import RequestRules
+from hub.upstreams.http.upstream import HttpUpstream
+from hub.upstreams.openai.chat import OpenAiChat
 from tests.defaults import upstream_timeouts
 
 REQUEST = GenerationRequest([Message("user", "为什么天空是蓝色的？")], upstream="u", model="m")

@@ -20,13 +20,13 @@ from hub.core.generation_context import GenerationContext
 from hub.core.inputs import StoredInput
 from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part
-from hub.engine.input_events import expired, received
+from hub.engine.generations.input_events import expired, received
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.a2a import A2aUpstream
-from hub.upstreams.http_client import UpstreamTimeouts
-from hub.upstreams.http_endpoint import EndpointOptions
-from hub.upstreams.request_rules import RequestRules
+from hub.upstreams.a2a.upstream import A2aUpstream
+from hub.upstreams.http.client import UpstreamTimeouts
+from hub.upstreams.http.endpoint import EndpointOptions
+from hub.upstreams.http.request_rules import RequestRules
 from tests.defaults import upstream_timeouts
 
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="agent", model="agent")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import UpstreamError
-from hub.upstreams.a2a_card import AgentInterface, card_urls, read_card
+from hub.upstreams.a2a.card import AgentInterface, card_urls, read_card
 
 BASE = "https://agent.test/a"
 STREAMS = {"capabilities": {"streaming": True}}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.upstreams.a2a_objects import TaskPart
-from hub.upstreams.a2a_repeats import RepeatedParts
+from hub.upstreams.a2a.objects import TaskPart
+from hub.upstreams.a2a.repeats import RepeatedParts
 
 
 def read(known: str, events: list[str]) -> list[str]:

@@ -8,9 +8,9 @@ import pytest
 
 from hub.core.generation import GenerationRequest, Message
 from hub.errors import UpstreamError
-from hub.upstreams.a2a_card import AgentInterface
-from hub.upstreams.a2a_request import AgentCall, Operation, build_params, build_parts
-from hub.upstreams.a2a_task import SavedTask, TaskProgress
+from hub.upstreams.a2a.card import AgentInterface
+from hub.upstreams.a2a.request import AgentCall, Operation, build_params, build_parts
+from hub.upstreams.a2a.task import SavedTask, TaskProgress
 
 RPC = AgentInterface(url="https://agent.test/rpc", tenant="shop")
 OLD = AgentInterface(url="https://agent.test/rpc", version="0.3")

@@ -16,9 +16,9 @@ from hub.core.folded_parts import FoldedParts
 from hub.core.part_events import to_event
 from hub.core.parts import Data, File, Part, Reasoning, Replace, Status, Text
 from hub.core.sse_decoder import ServerSentEvent
-from hub.upstreams.a2a_answer import restore
-from hub.upstreams.a2a_reader import CallReader
-from hub.upstreams.a2a_task import NOTHING_SHOWN, SEPARATOR, TaskProgress
+from hub.upstreams.a2a.answer import restore
+from hub.upstreams.a2a.reader import CallReader
+from hub.upstreams.a2a.task import NOTHING_SHOWN, SEPARATOR, TaskProgress
 
 CONTEXT = {"contextId": "c"}
 

@@ -22,7 +22,7 @@ from hub.core.parts import (
     Text,
 )
 from hub.errors import UpstreamError
-from hub.upstreams.ag_ui import AgUi
+from hub.upstreams.ag_ui.dialect import AgUi
 from tests.upstreams.agent_kit import REQUEST, call_entry, fold, read, usage_of
 
 AGENT = AgUi({})

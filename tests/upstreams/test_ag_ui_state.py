@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.parts import Data
-from hub.upstreams.ag_ui_state import RunState
+from hub.upstreams.ag_ui.state import RunState
 
 
 def change(content: Any, *patches: list[Any]) -> list[Any]:

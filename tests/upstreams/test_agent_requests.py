@@ -13,11 +13,11 @@ from hub.compat.ai_sdk.requests import read_chat
 from hub.core.generation import GenerationRequest, Message
 from hub.core.generation_context import GenerationContext
 from hub.errors import UpstreamError
-from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ai_sdk import AiSdk
+from hub.upstreams.ag_ui.dialect import AgUi
+from hub.upstreams.ai_sdk.dialect import AiSdk
 from hub.upstreams.chat_params import tool_names
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.http_endpoint import join_url
+from hub.upstreams.http.endpoint import join_url
 from tests.upstreams.test_requests import CONVERSATION, IMAGE_URL_PARTS, PNG, TOOLS
 
 CONTEXT = GenerationContext(user="alice", generation="g1", attempt=2)

@@ -24,7 +24,7 @@ from hub.core.parts import (
     Text,
 )
 from hub.errors import UpstreamError
-from hub.upstreams.ai_sdk import AiSdk
+from hub.upstreams.ai_sdk.dialect import AiSdk
 from tests.upstreams.agent_kit import REQUEST, call_entry, fold, read, usage_of
 
 SERVER = AiSdk({})

@@ -23,12 +23,12 @@ from hub.core.part_events import to_event
 from hub.core.parts import Finished, Part, Text, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.openai_background import BackgroundResponses
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.reattaching import AnswerLost, ReattachingUpstream
-from hub.upstreams.simulated import SimulatedUpstream
-from hub.upstreams.simulated_answers import choose_answer
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.http.reattaching import AnswerLost, ReattachingUpstream
+from hub.upstreams.openai.background import BackgroundResponses
+from hub.upstreams.openai.responses import OpenAiResponses
+from hub.upstreams.reading.stream_reader import StreamReader
+from hub.upstreams.simulated.answers import choose_answer
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import simulation
 from tests.engine.test_resumable import World, fold
 from tests.properties import limit_examples

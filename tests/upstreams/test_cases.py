@@ -25,11 +25,11 @@ from hub.core.parts import (
     Usage,
 )
 from hub.errors import UpstreamError
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.upstreams.cases.answers import Answer, compare
 from tests.upstreams.cases.server import Case
 

@@ -20,7 +20,7 @@ from hub.engine.tasks import SystemClock
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.settings import Settings
-from hub.upstreams.context_token import HEADER, MAX_METADATA_BYTES, ContextSigner
+from hub.upstreams.http.context_token import HEADER, MAX_METADATA_BYTES, ContextSigner
 from hub.wiring.upstreams import build_upstreams
 from tests.upstreams.kit import REQUEST, iterate_parts
 

@@ -22,14 +22,14 @@ from hub.core.parts import (
 )
 from hub.errors import UpstreamError
 from hub.settings.models import A2A_KIND, FUNCTION_KIND, QUEUE_KIND, UpstreamKind
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
+from hub.upstreams.reading.stream_reader import StreamReader
 from hub.wiring.upstreams import DIALECTS
 from tests.defaults import envelope_rules
 

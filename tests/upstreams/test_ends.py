@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.core.parts import Finished, Part, Text, Usage
-from hub.upstreams.http_upstream import HttpUpstream
+from hub.upstreams.http.upstream import HttpUpstream
 from tests.defaults import upstream_timeouts
 from tests.upstreams.kit import (
     HEAD,

@@ -14,7 +14,7 @@ from hub.core.parts import Finished, Part, Replace, Text
 from hub.errors import UpstreamError
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.envelope_reader import matches
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.defaults import envelope_rules
 from tests.upstreams.kit import ReceivedRequest, collect, collect_failure, scripted_server
 from tests.upstreams.kit import send_chunks as send

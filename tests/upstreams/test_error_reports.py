@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.upstreams.error_reports import (
+from hub.upstreams.reading.error_reports import (
     extract_error_text,
     quote_start,
     read_error_report,

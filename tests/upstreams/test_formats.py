@@ -12,18 +12,18 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Finished, Part, Replace, Text, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ai_sdk import AiSdk
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.ag_ui.dialect import AgUi
+from hub.upstreams.ai_sdk.dialect import AiSdk
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope
-from hub.upstreams.http_client import UpstreamTimeouts
+from hub.upstreams.http.client import UpstreamTimeouts
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.simulated import SimulatedUpstream
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
+from hub.upstreams.simulated.answers import choose_answer
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import envelope_rules, simulation, upstream_timeouts
 from tests.upstreams.kit import collect
 

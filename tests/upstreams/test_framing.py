@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.parts import Finished, Text
-from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ai_sdk import AiSdk
+from hub.upstreams.ag_ui.dialect import AgUi
+from hub.upstreams.ai_sdk.dialect import AiSdk
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.framing import Form, recognize_form
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.upstreams.kit import ReceivedRequest, Script, collect, collect_failure, scripted_server
 from tests.upstreams.kit import send_chunks as send
 

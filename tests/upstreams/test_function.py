@@ -21,9 +21,9 @@ from hub.core.durable import DurableState
 from hub.core.generation import Generation, GenerationRequest, Message
 from hub.core.parts import Data, Finished, Part, Source, Status, Text
 from hub.core.upstream_models import UpstreamModels
-from hub.engine.askable_upstreams import AskableUpstreams
-from hub.engine.function import ApplicationFunction
-from hub.engine.pending_inputs import PendingInputs
+from hub.engine.functions.askable_upstreams import AskableUpstreams
+from hub.engine.functions.function import ApplicationFunction
+from hub.engine.functions.pending_inputs import PendingInputs
 from hub.engine.tasks import run_unless
 from hub.errors import BadRequest, OperatorError, ProducerLost, UpstreamError
 from hub.ports.upstreams import Upstream
@@ -32,9 +32,9 @@ from hub.producer.inputs import InputValue
 from hub.producer.protocol import Start
 from hub.producer.run import Notification, RunContext
 from hub.testing.backend import MemoryBackend
-from hub.upstreams import function_pool
-from hub.upstreams.function_pool import FunctionPool
-from hub.upstreams.function_process import FunctionProcess, ProcessOptions
+from hub.upstreams.functions import pool
+from hub.upstreams.functions.pool import FunctionPool
+from hub.upstreams.functions.process import FunctionProcess, ProcessOptions
 from tests.doubles import until
 from tests.producer.function_worker import FunctionWorkers
 from tests.upstreams import function_app
@@ -342,7 +342,7 @@ async def test_reload_of_code_that_hangs(
 ) -> None:
     """Code whose import or lifespan does not end is named in the log, and a reload repairs it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(function_pool, "_SLOW_START_SECONDS", 0.01)
+    monkeypatch.setattr(pool, "_SLOW_START_SECONDS", 0.01)
     repaired = "async def answer(run):\n    return 'repaired'\n"
     file = tmp_path / "reloaded_app.py"
     file.write_text(repaired)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hub.core.generation import Generation, GenerationRequest, Message, Status
 from hub.core.parts import Finished, Text
-from hub.engine.generations import Generations
-from hub.engine.relay import Relay
+from hub.engine.generations.generations import Generations
 from hub.engine.tasks import Supervisor, SystemClock
-from hub.engine.worker import Worker
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.ports.upstreams import Upstream
 from hub.testing.backend import MemoryBackend
 from hub.testing.queue import MemoryGenerationQueue

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 from hub.core.channel import user_channel
 from hub.core.generation import Generation, GenerationRequest, Message, Status
-from hub.engine.function import ApplicationFunction
-from hub.engine.generation_jobs import GenerationJobs
-from hub.engine.generations import Generations
-from hub.engine.inputs import Inputs
-from hub.engine.pending_inputs import PendingInputs
-from hub.engine.relay import Relay
+from hub.engine.functions.function import ApplicationFunction
+from hub.engine.functions.pending_inputs import PendingInputs
+from hub.engine.generations.generation_jobs import GenerationJobs
+from hub.engine.generations.generations import Generations
+from hub.engine.generations.inputs import Inputs
 from hub.engine.tasks import Supervisor, SystemClock
-from hub.engine.worker import Worker
+from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.ports.events import FROM_START
 from hub.testing.backend import MemoryBackend
 from tests.doubles import RELAY_LIMITS, FakeClock

@@ -15,17 +15,17 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hub.core.verdicts import Pass, Replace, Verdict
-from hub.engine.askable_upstreams import AskableUpstreams
+from hub.engine.functions.askable_upstreams import AskableUpstreams
 from hub.errors import GuardFailed
 from hub.guard import Window
 from hub.producer.loading import CannotLoad, load_guard
 from hub.producer.run import Notification
 from hub.testing.contracts.guards import CONTEXT, GuardContract, OpenGuard, obey_or_wait, window
 from hub.testing.guards import InProcessGuard
-from hub.upstreams.function_pool import FunctionPool
-from hub.upstreams.function_process import FunctionProcess, ProcessOptions
-from hub.upstreams.guard_function import FunctionGuard
-from hub.upstreams.guard_http import HttpGuard
+from hub.upstreams.functions.guard import FunctionGuard
+from hub.upstreams.functions.pool import FunctionPool
+from hub.upstreams.functions.process import FunctionProcess, ProcessOptions
+from hub.upstreams.http.guard import HttpGuard
 from tests.doubles import until
 
 APP = "tests.upstreams.guard_app"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import UpstreamError
-from hub.upstreams.error_reports import is_retryable
+from hub.upstreams.reading.error_reports import is_retryable
 from tests.upstreams.kit import collect_failure, send_chunks
 
 

@@ -25,20 +25,20 @@ from hub.core.parts import (
 )
 from hub.core.tool_calls import MAX_TOOL_CALLS
 from hub.errors import UpstreamError
-from hub.upstreams.a2a_card import AgentInterface
-from hub.upstreams.a2a_reader import CallReader
-from hub.upstreams.a2a_request import AgentCall
-from hub.upstreams.a2a_task import TaskProgress
-from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ai_sdk import AiSdk
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.a2a.card import AgentInterface
+from hub.upstreams.a2a.reader import CallReader
+from hub.upstreams.a2a.request import AgentCall
+from hub.upstreams.a2a.task import TaskProgress
+from hub.upstreams.ag_ui.dialect import AgUi
+from hub.upstreams.ai_sdk.dialect import AiSdk
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.envelope import Envelope
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.defaults import envelope_rules
 
 OPENAI = OpenAiChat({})

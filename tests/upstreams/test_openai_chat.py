@@ -15,9 +15,9 @@ from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Finished, Reasoning, Text, ToolCallDelta, Usage
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.simulated import SimulatedUpstream
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.reading.stream_reader import StreamReader
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import simulation, upstream_timeouts
 from tests.upstreams.kit import (
     HEAD,
@@ -244,7 +244,7 @@ async def test_status_whose_body_never_ends(monkeypatch: pytest.MonkeyPatch) -> 
         writer.write(b"HTTP/1.1 429 Slow\r\nContent-Length: 999\r\n\r\nwait")
         await reader.read()
 
-    monkeypatch.setattr("hub.upstreams.http_client._ERROR_BODY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("hub.upstreams.http.client._ERROR_BODY_TIMEOUT_SECONDS", 0.1)
     error = await collect_failure(script)
     assert (error.code, error.retryable) == ("upstream_status", True)
 

@@ -16,10 +16,9 @@ from hub.core.durable import Checkpoint, Restart, ResumePoint, StreamOutput
 from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Finished, Part, Reasoning, Text, Usage
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.prefix import (
+from hub.upstreams.http.prefix import (
     MIN_ECHO_CHARS,
     AnthropicPrefix,
     FinalMessage,
@@ -28,9 +27,10 @@ from hub.upstreams.prefix import (
     Seam,
     _with_points,
 )
-from hub.upstreams.request_rules import RequestRules
-from hub.upstreams.simulated import SimulatedUpstream
-from hub.upstreams.simulated_answers import choose_answer
+from hub.upstreams.http.request_rules import RequestRules
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.simulated.answers import choose_answer
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import simulation
 from tests.engine.test_resumable import World
 from tests.upstreams.kit import HEAD, ReceivedRequest, build_upstream, scripted_server, send_chunks

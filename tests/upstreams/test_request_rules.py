@@ -20,13 +20,13 @@ from hub.core.parts import Finished, Part, Text
 from hub.errors import UpstreamError
 from hub.http.server import ListenAddress, listen
 from hub.settings.models import Upstream
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dialect import UpstreamRequest
 from hub.upstreams.envelope import Envelope
-from hub.upstreams.http_endpoint import join_url
+from hub.upstreams.http.endpoint import join_url
+from hub.upstreams.http.request_rules import RequestRules, find_refused_field
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.request_rules import RequestRules, find_refused_field
+from hub.upstreams.openai.chat import OpenAiChat
 from hub.wiring.upstreams import build_dialect, build_headers
 from tests.defaults import envelope_rules
 from tests.upstreams.kit import build_upstream, collect, iterate_parts

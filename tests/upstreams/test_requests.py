@@ -11,11 +11,11 @@ import pytest
 from hub.core.generation import GenerationRequest, Message
 from hub.core.parts import Finished, Text
 from hub.errors import UpstreamError
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dashscope import DashScope
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_responses import OpenAiResponses
+from hub.upstreams.openai.responses import OpenAiResponses
 from tests.upstreams.kit import HEAD, ReceivedRequest, collect, scripted_server, send_chunks
 
 SCHEMA: Final = {"type": "object", "properties": {"city": {"type": "string"}}}

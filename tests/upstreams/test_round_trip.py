@@ -39,10 +39,10 @@ from hub.core.parts import (
 )
 from hub.errors import UpstreamError
 from hub.ports.compat import AnswerEncoder
-from hub.upstreams.ag_ui import AgUi
-from hub.upstreams.ai_sdk import AiSdk
+from hub.upstreams.ag_ui.dialect import AgUi
+from hub.upstreams.ai_sdk.dialect import AiSdk
 from hub.upstreams.dialect import Dialect
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.reading.stream_reader import StreamReader
 
 ID = "g00aaaaaaaaaaaaaaaa"
 CLIENT_TOOL = {"type": "function", "function": {"name": "open"}}

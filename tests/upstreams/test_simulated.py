@@ -11,8 +11,8 @@ import pytest
 
 from hub.errors import OperatorError
 from hub.http.server import ListenAddress, listen
-from hub.upstreams.simulated import SimulatedUpstream
-from hub.upstreams.simulated_answers import choose_answer, split_tokens
+from hub.upstreams.simulated.answers import choose_answer, split_tokens
+from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import simulation
 
 PROMPTS = [

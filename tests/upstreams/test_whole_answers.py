@@ -19,13 +19,13 @@ from hub.core.parts import (
     ToolCallDelta,
     Usage,
 )
-from hub.upstreams.anthropic import AnthropicMessages
+from hub.upstreams.anthropic.dialect import AnthropicMessages
 from hub.upstreams.dialect import Dialect
+from hub.upstreams.http.request_rules import RequestRules
 from hub.upstreams.ollama import OllamaChat
-from hub.upstreams.openai_chat import OpenAiChat
-from hub.upstreams.openai_responses import OpenAiResponses
-from hub.upstreams.request_rules import RequestRules
-from hub.upstreams.stream_reader import StreamReader
+from hub.upstreams.openai.chat import OpenAiChat
+from hub.upstreams.openai.responses import OpenAiResponses
+from hub.upstreams.reading.stream_reader import StreamReader
 from tests.upstreams.kit import ReceivedRequest, collect, collect_failure, scripted_server
 from tests.upstreams.test_framing import reply
 

@@ -7,7 +7,7 @@ import json
 from contextlib import AsyncExitStack
 
 from hub.core.webhooks import Endpoint
-from hub.engine.user_presence import GRACE_SECONDS
+from hub.engine.streams.user_presence import GRACE_SECONDS
 from hub.testing.backend import MemoryBackend
 from tests.doubles import until
 from tests.http.kit import running_hub

@@ -19,11 +19,11 @@ from hub.cli.doctor.probe import CheckResult, fail, ok, warn
 from hub.errors import UpstreamError
 from hub.settings import mask_url
 from hub.settings.models import AGENT_KINDS, Upstream
-from hub.upstreams.a2a import A2aUpstream
-from hub.upstreams.a2a_card import NO_CARD_STATUSES, card_urls, read_card
-from hub.upstreams.error_reports import extract_error_text, secret_values
-from hub.upstreams.http_endpoint import join_url
-from hub.upstreams.http_errors import describe_connection_error
+from hub.upstreams.a2a.card import NO_CARD_STATUSES, card_urls, read_card
+from hub.upstreams.a2a.upstream import A2aUpstream
+from hub.upstreams.http.endpoint import join_url
+from hub.upstreams.http.errors import describe_connection_error
+from hub.upstreams.reading.error_reports import extract_error_text, secret_values
 from hub.wiring.upstreams import build_dialect, build_headers
 
 _MAX_BYTES: Final = 4 * 1024 * 1024  # of a list of models

@@ -78,7 +78,7 @@ def read_messages(
     system, pairs = body.system, [(message.role, message.content) for message in body.messages]
     if is_native:
         messages, params = to_native_messages(pairs), passthrough_params(raw, _OWN_FIELDS)
-        params["system"] = system or []  # see upstreams/anthropic_request.py
+        params["system"] = system or []  # see upstreams/anthropic/request.py
         if betas:
             params["anthropic_beta"] = list(betas)
     else:

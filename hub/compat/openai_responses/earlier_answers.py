@@ -17,7 +17,7 @@ from hub.compat.openai_responses.input_items import messages_without_instruction
 from hub.compat.openai_responses.response_collector import ResponseCollector
 from hub.core.event import encode_json
 from hub.core.generation import Message
-from hub.engine.generations import Generations
+from hub.engine.generations.generations import Generations
 from hub.error_codes import PREVIOUS_RESPONSE_NOT_FOUND, RESPONSE_NOT_FINISHED
 from hub.errors import BadRequest, Conflict, Forbidden, NotFound
 

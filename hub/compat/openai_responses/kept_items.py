@@ -2,7 +2,7 @@
 (`web_search_call`, …), custom tools, and whatever else an upstream with this API understands.
 
 Such an item of the input is the only content part of a message of the assistant, and the upstream
-gets it unchanged (hub/upstreams/openai_responses_request.py). Upstreams of other kinds never get
+gets it unchanged (hub/upstreams/openai/responses_request.py). Upstreams of other kinds never get
 one, because the node reads the input for the upstream that it goes to.
 """
 

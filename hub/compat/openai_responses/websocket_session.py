@@ -28,7 +28,7 @@ from hub.compat.openai_responses.websocket_view import MessageEncoder, Responses
 from hub.compat.requests import CompatRequests
 from hub.core.event import encode_json
 from hub.core.generation import Generation, GenerationRequest, Message, new_generation_id
-from hub.engine.connection import Connection
+from hub.engine.streams.connection import Connection
 from hub.engine.tasks import BackgroundTasks
 from hub.error_codes import INTERNAL_ERROR, TOO_MANY_MESSAGES, UNSUPPORTED_PARAMETER
 from hub.errors import BadRequest, CallerError, HubError, TooManyRequests

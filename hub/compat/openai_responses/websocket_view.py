@@ -24,8 +24,8 @@ from hub.core.close_reason import CloseReason
 from hub.core.event import Event, encode_json
 from hub.core.generation import ID_CHARS, Generation
 from hub.core.websocket import Opcode, encode_frame
-from hub.engine.compat_stream import TRIMMED
-from hub.engine.generation_stream import data_prefix
+from hub.engine.generations.compat_stream import TRIMMED
+from hub.engine.generations.generation_stream import data_prefix
 from hub.ports.connections import EventEncoder
 
 CONNECTION_LIMIT_REACHED: Final = "websocket_connection_limit_reached"  # OpenAI's name

@@ -1,0 +1,1 @@
+"""External producers: processes of the application that claim answers and post their parts."""

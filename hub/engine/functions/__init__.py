@@ -1,0 +1,1 @@
+"""Functions of the application that produce answers, as the worker sees them."""

@@ -1,0 +1,1 @@
+"""The metrics of nodes, workers and their parts."""

@@ -1,0 +1,1 @@
+"""The streams of connected clients: admission, delivery, recovery, heartbeats and presence."""

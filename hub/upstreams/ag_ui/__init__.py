@@ -1,0 +1,1 @@
+"""AG-UI: the endpoint of an agent."""

@@ -1,0 +1,1 @@
+"""The AI SDK: an endpoint that answers with a UI message stream."""

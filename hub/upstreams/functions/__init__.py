@@ -1,0 +1,1 @@
+"""The child processes of a worker that run functions of the application."""

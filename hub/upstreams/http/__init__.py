@@ -1,0 +1,1 @@
+"""Upstreams over HTTP: requests, their errors, and answers that are continued or read again."""

@@ -1,0 +1,1 @@
+"""The simulated LLM: a real HTTP server with built-in answers."""
