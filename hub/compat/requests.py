@@ -36,8 +36,8 @@ from hub.engine.streams.connection import Connection
 from hub.engine.streams.stream_view import StreamView
 from hub.errors import GenerationStillRunning
 from hub.http.json_body import read_json
+from hub.http.routes.websocket import accept_upgrade
 from hub.http.streams import ClientMessages, HttpStreams
-from hub.http.websocket import accept_upgrade
 from hub.ports.compat import AnswerEncoder
 from hub.ports.generations import CreatedGeneration
 from hub.transports.websocket import WebSocketMessageEncoder

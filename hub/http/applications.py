@@ -15,8 +15,8 @@ from hub.api.origins import AllowedOrigins
 from hub.http.cors import CorsHeaders
 from hub.http.errors import OTHER_LISTENER, ErrorFormat, ErrorMiddleware, OtherListener
 from hub.http.openapi.routes import OpenApiRoutes
-from hub.http.probes import MetricsRoutes, WorkerProbeRoutes
 from hub.http.request_metrics import RequestMetrics
+from hub.http.routes.probes import MetricsRoutes, WorkerProbeRoutes
 from hub.http.unsupported_headers import refuse_unsupported_headers
 
 

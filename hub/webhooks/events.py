@@ -30,7 +30,7 @@ from hub.core.webhooks import (
     channel_fields,
 )
 from hub.errors import BrokerUnavailable
-from hub.http.generation_snapshot import describe_generation
+from hub.http.routes.generation_snapshot import describe_generation
 from hub.ports.events import EventLog, Page, Publication, Published
 from hub.ports.generations import GenerationStore
 from hub.webhooks.endpoints import Endpoints

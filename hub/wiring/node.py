@@ -14,7 +14,7 @@ from hub.core.fair_queue import DEFAULT_QUEUE
 from hub.engine.tasks import Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.http.applications import introduce
-from hub.http.probes import MetricsRoutes
+from hub.http.routes.probes import MetricsRoutes
 from hub.http.server import ListenAddress, RequestLimits, SocketOptions, listen, tls_context
 from hub.settings import Internal, Public, Settings
 from hub.wiring.applications import internal_application, public_application

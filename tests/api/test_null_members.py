@@ -17,8 +17,8 @@ from hub.api.publish_requests import PublishBody
 from hub.compat.ag_ui.requests import ForwardedProps
 from hub.errors import BadRequest
 from hub.http.callback import CallbackResponse
+from hub.http.routes.websocket import ClientMessage, Generate, SetTopics, Stop
 from hub.http.routing import find_operations
-from hub.http.websocket import ClientMessage, Generate, SetTopics, Stop
 from hub.wiring.route_table import LISTENERS
 from tests.properties import limit_examples
 

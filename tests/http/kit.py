@@ -23,7 +23,7 @@ from hub.grpc import public as grpc_public
 from hub.grpc.health import Health
 from hub.grpc.serving import GrpcLimits, GrpcListenAddress, serve
 from hub.http.applications import introduce
-from hub.http.probes import MetricsRoutes
+from hub.http.routes.probes import MetricsRoutes
 from hub.http.server import ListenAddress, listen
 from hub.metrics import render_prometheus
 from hub.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from hub.http.publish import NDJSON
+from hub.http.routes.publish import NDJSON
 from tests.http.kit import Hub, running_hub
 
 PARTS: Final = "/generations/{}/parts"

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hub.cli.supervisor.child_process import ChildProcess
 from hub.cli.supervisor.dev_faults import SOCKET_NAME, DevFaults
 from hub.errors import CallerError
-from hub.http.dev_faults import DevFaultRoutes
+from hub.http.routes.dev_faults import DevFaultRoutes
 from tests.http.kit import running_hub
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}

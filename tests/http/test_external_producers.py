@@ -17,7 +17,7 @@ from aiohttp.base_protocol import BaseProtocol
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
 from hub.api.streamed_posts import StreamedPost, StreamedPostLimits
 from hub.engine.tasks import SystemClock
-from hub.http.posted_lines import LineSource
+from hub.http.routes.posted_lines import LineSource
 from hub.push.vapid import generate_vapid_keys
 from hub.settings import Push
 from tests.http.kit import Hub, running_hub

@@ -12,7 +12,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from hub.api.api_keys import ApiKey, ApiKeys, hash_key
-from hub.http.publish import NDJSON
+from hub.http.routes.publish import NDJSON
 from tests.http.kit import MAX_BODY, Hub, running_hub
 
 ROUTE = "/publish/batch"

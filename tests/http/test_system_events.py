@@ -39,7 +39,7 @@ from hub.engine.attempts.stop_signal import StopSignal
 from hub.engine.tasks import SystemClock
 from hub.engine.worker.relay import Relay
 from hub.errors import UpstreamError
-from hub.http.generation_snapshot import GenerationResponse
+from hub.http.routes.generation_snapshot import GenerationResponse
 from hub.ports.events import Publication
 from hub.ports.queue import Lease
 from hub.producer import Run

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from hub.api.producer_responses import AttemptResponse
 from hub.api.publish_requests import Recipients
 from hub.core.channel import TopicName, UserId
-from hub.http.producers import StartedAgain, SteeredResponse
+from hub.http.routes.producers import StartedAgain, SteeredResponse
 
 _False = Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
 

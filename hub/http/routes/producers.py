@@ -24,11 +24,11 @@ from hub.core.posted_parts import Posted
 from hub.engine.external.external_producers import StartedAttempt
 from hub.error_codes import UNSUPPORTED_MEDIA_TYPE
 from hub.errors import UnsupportedMedia
-from hub.http.generations import StartResponse
 from hub.http.json_body import json_response, read_json
 from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LEASE, LOCATED
-from hub.http.posted_lines import LineSource
-from hub.http.publish import NDJSON
+from hub.http.routes.generations import StartResponse
+from hub.http.routes.posted_lines import LineSource
+from hub.http.routes.publish import NDJSON
 from hub.http.routing import Operation, build_routes, json, json_body, key
 from hub.ports.clock import Clock
 

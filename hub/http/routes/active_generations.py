@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 from hub.api.api_keys import ApiKeys
 from hub.core.generation import Generation, Moment, Status
 from hub.engine.generations.generations import generation_not_found
-from hub.http.generation_snapshot import GenerationResponse, describe_generation
 from hub.http.json_body import json_response
 from hub.http.parameters import GENERATION, LIMIT, query_count, query_flag, query_limit
+from hub.http.routes.generation_snapshot import GenerationResponse, describe_generation
 from hub.http.routing import Operation, Parameter, build_routes, json, key
 from hub.ports.generations import GenerationStore
 from hub.ports.queue import GenerationQueue

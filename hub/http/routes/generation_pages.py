@@ -10,8 +10,8 @@ from aiohttp import web
 from hub.core.generation import Status
 from hub.engine.generations.generations import Generations
 from hub.errors import BadRequest
-from hub.http.generation_snapshot import ListedGeneration, StatusName, describe_summary
 from hub.http.parameters import query_count
+from hub.http.routes.generation_snapshot import ListedGeneration, StatusName, describe_summary
 from hub.http.routing import Parameter
 from hub.ports.generations import GenerationFilter
 

@@ -10,10 +10,10 @@ from aiohttp import web
 from hub.api.api_keys import ApiKeys
 from hub.core.channel import check_user_id
 from hub.engine.generations.generations import Generations
-from hub.http.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
-from hub.http.generations import StopResponse
 from hub.http.json_body import json_response
 from hub.http.parameters import GENERATION, USER_ID
+from hub.http.routes.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
+from hub.http.routes.generations import StopResponse
 from hub.http.routing import Operation, build_routes, json, key
 
 _log: Final[Any] = structlog.get_logger(__name__)

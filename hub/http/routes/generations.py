@@ -15,14 +15,14 @@ from hub.core.event import check_idempotency_key
 from hub.engine.generations.generations import Generations
 from hub.error_codes import STREAM_REQUIRED
 from hub.errors import BadRequest
-from hub.http.generation_streams import (
+from hub.http.json_body import json_response, read_json
+from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LOCATED, OPEN_USER
+from hub.http.routes.generation_streams import (
     STREAM_PARAMETERS,
     STREAMED,
     GenerationStreams,
     wants_stream,
 )
-from hub.http.json_body import json_response, read_json
-from hub.http.parameters import GENERATION, IDEMPOTENCY_KEY, LOCATED, OPEN_USER
 from hub.http.routing import USER, Operation, build_routes, json, json_body
 from hub.ports.generations import CreatedGeneration
 

@@ -6,19 +6,19 @@ from aiohttp import web
 
 from hub.api.authentication import Authenticator
 from hub.engine.generations.generations import Generations
-from hub.http.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
-from hub.http.generation_snapshot import (
+from hub.http.json_body import json_response
+from hub.http.parameters import CURSOR, GENERATION, LAST_EVENT_ID, OPEN_USER
+from hub.http.routes.generation_pages import PAGE_PARAMETERS, GenerationsPage, list_page
+from hub.http.routes.generation_snapshot import (
     GenerationResponse,
     describe_generation,
 )
-from hub.http.generation_streams import (
+from hub.http.routes.generation_streams import (
     STREAM_PARAMETERS,
     STREAMED,
     GenerationStreams,
     wants_stream,
 )
-from hub.http.json_body import json_response
-from hub.http.parameters import CURSOR, GENERATION, LAST_EVENT_ID, OPEN_USER
 from hub.http.routing import USER, Operation, ResponseSpec, build_routes, json
 
 
