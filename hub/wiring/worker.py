@@ -148,7 +148,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             lease_seconds=settings.worker.lease_seconds,
             on_result=on_relayed,
             on_notice=feeds.on_notice,
-            on_released=jobs.resume_answered,
+            on_released=jobs.check_released,
         )
         metrics.running.set_function(lambda: len(worker))
         await _serve_probes(settings, backend, metrics, stop, opened)

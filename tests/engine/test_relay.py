@@ -33,7 +33,7 @@ from hub.core.parts import (
     Usage,
 )
 from hub.core.parts_journal import PartsLimits
-from hub.engine.attempts.attempt import AttemptSuperseded
+from hub.engine.attempts.attempt import AttemptSuperseded, GenerationResult
 from hub.engine.attempts.stop_signal import StopSignal
 from hub.engine.worker.relay import Relay
 from hub.engine.worker.text_guard import TextGuard
@@ -398,7 +398,7 @@ async def test_fail_over_that_loses_writes(published: int, lost_after: int) -> N
     replica.promote()
     failed.open()
     result = await running
-    assert result is not None
+    assert isinstance(result, GenerationResult)
     events = await case.events()
     start = max(n for n, (name, _) in enumerate(events) if name in BEGINS)
     answer = [data for name, data in events[start:] if name == "generation.delta"]
@@ -581,7 +581,7 @@ async def test_result() -> None:
     case = RelayTest(*ANSWER)
     await case.queue()
     result = await case.relay.run(case.lease(), case.stop)
-    assert result is not None
+    assert isinstance(result, GenerationResult)
     assert (result.status, result.code, result.usage) == (Status.DONE, "", {"completion_tokens": 2})
     assert result.first_delta_seconds is not None
     assert result.queued_seconds <= result.first_delta_seconds <= result.total_seconds
@@ -626,7 +626,7 @@ async def test_record_is_lost(delta: int) -> None:
     del case.backend.generations.records[case.id]
     gate.open()
     result = await running
-    assert result is not None
+    assert isinstance(result, GenerationResult)
     assert (result.status, result.code) == (Status.FAILED, "generation_lost")
     events = await case.events()
     assert events[-1][0] == "generation.failed"
@@ -640,7 +640,7 @@ async def test_record_is_lost_while_the_job_is_queued() -> None:
     """The answer fails once as lost, however often the job is delivered."""
     case = RelayTest(*ANSWER)
     result = await case.relay.run(case.lease(), case.stop)
-    assert result is not None
+    assert isinstance(result, GenerationResult)
     assert (result.status, result.code) == (Status.FAILED, "generation_lost")
     assert result.generation.request.upstream == "main"
     assert await case.events() == [lost(0)]

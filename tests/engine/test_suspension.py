@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -33,13 +33,15 @@ from hub.engine.generations.generation_stream import END_EVENTS
 from hub.engine.generations.generations import Generations
 from hub.engine.generations.inputs import Inputs
 from hub.engine.generations.reconciler import Reconciler, ReconcilerTimes
+from hub.engine.tasks import cancel_and_wait
 from hub.engine.worker.relay import Relay
+from hub.engine.worker.worker import Worker
 from hub.errors import CallerError, Conflict
 from hub.ports.events import FROM_START, Outcome
 from hub.ports.queue import Lease
 from hub.testing.backend import MemoryBackend
 from hub.testing.queue import MemoryGenerationQueue
-from tests.doubles import RELAY_LIMITS, FakeClock, ScriptedUpstream
+from tests.doubles import RELAY_LIMITS, FakeClock, ScriptedUpstream, settled, until
 
 ALICE = user_channel("alice")
 REQUEST = GenerationRequest([Message("user", "hi")], upstream="main", model="m")
@@ -75,6 +77,8 @@ class Case:
         self.id = new_generation_id(partition_of(ALICE))
         self.lease: Lease | None = None
         self.attempt: AttemptEvents | None = None
+        self.is_left_suspended = False  # by the worker, which still has the job
+        self.cancellations = 0  # of what the upstream does for the answer
         self.keys: list[str] = []
         self.values: dict[str, Any] = {}
 
@@ -98,12 +102,18 @@ class Case:
 
     async def take(self) -> None:
         """Take the job, if there is one, and begin an attempt unless there is nothing to do."""
+        if self.lease is not None and self.is_left_suspended:
+            await self.complete()
+            return
         if self.lease is None:
             self.lease = await self.queue.reserve(0)
         if self.lease is None or self.attempt is not None:
             return
         record = await self.record()
-        if record.status.ended or record.status is Status.SUSPENDED:
+        self.is_left_suspended = record.status is Status.SUSPENDED
+        if record.status.ended and record.suspended is not None:
+            self.cancellations += 1
+        if record.status.ended or self.is_left_suspended:
             await self.complete()
             return
         attempt = AttemptEvents(record, LIMITS, version="v1")
@@ -126,6 +136,7 @@ class Case:
         ask = AskInput(request, Save(msgspec.Raw(b"1")))
         (published,) = await self.backend.events.publish(self.attempt.command(ask, None))
         self.attempt = None
+        self.is_left_suspended = True
         if published.outcome is Outcome.WRITTEN:
             self.keys.append(key)
 
@@ -141,7 +152,7 @@ class Case:
         if self.lease is not None and self.attempt is None:
             await self.queue.complete(self.lease)
             self.lease = None
-            await self.jobs.resume_answered(self.id)
+            await self.jobs.check_released(self.id, was_suspended=self.is_left_suspended)
 
     async def complete_and_die(self) -> None:
         """The worker is lost before it looks whether the value has come."""
@@ -214,15 +225,20 @@ STEPS = st.sampled_from(
 )
 
 
-@given(st.lists(STEPS, max_size=40), st.sampled_from(["finish", "stop", "deadline"]))
+@given(
+    st.lists(STEPS, max_size=40),
+    st.sampled_from(["finish", "stop", "suspend and stop", "deadline"]),
+)
 async def test_each_answer_goes_on_once_and_ends_once(steps: list[Any], end: str) -> None:
     """Whatever is lost in between: one value of each input counts, and nothing is left over."""
-    case = Case()
+    case = Case(cancelling=["main"])
     await case.start()
     for step in steps:
         await step(case)
-    record = await case.record()
-    if end == "stop":
+    if end == "suspend and stop":
+        await case.take()
+        await case.suspend()
+    if end in ("stop", "suspend and stop"):
         await case.stop()
     elif end == "deadline":
         case.passed += HOUR + 1
@@ -240,6 +256,7 @@ async def test_each_answer_goes_on_once_and_ends_once(steps: list[Any], end: str
     ends = [name for name in names if name in END_EVENTS]
     assert len(ends) == 1
     assert names[-1] == ends[0]
+    assert bool(case.cancellations) == (record.suspended is not None)
     assert record.attempt >= record.suspensions
     received = {key: each.answer for key, each in record.inputs.items() if each.answer is not None}
     assert {
@@ -386,6 +403,61 @@ class Task:
 
     async def cancel(self, request: GenerationRequest, checkpoint: Checkpoint) -> None:
         self.canceled.append(checkpoint.value)
+
+
+class SuspendingTask(Task):
+    """A task that asks for a value at once."""
+
+    async def resumable_stream(
+        self,
+        request: GenerationRequest,
+        context: GenerationContext | None,
+        checkpoint: Checkpoint | None,
+    ) -> AsyncGenerator[Sequence[StreamOutput], None]:
+        input_request = InputRequest(input="k", prompt="?", expires_at=time.time() + HOUR)
+        yield [AskInput(input_request, Save(msgspec.Raw(b"1")))]
+
+
+@pytest.mark.parametrize("step", ["confirms", "completes"])
+async def test_stop_before_the_job_of_a_suspended_answer_is_removed(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node cannot add a job meanwhile; the task is canceled once nevertheless."""
+    case, task = Case(cancelling=["main"]), SuspendingTask()
+    events, store = case.backend.events, case.backend.generations
+    is_stopped = False
+
+    def stop_before(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def stop_and_call(*arguments: Any) -> Any:
+            nonlocal is_stopped
+            if store.records[case.id].status is Status.SUSPENDED and not is_stopped:
+                is_stopped = True
+                await case.stop()
+                assert (await case.record()).status is Status.STOPPED
+            return await call(*arguments)
+
+        return stop_and_call
+
+    if step == "confirms":
+        monkeypatch.setattr(store, "find", stop_before(store.find))
+    else:
+        monkeypatch.setattr(case.queue, "complete", stop_before(case.queue.complete))
+    worker = Worker(
+        case.queue,
+        store,
+        Relay(events, store, {"main": task}, FakeClock(), RELAY_LIMITS),
+        FakeClock(),
+        concurrency=1,
+        lease_seconds=LEASE,
+        on_released=case.jobs.check_released,
+    )
+    await case.start()
+    fetching = asyncio.create_task(worker.run_fetch())
+    await until(lambda: bool(task.canceled))
+    await settled()
+    await cancel_and_wait([fetching])
+    assert task.canceled == [b"1"]
+    assert (await case.queue.list_jobs(9)).total == 0
 
 
 @pytest.mark.parametrize("end", ["stop", "deadline"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hub.core.metrics import HistogramSnapshot
 from hub.core.parts import Data, Finished, Part, Reasoning, Status, Text, Usage
+from hub.engine.attempts.attempt import GenerationResult
 from hub.engine.metrics.guard_metrics import GuardMetrics
 from hub.engine.worker.text_guard import GuardOptions, TextGuard
 from hub.errors import ProducerLost, UpstreamError
@@ -176,7 +177,7 @@ async def test_guard_ends_the_answer(text: str | None) -> None:
     assert end["message"] == "This is against the policy."
     assert end["usage"] == {"completion_tokens": 2}
     assert relay.upstream.closed == 1
-    assert result is not None
+    assert isinstance(result, GenerationResult)
     assert result.code == "policy"
     assert (await relay.record()).text == ("good " if text is None else text)
 

@@ -177,7 +177,7 @@ async def test_end_whose_worker_was_lost(hub: Hub, kit: InputKit) -> None:
     await kit.update(UpdateKind.END, status=Status.DONE, index=1)
     jobs = GenerationJobs(hub.backend.events, hub.backend.generations, hub.backend.queue)
     for _ in range(2):
-        await jobs.resume_answered(kit.id)
+        await jobs.check_released(kit.id, was_suspended=True)
     page = await hub.backend.events.read(
         {user_channel("bob"): FROM_START}, max_events=9, max_bytes=9999
     )

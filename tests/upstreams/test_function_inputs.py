@@ -99,7 +99,7 @@ async def worker(running: Functions) -> AsyncIterator[InputCase]:
         concurrency=3,
         lease_seconds=60.0,
         on_notice=pending.notify,
-        on_released=case.jobs.resume_answered,
+        on_released=case.jobs.check_released,
         on_result=lambda result: case.jobs.go_on_after(result.generation),
     )
     async with Supervisor(SystemClock()) as tasks:

@@ -94,13 +94,13 @@ class GenerationJobs:
             await self.add_again(record)
 
     async def release(self, record: Generation) -> None:
-        """Remove the job of a suspended answer, and add it again if the value has come meanwhile.
+        """Remove the job of a suspended answer, and do what has become due meanwhile.
 
-        While there is the job, a node that has the value adds none. Raise BrokerUnavailable.
+        Raise BrokerUnavailable.
         """
         is_taken = record.request.upstream in self._retries
         await self._queue.withdraw(self._job(record), is_taken=is_taken)
-        await self.resume_answered(record.id)
+        await self.check_released(record.id, was_suspended=True)
 
     async def show_request(self, record: Generation) -> None:
         """Publish the request of a suspended answer to its approvers. Raise BrokerUnavailable."""
@@ -108,11 +108,12 @@ class GenerationJobs:
         if stored is not None:
             await publish_request(self._events, record, stored.request)
 
-    async def resume_answered(self, generation: str) -> None:
-        """Add the job of an answer if it was suspended and its value has come.
+    async def check_released(self, generation: str, was_suspended: bool) -> None:
+        """Do what has become due for an answer before its job was removed.
 
-        If it has ended instead, whoever ended it may have been lost before it told the approvers.
-        Raise BrokerUnavailable.
+        was_suspended: whether the answer was suspended when the holder of the job last looked.
+        While there was the job, a node that got the value or the end added none. Whoever ended the
+        answer may have been lost before it told the approvers. Raise BrokerUnavailable.
         """
         record = await self._store.find(generation)
         if record is None:
@@ -121,6 +122,8 @@ class GenerationJobs:
             await self.resume(record)
         elif record.status.ended:
             await close_requests(self._events, record)
+            if was_suspended:
+                await self._add_to_cancel(record, record.status)
 
     async def end_overdue_inputs(self, record: Generation, now: float) -> bool:
         """End the inputs for which an attempt has waited too long; the attempt goes on.
@@ -164,12 +167,19 @@ class GenerationJobs:
             if published in (Outcome.STALE, Outcome.GAP):
                 return False
             await self.remove_job(latest)
-            if latest.request.upstream in self._cancelling and _may_go_on(latest, status):
-                await self.add_again(latest)  # the worker finds that it has ended
+            await self._add_to_cancel(latest, status)
             if published is Outcome.WRITTEN and latest.external is not None:
                 await self._on_result(result)
             return published is Outcome.WRITTEN
         return False
+
+    async def _add_to_cancel(self, record: Generation, status: Status) -> None:
+        """Let a worker cancel an answer that has ended so, if its upstream may still work for it.
+
+        Raise BrokerUnavailable.
+        """
+        if record.request.upstream in self._cancelling and _may_go_on(record, status):
+            await self.add_again(record)  # the worker finds that it has ended
 
     async def _publish_end(
         self, record: Generation, status: Status, fields: dict[str, Any]

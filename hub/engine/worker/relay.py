@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
@@ -122,11 +122,12 @@ class Relay:
         stop: StopSignal,
         *,
         holds_lease: Callable[[], Awaitable[bool]] = _always,
-    ) -> GenerationResult | None:
-        """Relay the generation of a job until it has ended.
+    ) -> GenerationResult | Literal[Status.SUSPENDED] | None:
+        """Relay the generation of a job until it has ended or is suspended.
 
         holds_lease: returns whether this worker still holds the lease of the job, and renews it.
-        Return the result if this call ended the generation, None if it had ended or is suspended.
+        Return the result if this call ended the generation, SUSPENDED if the generation was
+        suspended when this call looked, None if it had ended.
         When the record has vanished and this worker holds the lease, the generation fails.
         Raise AttemptSuperseded when another worker has the generation, which has not ended; raise
         OtherVersion when only workers of another version may continue it; raise BrokerUnavailable
@@ -141,7 +142,7 @@ class Relay:
             return None
         if record.status is Status.SUSPENDED:  # the worker before was lost before it released it
             await self._show_to_approvers(record)
-            return None
+            return Status.SUSPENDED
         # A worker that was frozen may have lost the lease long ago. The check comes after `find`:
         # when another worker begins an attempt after this check, the broker refuses this one's.
         if not await holds_lease():
@@ -150,7 +151,7 @@ class Relay:
         try:
             status, fields = await self._run_attempt(attempt, stop, lease.deliveries)
             if status is Status.SUSPENDED:
-                return None
+                return status
             result = await attempt.end(status, fields)
             if status is not Status.DONE:
                 await self._cancel(record.request, attempt.checkpoint)
@@ -160,9 +161,13 @@ class Relay:
             record = await self._store.find(generation)
             if record is None and await holds_lease():
                 return await self._end_lost(attempt)
-            if record is None or record.status.ended:
+            if record is None:
                 return None
-            raise
+            if not record.status.ended:
+                raise
+            if record.suspended is not None:  # a node has ended it; while there is the job of this
+                await self._cancel_ended(record)  # worker, no other worker gets one
+            return None
 
     def _new_attempt(
         self, record: Generation, holds_lease: Callable[[], Awaitable[bool]]

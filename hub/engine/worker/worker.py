@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import structlog
 
+from hub.core.generation import Status
 from hub.engine.attempts.attempt import AttemptSuperseded, GenerationResult, OtherVersion
 from hub.engine.attempts.stop_signal import StopSignal
 from hub.engine.tasks import cancel_and_wait
@@ -51,7 +52,7 @@ async def _ignore_result(result: GenerationResult) -> None:
     pass
 
 
-async def _ignore_release(generation: str) -> None:
+async def _ignore_release(generation: str, was_suspended: bool) -> None:
     pass
 
 
@@ -60,8 +61,9 @@ class Worker:
 
     lease_seconds: how long a job stays reserved without a renewal. on_result: called for each
     generation that ended on this worker. on_notice: called with each generation whose record has
-    something new. on_released: called after the job of a
-    generation was completed that did not end here; a suspended one may have got its value before.
+    something new. on_released: called after the job of a generation was completed that did not end
+    here, and with whether the worker has left it suspended; it may have got its value, or its end,
+    before the job was completed.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Worker:
         lease_seconds: float,
         on_result: Callable[[GenerationResult], Awaitable[None]] = _ignore_result,
         on_notice: Callable[[str], None] = lambda generation: None,
-        on_released: Callable[[str], Awaitable[None]] = _ignore_release,
+        on_released: Callable[[str, bool], Awaitable[None]] = _ignore_release,
     ) -> None:
         self._on_released = on_released
         self._on_notice = on_notice
@@ -157,11 +159,11 @@ class Worker:
         try:
             holds_lease = partial(self._holds_lease, job)
             result = await self._relay.run(lease, job.stop, holds_lease=holds_lease)
-            if result is not None:  # before the job is complete: an erasure waits for that
+            if isinstance(result, GenerationResult):  # an erasure waits until the job is complete
                 await self._on_result(result)
             await self._queue.complete(job.lease)
-            if result is None:
-                await self._on_released(lease.generation)
+            if not isinstance(result, GenerationResult):
+                await self._on_released(lease.generation, result is Status.SUSPENDED)
         except AttemptSuperseded:
             _log.warning("worker.superseded", generation=lease.generation)
             await self._queue.release(job.lease)  # does nothing if another worker has the job
