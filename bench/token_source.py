@@ -1,23 +1,22 @@
 """Publish tokens through the event log, as workers do.
 
-Usage: python -m bench.token_source URL USERS RATE EACH
-
-Each of the USERS receives EACH events, round robin, at RATE events a second in total (0: as fast
-as the broker accepts them). The commands are those of RedisEventLog. They are packed in advance, so
-that the publisher uses little CPU itself. The time stamp of an event is the time at which it was
-due, not the time at which it was sent; this avoids coordinated omission. The program prints one
-line of JSON.
+The commands are those of RedisEventLog. They are packed in advance, and a C program sends them, so
+that the publisher takes little of the processor that it shares with the broker and the readers. The
+time stamp of a token is the time at which it was due, not the time at which it was sent; this
+avoids coordinated omission.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import time
-from itertools import islice
+import subprocess
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Final, cast
 
+from bench.load import Row
+from bench.machine import LOAD_CORE, compile_program, pin_to_core
 from bench.pipeline import Pipeline
 from hub.backends.redis.client import RedisClient, ScriptCall
 from hub.backends.redis.client.connection import pack_command
@@ -27,39 +26,43 @@ from hub.ports.events import Publication
 from hub.settings import Settings
 from hub.wiring.backend import build_retention
 
-_TIME, _NUMBER = b"0" * 19, b"#" * 7
-_WINDOW = 4000  # max unanswered commands
+_DATA: Final = b'"T=%b;N=%b;"' % (b"0" * 19, b"#" * 7)
+"""The program replaces the zeros by the time and the hashes by the number of the token."""
 
 
-def main() -> None:
-    """Parse the command line, publish, and print the rate."""
-    url, users, rate, each = sys.argv[1], *map(int, sys.argv[2:5])
+def publish_tokens(url: str, users: int, rate: int, each: int) -> Row:
+    """Publish `each` tokens to each of the users, round robin; return how many, and the rate.
+
+    url: the broker's. rate: tokens in a second, in total; 0: as fast as the broker accepts them.
+    Raise RuntimeError if the broker refuses a command.
+    """
     with Pipeline(url) as pipeline:
         run_id = read_run_id(pipeline)
         log = open_log()
         calls = [_build_call(log, user) for user in range(users)]
         pipeline.call("SCRIPT", "LOAD", calls[0].script.body)
-        templates = [_split(pack_call(call, run_id)) for call in calls]
-        total, sent = users * each, 0
-        started_ns = time.monotonic_ns() + 50_000_000
-        step_ns = 1_000_000_000 // rate if rate else 0
-        events = ((n, template) for n in range(each) for template in templates)
-        while pipeline.answered < total:
-            due = total
-            if rate:
-                due = min(total, max(0, (time.monotonic_ns() - started_ns) // step_ns))
-            count = min(due - sent, _WINDOW - (sent - pipeline.answered), 500)
-            if count > 0:
-                now_ns = time.monotonic_ns()
-                block = []
-                for n, (head, middle, tail) in islice(events, count):
-                    at_ns = started_ns + sent * step_ns if rate else now_ns
-                    block.append(b"%b%019d%b%07d%b" % (head, at_ns, middle, n, tail))
-                    sent += 1
-                pipeline.send(b"".join(block))
-            pipeline.receive()
-    seconds = (time.monotonic_ns() - started_ns) / 1e9
-    print(json.dumps({"events": total, "per_s": round(total / seconds)}))
+    with tempfile.NamedTemporaryFile(prefix="hub-bench-") as file:
+        for call in calls:
+            command = pack_call(call, run_id)
+            file.write(len(command).to_bytes(4, "little") + command)
+        file.flush()
+        return send_commands(url, Path(file.name), rate, each)
+
+
+def send_commands(url: str, commands: Path, rate: int, rounds: int) -> Row:
+    """Send prepared commands; see bench/c/token_load.c. Raise RuntimeError."""
+    socket = url.removeprefix("unix://")
+    program = [compile_program("token_load"), "-s", socket, "-f", str(commands)]
+    completed = subprocess.run(
+        pin_to_core(LOAD_CORE, [*program, "-R", str(rate), "-n", str(rounds)]),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if completed.returncode:
+        raise RuntimeError(completed.stderr.strip())
+    result: Row = json.loads(completed.stdout)
+    return result
 
 
 def open_log() -> RedisEventLog:
@@ -82,16 +85,4 @@ def pack_call(call: ScriptCall, run_id: str) -> bytes:
 
 def _build_call(log: RedisEventLog, user: int) -> ScriptCall:
     """Return the call that publishes one token of a user."""
-    data = b'"T=%b;N=%b;"' % (_TIME, _NUMBER)
-    return log.publish_call([Publication(channel=user_channel(f"u{user}"), name="t", data=data)])
-
-
-def _split(command: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the bytes around the time and the number of a command."""
-    head, _, remaining = command.partition(_TIME)
-    middle, _, tail = remaining.partition(_NUMBER)
-    return head, middle, tail
-
-
-if __name__ == "__main__":
-    main()
+    return log.publish_call([Publication(channel=user_channel(f"u{user}"), name="t", data=_DATA)])

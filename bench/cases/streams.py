@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from typing import Final
@@ -15,9 +12,7 @@ from bench import servers
 from bench.load import Row, count_open_files, hold_connections, publish
 from bench.machine import (
     LOAD_CORE,
-    ROOT,
     cpu_seconds,
-    pin_to_core,
     profile,
     read_result,
     resident_kb,
@@ -27,6 +22,7 @@ from bench.machine import (
 from bench.peers.centrifugo import run_centrifugo
 from bench.peers.programs import PROGRAMS
 from bench.servers import Target
+from bench.token_source import publish_tokens
 
 _TOKEN_SECONDS: Final = 5
 _TOKENS_PER_POST: Final = 5  # what the source of the hub sends at once at 10,000 a second
@@ -109,7 +105,7 @@ def _tokens(targets: list[Target], users: int, rate: int, each: int) -> Row:
             if rate == 0:
                 for target in targets:
                     os.kill(target.pid, signal.SIGSTOP)
-            source = _publish_tokens(targets[0].broker_url, users, rate, each)
+            source = publish_tokens(targets[0].broker_url, users, rate, each)
             since = time.monotonic()
             for target in targets:
                 os.kill(target.pid, signal.SIGCONT)
@@ -139,18 +135,6 @@ def _measure_floor(target: Target, connections: int = 2000) -> float:
         before = cpu_seconds(target.pid)
         posts = int(publish(target, "-R", "25", "-d", "4")["ok"])
         return (cpu_seconds(target.pid) - before) / (posts * connections) * 1e6
-
-
-def _publish_tokens(broker_url: str, users: int, rate: int, each: int) -> Row:
-    args = ("-m", "bench.token_source", broker_url, str(users), str(rate), str(each))
-    completed = subprocess.run(
-        pin_to_core(LOAD_CORE, [sys.executable, *args]),
-        check=True,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-    )
-    result: Row = json.loads(completed.stdout)
-    return result
 
 
 def idle(connections: int = 15_000) -> list[Row]:
@@ -190,7 +174,7 @@ def _idle(target: Target, connections: int, seconds: int, *, heartbeat_seconds: 
 def reconnect(connections: int = 10_000, behind: int = 20) -> list[Row]:
     """P4: all clients reconnect at once, and each has missed some events."""
     with servers.run_hub() as target:
-        _publish_tokens(target.broker_url, connections, 0, behind)
+        publish_tokens(target.broker_url, connections, 0, behind)
         rows = [_reconnect(target, connections, behind)]
     if "centrifugo" in PROGRAMS:
         with servers.run_broker() as url, run_centrifugo(url) as target:
