@@ -79,7 +79,8 @@ class CallbackRequest(msgspec.Struct, frozen=True):
 class CallbackAuthenticator:
     """Asks the application: 200 with a CallbackResponse accepts the user, 401 and 403 do not.
 
-    require_scope: whether a response without a scope of the hub allows nothing.
+    require_scope: whether a response without a scope of the hub allows nothing. proxy: the URL of
+    an HTTP proxy.
     """
 
     def __init__(
@@ -90,10 +91,12 @@ class CallbackAuthenticator:
         *,
         timeout_seconds: float,
         require_scope: bool = False,
+        proxy: str | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._session = session
         self._url = url
+        self._proxy = proxy
         self._origins = origins
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._require_scope = require_scope
@@ -123,6 +126,7 @@ class CallbackAuthenticator:
                 headers=forwarded.headers,
                 timeout=self._timeout,
                 allow_redirects=False,
+                proxy=self._proxy,
             ) as response:
                 status = response.status
                 content = await read_response_body(response, _MAX_RESPONSE_BYTES)

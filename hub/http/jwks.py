@@ -34,6 +34,7 @@ _log = structlog.get_logger(__name__)
 class JwksKeys:
     """Implements KeySource of hub/api/tokens.py.
 
+    proxy: the URL of an HTTP proxy.
     refresh_seconds: the age at which the set is fetched again. cool_down_seconds: the minimum time
     from a successful fetch to the next one.
     """
@@ -44,11 +45,13 @@ class JwksKeys:
         url: str,
         clock: Clock,
         *,
+        proxy: str | None = None,
         refresh_seconds: float = 3600.0,
         cool_down_seconds: float = 30.0,
     ) -> None:
         self._session = session
         self._url = url
+        self._proxy = proxy
         self._clock = clock
         self._refresh_seconds = refresh_seconds
         self._cool_down_seconds = cool_down_seconds
@@ -86,7 +89,7 @@ class JwksKeys:
     async def _fetch(self) -> None:
         try:
             async with self._session.get(
-                self._url, timeout=_TIMEOUT, allow_redirects=False
+                self._url, timeout=_TIMEOUT, allow_redirects=False, proxy=self._proxy
             ) as response:
                 body = await read_response_body(response, _MAX_RESPONSE_BYTES)
                 if response.status != 200:

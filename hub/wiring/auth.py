@@ -18,6 +18,7 @@ from hub.http.jwks import JwksKeys
 from hub.ports.clock import Clock
 from hub.settings import Settings
 from hub.settings.models import Issuer
+from hub.wiring.environment_proxy import find_environment_proxy
 
 
 def build_authenticator(
@@ -34,6 +35,7 @@ def build_authenticator(
             origins,
             timeout_seconds=auth.callback_timeout_seconds,
             require_scope=auth.require_scope,
+            proxy=find_environment_proxy(auth.callback_url),
         )
     issuers = [
         TokenIssuer(
@@ -61,7 +63,8 @@ def _key_sources(issuer: Issuer, session: aiohttp.ClientSession, clock: Clock) -
         fixed.insert(0, secret_key(issuer.hmac_secret.get_secret_value()))
     sources: list[KeySource] = [FixedKeys(fixed)] if fixed else []
     if issuer.jwks_url is not None:
-        sources.append(JwksKeys(session, issuer.jwks_url, clock))
+        proxy = find_environment_proxy(issuer.jwks_url)
+        sources.append(JwksKeys(session, issuer.jwks_url, clock, proxy=proxy))
     return sources
 
 

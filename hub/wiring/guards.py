@@ -21,6 +21,7 @@ from hub.upstreams.functions.guard import FunctionGuard
 from hub.upstreams.functions.pool import FunctionPool
 from hub.upstreams.functions.process import FunctionProcess, ProcessOptions
 from hub.upstreams.http.guard import HttpGuard
+from hub.wiring.environment_proxy import find_environment_proxy
 
 
 @asynccontextmanager
@@ -84,7 +85,8 @@ def build_http_guard(settings: GuardSettings, session: aiohttp.ClientSession) ->
     """Return the guard of settings with a url."""
     api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
     headers = {**BEARER.build(api_key), **settings.headers}
-    return HttpGuard(session, settings.url or "", headers)
+    url = settings.url or ""
+    return HttpGuard(session, url, headers, proxy=find_environment_proxy(url))
 
 
 def _build_options(settings: GuardSettings) -> GuardOptions:

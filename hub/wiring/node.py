@@ -57,7 +57,7 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         node = build_node_parts(settings, backend, clock, tracing)
         await node.webhooks.endpoints.refresh()
         start_node_tasks(node, tasks)
-        session = await opened.enter_async_context(aiohttp.ClientSession(trust_env=True))
+        session = await opened.enter_async_context(aiohttp.ClientSession())
         peers = PeerMetrics(settings.node.metrics_dir, settings.node.name, node.metrics.families)
         await opened.enter_async_context(peers.serve())
         # gRPC first: a client that sees /readyz can use it.

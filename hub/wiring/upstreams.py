@@ -44,6 +44,7 @@ from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai.background import BackgroundResponses
 from hub.upstreams.openai.chat import OpenAiChat
 from hub.upstreams.openai.responses import OpenAiResponses
+from hub.wiring.environment_proxy import find_environment_proxy
 
 DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
     dialect.kind: dialect
@@ -171,7 +172,7 @@ def _build_options(
             idle_seconds=settings.idle_seconds,
             total_seconds=settings.total_seconds,
         ),
-        proxy=settings.proxy,
+        proxy=settings.proxy or find_environment_proxy(settings.base_url),
         verify_tls=settings.verify_tls,
         signer=_build_signer(name, settings),
     )

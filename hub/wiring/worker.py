@@ -58,7 +58,6 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 auto_decompress=True,
-                trust_env=True,
                 trace_configs=tracing.http_spans(),
             )
         )

@@ -24,13 +24,19 @@ _decoder: Final[msgspec.json.Decoder[Verdict]] = msgspec.json.Decoder(Verdict)
 
 
 class HttpGuard:
-    """Implements ports.guards.Guard. headers: of every request."""
+    """Implements ports.guards.Guard. headers: of every request. proxy: the URL of an HTTP proxy."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str] = {}
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str] = {},
+        *,
+        proxy: str | None = None,
     ) -> None:
         self._session = session
         self._url = url
+        self._proxy = proxy
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -67,6 +73,7 @@ class HttpGuard:
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=None),  # the deadline is that of the check
             allow_redirects=False,
+            proxy=self._proxy,
         ) as response:
             return response.status, await _read_body(response)
 
