@@ -42,6 +42,7 @@ def relay(generations: int = 100, deltas_per_second: int = 100, seconds: int = 6
 
 
 def _relayed(port: int, generations: int, seconds: int, deltas: int) -> Row:
+    (worker_port,) = free_ports(1)
     env = {
         "HUB_UPSTREAMS__SIM__BASE_URL": f"http://127.0.0.1:{port}/v1",
         "HUB_UPSTREAMS__SIM__DEFAULT_MODEL": "m",
@@ -50,6 +51,7 @@ def _relayed(port: int, generations: int, seconds: int, deltas: int) -> Row:
         "HUB_WORKER__CONCURRENCY": str(generations),
     }
     worker_env = {**env, "HUB_AUTH__DISABLED": "true", "HUB_LOGS__FORMAT": "json"}
+    worker_env["HUB_WORKER__PORT"] = str(worker_port)
     with (
         servers.run_broker() as url,
         servers.run_node(url, core=LOAD_CORE, **env) as target,
@@ -60,7 +62,8 @@ def _relayed(port: int, generations: int, seconds: int, deltas: int) -> Row:
         ) as worker,
         hold_connections(target, generations, "-E", str(deltas), "-K") as generator,
     ):
-        time.sleep(3)
+        servers.wait_for_port(worker_port)  # the start of the worker is not counted
+        time.sleep(1)
         before = cpu_seconds(worker.pid)
         with profile(worker.pid, "relay", seconds):
             started = time.monotonic()
