@@ -18,7 +18,7 @@ from hub.http.jwks import JwksKeys
 from hub.ports.clock import Clock
 from hub.settings import Settings
 from hub.settings.models import Issuer
-from hub.wiring.environment_proxy import find_environment_proxy
+from hub.wiring.outgoing_requests import check_credentials, find_environment_proxy
 
 
 def build_authenticator(
@@ -29,6 +29,7 @@ def build_authenticator(
     if auth.disabled:
         return DevAuthenticator(origins, default_user_prefixes=[COMPAT_PREFIX])
     if auth.callback_url is not None:
+        check_credentials("auth.callback_url", auth.callback_url, ["Authorization"])
         return CallbackAuthenticator(
             session,
             auth.callback_url,

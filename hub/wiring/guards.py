@@ -21,7 +21,7 @@ from hub.upstreams.functions.guard import FunctionGuard
 from hub.upstreams.functions.pool import FunctionPool
 from hub.upstreams.functions.process import FunctionProcess, ProcessOptions
 from hub.upstreams.http.guard import HttpGuard
-from hub.wiring.environment_proxy import find_environment_proxy
+from hub.wiring.outgoing_requests import check_credentials, find_environment_proxy
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def open_guards(
         yield {
             name: TextGuard(
                 name,
-                functions.get(name) or build_http_guard(each, session),
+                functions.get(name) or build_http_guard(name, each, session),
                 _build_options(each),
                 clock,
                 metrics.observer(name),
@@ -81,11 +81,12 @@ def _build_pool(settings: Settings, targets: Mapping[str, str]) -> FunctionPool:
     )
 
 
-def build_http_guard(settings: GuardSettings, session: aiohttp.ClientSession) -> Guard:
-    """Return the guard of settings with a url."""
+def build_http_guard(name: str, settings: GuardSettings, session: aiohttp.ClientSession) -> Guard:
+    """Return the guard of settings with a url. name: that of the upstream. Raise OperatorError."""
     api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
     headers = {**BEARER.build(api_key), **settings.headers}
     url = settings.url or ""
+    check_credentials(f"upstreams.{name}.guard.url", url, headers)
     return HttpGuard(session, url, headers, proxy=find_environment_proxy(url))
 
 

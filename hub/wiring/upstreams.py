@@ -44,7 +44,7 @@ from hub.upstreams.ollama import OllamaChat
 from hub.upstreams.openai.background import BackgroundResponses
 from hub.upstreams.openai.chat import OpenAiChat
 from hub.upstreams.openai.responses import OpenAiResponses
-from hub.wiring.environment_proxy import find_environment_proxy
+from hub.wiring.outgoing_requests import check_credentials, find_environment_proxy
 
 DIALECTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Dialect]]] = {
     dialect.kind: dialect
@@ -157,9 +157,11 @@ _PREFIX_FORMS: Final[Mapping[tuple[str, str], PrefixForm]] = {
 def _build_options(
     name: str, settings: UpstreamSettings, auth_header: AuthHeader
 ) -> EndpointOptions:
+    headers = build_headers(settings, auth_header)
+    check_credentials(f"upstreams.{name}.base_url", settings.base_url, headers)
     return EndpointOptions(
         base_url=settings.base_url,
-        headers=build_headers(settings, auth_header),
+        headers=headers,
         rules=RequestRules(
             omit=settings.omit,
             rename=settings.rename,

@@ -14,7 +14,7 @@ import aiohttp
 from hub.cli.doctor.probe import CheckResult, fail, ok
 from hub.core.growing_text import GrowingText
 from hub.core.verdicts import GuardContext, TextWindow
-from hub.errors import GuardFailed
+from hub.errors import GuardFailed, OperatorError
 from hub.settings import mask_url
 from hub.settings.models import Upstream
 from hub.wiring.guards import build_http_guard
@@ -49,11 +49,11 @@ async def _check(session: aiohttp.ClientSession, name: str, upstream: Upstream) 
     advice = f"check upstreams.{name}.guard: url, api_key and headers"
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await build_http_guard(guard, session).open(_CONTEXT).check(_WINDOW)
+            await build_http_guard(name, guard, session).open(_CONTEXT).check(_WINDOW)
     except TimeoutError:
         return fail(
             check, f"{url}: the guard took longer than {_TIMEOUT_SECONDS:g} seconds", advice
         )
-    except GuardFailed as error:
+    except (GuardFailed, OperatorError) as error:
         return fail(check, f"{url}: {error}", advice)
     return ok(check, f"{url} answers with a verdict")

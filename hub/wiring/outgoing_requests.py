@@ -1,4 +1,4 @@
-"""The HTTP proxy that the environment names for a URL.
+"""Requests to the servers that the settings name: their proxy and their credentials.
 
 aiohttp's `trust_env` is not used: it reads the environment in a thread before each request, and it
 takes credentials from `~/.netrc`, which the settings do not name. With these it refuses a request
@@ -7,10 +7,13 @@ that has the header `Authorization`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import structlog
+
+from hub.errors import OperatorError
 
 _log = structlog.get_logger(__name__)
 
@@ -31,3 +34,15 @@ def find_environment_proxy(url: str) -> str | None:
         _log.warning("proxy.unsupported", scheme=urlsplit(proxy).scheme)
         return None
     return proxy
+
+
+def check_credentials(setting: str, url: str, headers: Iterable[str]) -> None:
+    """Raise OperatorError if a URL has credentials in it, and `Authorization` is sent as well.
+
+    setting: that of the URL. headers: the names of the headers that are sent.
+    """
+    if "@" in urlsplit(url).netloc and "authorization" in map(str.lower, headers):
+        raise OperatorError(
+            f"{setting} has a user or a password in it, but its requests have the header "
+            "Authorization already; remove one of them"
+        )

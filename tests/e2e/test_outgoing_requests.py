@@ -8,12 +8,21 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from hub.wiring.environment_proxy import find_environment_proxy
+from hub.api.origins import AllowedOrigins
+from hub.engine.tasks import SystemClock
+from hub.errors import OperatorError
+from hub.settings import Settings
+from hub.wiring.auth import build_authenticator
+from hub.wiring.guards import build_http_guard
+from hub.wiring.outgoing_requests import find_environment_proxy
+from hub.wiring.upstreams import build_upstreams
 from tests.e2e.cluster import create_cluster
 
 _STREAM = 'data: {"choices": [{"delta": {"content": "ok"}, "finish_reason": "stop"}]}\n\n'
@@ -104,3 +113,56 @@ def test_variables(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert find_environment_proxy(url) == expected
+
+
+_URL = "http://user:secret@llm.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "setting"),
+    [
+        ({"auth": {"callback_url": _URL}}, "auth.callback_url"),
+        ({"upstreams": {"a": {"base_url": _URL, "api_key": "k"}}}, "upstreams.a.base_url"),
+        (
+            {"upstreams": {"a": {"base_url": _URL, "headers": {"authorization": "Bearer k"}}}},
+            "upstreams.a.base_url",
+        ),
+        (
+            {
+                "upstreams": {
+                    "a": {"base_url": "http://b/v1", "guard": {"url": _URL, "api_key": "k"}}
+                }
+            },
+            "upstreams.a.guard.url",
+        ),
+    ],
+)
+async def test_two_credentials(settings: dict[str, Any], setting: str) -> None:
+    """A URL with a password, and a header Authorization: the process says so when it starts."""
+    with pytest.raises(OperatorError, match=f"{setting} has a user or a password in it"):
+        await _build_all(settings)
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        {"base_url": _URL},
+        {"base_url": _URL, "kind": "anthropic", "api_key": "k"},
+        {"base_url": _URL, "api_key": "k", "api_key_header": "api-key"},
+        {"base_url": "http://llm.example/@user/v1", "api_key": "k"},
+    ],
+)
+async def test_one_credential(upstream: dict[str, Any]) -> None:
+    """A URL with a password, beside a key in a header of its own."""
+    await _build_all({"upstreams": {"a": upstream}})
+
+
+async def _build_all(table: dict[str, Any]) -> None:
+    settings = Settings(**table)
+    async with aiohttp.ClientSession() as session:
+        build_upstreams(settings, session, SystemClock())
+        for name, upstream in settings.upstreams.items():
+            if upstream.guard.is_set:
+                build_http_guard(name, upstream.guard, session)
+        if settings.auth.callback_url is not None:
+            build_authenticator(settings, AllowedOrigins(()), session, SystemClock())
