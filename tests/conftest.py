@@ -29,7 +29,7 @@ from hub.backends.embedded import SOCKET_NAME, embedded_command, embedded_url
 from hub.backends.redis.client import RedisClient, open_client
 from hub.backends.redis.permissions import acl_rules
 from tests.chromium import open_chromium
-from tests.quick import QuickSelection
+from tests.quick import CostWriter, QuickSelection, read_costly
 from tests.sharing import AloneLock, OrphanReaper, check_groups, count_processes, group_tests
 
 pytest.register_assert_rewrite("hub.testing.contracts")
@@ -211,6 +211,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="no browser, Java, npm or whole hub; no slow tests"
     )
+    parser.addoption("--write-costs", action="store_true", help="renew tests/costly.txt")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -252,8 +253,11 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(_GC_THRESHOLD)
     config.pluginmanager.register(AloneLock(config), "alone-lock")
     if config.getoption("--quick"):
-        config.pluginmanager.register(QuickSelection(), "quick-selection")
+        costly = frozenset[str]() if config.getoption("--write-costs") else read_costly()
+        config.pluginmanager.register(QuickSelection(costly), "quick-selection")
         hypothesis.settings.load_profile("quick")  # before the modules with tests are imported
+    if config.getoption("--write-costs"):
+        config.pluginmanager.register(CostWriter(), "cost-writer")
     if config.getoption("numprocesses", None):  # only in the controlling process
         config.pluginmanager.register(OrphanReaper(), "orphan-reaper")
     else:

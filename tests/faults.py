@@ -9,7 +9,9 @@ import socket
 import struct
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+_RESET_SECONDS: Final = 0.02  # between two resets of what is still open
 
 
 class TcpProxy(ABC):
@@ -17,7 +19,7 @@ class TcpProxy(ABC):
 
     def __init__(self) -> None:
         self.port = 0
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._clients: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
 
     @property
@@ -40,7 +42,8 @@ class TcpProxy(ABC):
         self._server.close()
         while self._clients:
             self.reset_all()
-            await asyncio.sleep(0)
+            # Not without a limit: a connection that is being made cannot be reset yet.
+            await asyncio.wait(self._clients.values(), timeout=_RESET_SECONDS)
 
     def reset_all(self) -> None:
         """Reset every connection."""
@@ -52,11 +55,13 @@ class TcpProxy(ABC):
         """Pass the bytes of one client's connection on, until it ends."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients[writer] = task
         try:
             await self.pass_bytes(reader, writer)
         finally:
-            self._clients.discard(writer)
+            del self._clients[writer]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

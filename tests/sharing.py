@@ -32,6 +32,8 @@ def count_processes(config: pytest.Config) -> int:
     option = config.option
     if is_selection or option.keyword or option.markexpr or option.lf or option.capture == "no":
         return 0
+    if option.write_costs:  # a process knows only what its own tests cost
+        return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     return min(cores + 1 if option.quick else 2 * cores, _MAX_PROCESSES)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import read_costly
 from tests.sharing import check_groups, group_tests, order
 
+ROOT = Path(__file__).parents[1]
 UNGROUPED = "tests/core/test_values.py::test_a[x@y]"
 GROUPED = "tests/interop/test_silence.py::test_a"
 
@@ -47,6 +49,18 @@ def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:
             assert group.args == ("alone",)
 
 
+def test_costly_tests_exist() -> None:
+    """Each line of the list of costly tests names a function of the file, or of a suite that a
+    class of the file inherits.
+    """
+    suites = "".join(path.read_text() for path in ROOT.glob("hub/testing/contracts/*.py"))
+    suites += "".join(path.read_text() for path in ROOT.glob("tests/*/producer_contract.py"))
+    for name in read_costly():
+        file, *_, function = name.split("::")
+        defined = (ROOT / file).read_text() + suites
+        assert f"def {function}(" in defined or function == "runTest", name
+
+
 @pytest.mark.slow
 def test_quick_leaves_out_what_is_slow() -> None:
     """No folder with browsers and whole hubs, no `hub dev`, no test marked as slow, and one kind of
@@ -55,10 +69,11 @@ def test_quick_leaves_out_what_is_slow() -> None:
     folders = ["tests/e2e", "tests/security/test_fuzz.py"]
     folders += ["tests/client/test_client.py", "tests/client/test_document.py"]
     folders += ["tests/backends/test_contracts.py", "tests/backends/test_topologies.py"]
-    folders += ["tests/upstreams/test_function.py"]
+    folders += ["tests/upstreams/test_framing.py", "tests/upstreams/test_function.py"]
+    folders += ["tests/compat/test_messages_sdk.py"]
     completed = subprocess.run(
         [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q", "-n", "0", *folders],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=150,
@@ -68,9 +83,10 @@ def test_quick_leaves_out_what_is_slow() -> None:
     assert "tests/security/test_fuzz.py::test_protocol_level" in collected
     assert "tests/client/test_client.py::" in collected
     assert "test_contracts.py::TestEvents::test_heads_of_channels[valkey]" in collected
-    assert "test_function.py::test_lost_process[uvloop]" in collected
+    assert "tests/upstreams/test_framing.py::" in collected
     for left_out in (
         *("tests/e2e/", "test_ten_thousand", "test_document.py::test_readme_runs"),
-        *("test_topologies.py", "[redis]", "OnAsyncio", "[asyncio]"),
+        *("test_topologies.py", "[redis]", "OnAsyncio", "[asyncio]", "test_messages_sdk.py"),
+        "tests/upstreams/test_function.py::test_lost_process",
     ):
         assert left_out not in collected
