@@ -223,12 +223,15 @@ def odd_streams(draw: st.DrawFn) -> tuple[Dialect, list[Any]]:
     """Return a good stream with odd fields in random positions."""
     dialect, good = STREAMS[draw(st.sampled_from(sorted(STREAMS)))]
     events = json.loads(json.dumps(good))
+    targets = [*_objects(events)]
     for _ in range(draw(st.integers(1, 6))):
-        target = draw(st.sampled_from([*_objects(events)]))
+        target = draw(st.sampled_from(targets))
         names = [name for name in (*_FREE, *_EMPTY_ONLY) if name not in target]
         name = draw(st.sampled_from(names))
-        value = draw(_EMPTY if name in _EMPTY_ONLY else _ODD)
-        target[name] = json.loads(json.dumps(value))  # later fields may be put into it
+        value = json.loads(json.dumps(draw(_EMPTY if name in _EMPTY_ONLY else _ODD)))
+        target[name] = value
+        if isinstance(value, dict | list) and name not in _EMPTY_ONLY:
+            targets += _objects(value)  # later fields may be put into it
     keepalives = [b"data:\n\n", b"data: \n\n", b": hi\n\n", b"data: : busy\n\n", b"data: ping\n\n"]
     if dialect.framing.media_type == "text/event-stream":
         for _ in range(draw(st.integers(0, 2))):
