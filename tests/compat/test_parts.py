@@ -27,8 +27,10 @@ from tests.compat.history import (
     encode_all,
     event,
     part,
+    reasoning_delta,
     text_delta,
 )
+from tests.compat.readers import read_stream
 from tests.http.test_parts import PRODUCED, answering_hub
 
 SOURCE = part("source", url="https://a.example", title="A", id="doc-1")
@@ -315,3 +317,19 @@ def test_call_that_is_left_to_the_client(name: str) -> None:
         case "messages":
             blocks = [each["content_block"] for each in shown if "content_block" in each]
             assert [(block["type"], block["id"]) for block in blocks] == [("tool_use", "t")]
+
+
+def test_sources_without_text() -> None:
+    """A message of Responses that has only sources keeps them when it ends."""
+    events = [STARTED, part("source", url="https://b.example"), DONE]
+    stream = b"".join(encode_all(ENCODERS["responses"](), events))
+    assert read_stream("responses", stream).sources == ["https://b.example"]
+
+
+def test_reasoning_whose_signature_comes_late() -> None:
+    """A block of thinking does not repeat the text that was sent before another block."""
+    signed = {"type": "reasoning.text", "text": "hm", "signature": "s", "format": "anthropic"}
+    details = event("delta", i=2, reasoning_details=[signed])
+    events = [STARTED, reasoning_delta("hm"), text_delta("a"), details, DONE]
+    answer = read_stream("messages", b"".join(encode_all(ENCODERS["messages"](), events)))
+    assert (answer.reasoning, answer.details) == ("hm", [signed])

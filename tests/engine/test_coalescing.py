@@ -120,4 +120,4 @@ def test_nothing_is_lost(parts: list[Part], max_runs: int | None) -> None:
 def test_alternating_kinds() -> None:
     """An upstream that alternates between text and reasoning does not flood its readers."""
     parts: list[Part] = [kind("a") for _ in range(1000) for kind in (Text, Reasoning)]
-    assert [*coalesce(parts)] == [Text("a" * 1000), Reasoning("a" * 1000)]
+    assert [*coalesce(parts)] == [Reasoning("a" * 1000), Text("a" * 1000)]

@@ -149,7 +149,7 @@ class MessageEncoder(AnswerEncoderBase):
             if not details[0].get("signature"):
                 yield from map(_encode, self.blocks.add_redacted(wrap(details)))
                 return
-            if text:
+            if text and text not in self.answer.reasoning:  # otherwise the client has it already
                 yield from map(_encode, self.blocks.add_thinking(text))
         signature = sign(details, self.blocks.thinking)
         yield from map(_encode, self.blocks.end_thinking(signature))

@@ -76,7 +76,7 @@ class OutputItem(msgspec.Struct):
         if self.kind == "image":
             return {"id": self.id, "type": "image_generation_call", "result": self.text,
                     "status": self.status}  # fmt: skip
-        content = [self.part()] if self.parts else []
+        content = [self.part()] if self.parts or self.annotations else []
         if self.kind == "reasoning":
             texts = {"summary": content if self.is_summary else [],
                      "content": [] if self.is_summary else content}  # fmt: skip

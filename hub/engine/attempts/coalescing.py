@@ -19,7 +19,9 @@ from hub.core.parts import (
 )
 
 MAX_RUNS: Final = 32
-_JOINED: Final = (Text, Replace, Reasoning, ReasoningDetails, ToolCallDelta, Annotations)
+_ORDER: Final = (Reasoning, ReasoningDetails, Text, ToolCallDelta, Annotations)
+"""Of the kinds of a flood: details follow their reasoning, and sources their text."""
+_JOINED: Final = (*_ORDER, Replace)
 _SILENT: Final = (Usage, Finished)  # parts without an event of their own: they separate nothing
 
 
@@ -49,7 +51,7 @@ def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Itera
         by_kind: dict[type, list[Part]] = {}
         for run in runs:
             by_kind.setdefault(_kind(run[0]), []).extend(run)
-        runs = [*by_kind.values()]
+        runs = [by_kind[kind] for kind in _ORDER if kind in by_kind]
     for run in runs:
         yield run[0] if len(run) == 1 else _join(run)
     yield from (part for part in parts if isinstance(part, _SILENT))
