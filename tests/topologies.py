@@ -125,9 +125,13 @@ class TcpServer:
 
 
 class ClusterOfThree:
-    """Three servers, each with a third of the slots, and a replica for the first."""
+    """Three servers, each with a third of the slots, and a replica for the first.
 
-    def __init__(self, binary: str) -> None:
+    node_timeout_seconds: how long a server may be silent before the others take its place.
+    """
+
+    def __init__(self, binary: str, *, node_timeout_seconds: float = 0.8) -> None:
+        self._node_timeout_ms = str(round(node_timeout_seconds * 1000))
         with ExitStack() as started:
             self._start(binary, temporary_folder("cluster", started), started)
             self._started = started.pop_all()
@@ -135,7 +139,7 @@ class ClusterOfThree:
     def _start(self, binary: str, folder: Path, started: ExitStack) -> None:
         ports, bus_ports = free_ports(4), free_ports(4)
         options = (
-            "--cluster-enabled", "yes", "--cluster-node-timeout", "800",
+            "--cluster-enabled", "yes", "--cluster-node-timeout", self._node_timeout_ms,
             "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
         self.servers = []

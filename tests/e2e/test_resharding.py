@@ -23,7 +23,7 @@ PROMPT = "count to 120"
 @pytest.fixture
 def valkeys() -> Iterator[ClusterOfThree]:
     """Yield the Valkey Cluster, whose slots the test moves."""
-    cluster = ClusterOfThree(valkey_binary())
+    cluster = ClusterOfThree(valkey_binary(), node_timeout_seconds=30.0)  # no server fails here
     yield cluster
     cluster.close()
 

@@ -295,7 +295,8 @@ class OutboxSoak:
     async def _read(self, user: str) -> list[dict[str, Any]]:
         """Return the data of the events of a user."""
         channel, after, events = user_channel(user), FROM_START, []
-        async with open_backend(Settings(**self._settings), ()) as backend:
+        redis = {**self._settings["redis"], "timeout_seconds": 60.0}  # the machine may be slow
+        async with open_backend(Settings(**{**self._settings, "redis": redis}), ()) as backend:
             while True:
                 pages = await backend.events.read(
                     {channel: after}, max_events=1000, max_bytes=10**7
