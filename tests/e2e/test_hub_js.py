@@ -158,6 +158,7 @@ async def test_leader_closes_in_the_middle_of_an_answer(context: BrowserContext,
     for each in (tab, phone):
         await each.until_end()
         await each.expect_whole()
+        await each.until("received.some(([name]) => name === 'notification')")
         notes = await each.page.evaluate(
             "received.filter(([name]) => name === 'notification').length"
         )
