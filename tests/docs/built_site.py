@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 from tests.docs.snippets import ROOT
 
@@ -64,16 +65,30 @@ def _copy_program(folder: Path) -> None:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serve the files of a folder without writing a log."""
+    """Serve the files of a folder without writing a log.
+
+    refused: the paths that are answered with 404.
+    """
+
+    def __init__(self, *args: Any, refused: re.Pattern[str] | None, **options: Any) -> None:
+        self._refused = refused
+        super().__init__(*args, **options)
+
+    def send_head(self) -> Any:
+        """Send the headers, and return the file with the body, or None with an error."""
+        if self._refused is not None and self._refused.search(self.path):
+            self.send_error(404)
+            return None
+        return super().send_head()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         """Write no log."""
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve a folder on a free port; yield the URL."""
-    handler = partial(QuietHandler, directory=folder)
+def serve(folder: Path, *, refused: re.Pattern[str] | None = None) -> Iterator[str]:
+    """Serve a folder on a free port, except for refused paths; yield the URL."""
+    handler = partial(QuietHandler, directory=folder, refused=refused)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"

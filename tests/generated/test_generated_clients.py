@@ -87,13 +87,17 @@ class Workshop:
         return output.decode()
 
     async def generate(self, part: str, language: str, file: str) -> None:
-        """Run the commands below a heading of the page, and write its program to a file."""
+        """Run the commands below a heading of the page, and write its program to a file.
+
+        npx would start the program that is on the PATH, and takes longer than most of them.
+        """
         ports = {8080: self._hub.public_port, 8081: self._hub.internal_port}
         blocks = [block for block in find_blocks(PAGE) if block.part == part]
         (commands,) = [block.code for block in blocks if block.language == "sh"]
         (program,) = [block.code for block in blocks if block.language == language]
         (self.folder / file).write_text(Substitutions(ports).apply(program))
-        await asyncio.gather(*(self.run("sh", "-ec", command) for command in commands.splitlines()))
+        lines = [line.removeprefix("npx ") for line in commands.splitlines()]
+        await asyncio.gather(*(self.run("sh", "-ec", line) for line in lines))
 
 
 def check_output(output: str) -> None:
