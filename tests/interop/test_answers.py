@@ -13,7 +13,7 @@ from tests.interop.wordy_llm import ANSWER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_client = pytest.mark.parametrize("client", ANSWER_CLIENTS, ids=lambda client: client.name)
-FEW = 5
+FIRST = 1  # the part at which a program stops: on a slow machine, half of the answer can be one
 CUT_BYTES = 10_000
 
 
@@ -25,7 +25,7 @@ async def test_answers(client: AnswerClient, hub: RunningHub, programs: Programs
     """
     async with hub.proxied() as (proxy, url):
         proxy.cut_next_after(CUT_BYTES)
-        async with programs.start(client, "read+read+stop", hub.user(), FEW, url) as program:
+        async with programs.start(client, "read+read+stop", hub.user(), FIRST, url) as program:
             await program.wait_finished()
     broken, complete, stopped = (event.data for event in program.named("text"))
     assert complete == ANSWER
