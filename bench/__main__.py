@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --transport or rehearsal: the number of connections",
     )
     parser.add_argument(
-        "--answers", type=int, help="with page: the number of answers (default: 10)"
+        "--answers", type=int, help="with page: the number of answers (default: 12)"
     )
     parser.add_argument(
         "--peer", action="append", type=programs.parse_peer, default=[], metavar="NAME=PATH",

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +24,14 @@ from bench.load import Row
 from tests.chromium import open_chromium
 from tests.e2e.conftest import Dev
 
-_ANSWERS: Final = 10
+_ANSWERS: Final = 12  # three of each kind
 _LONG_TASK_US: Final = 50_000
 _TASKS: Final = "ThreadControllerImpl::RunTask"
 _ANSWER_BYTES: Final = 50_000
-_DELTAS_PER_SECOND: Final = 200
+_DELTAS_PER_SECOND: Final = 400
 _DELTA_CHARS: Final = 5
 _END_TIMEOUT_MS: Final = 600_000  # a busy machine draws what has arrived for minutes
-_BLOCK: Final = """\
+_MIXED: Final = """\
 ## A heading
 
 A paragraph with **bold words**, `code`, a [link](https://example.com) and some more plain words.
@@ -48,6 +49,17 @@ def answer(question: str) -> str:
 ```
 
 """
+_TEXT: Final = (
+    "A paragraph with **bold words**, `code`, a [link](https://example.com) and more plain words. "
+    * 8
+)
+# Of each kind of answer: its beginning, and what is repeated behind it.
+_KINDS: Final = {
+    "mixed": ("", _MIXED),
+    "text": ("", f"{_TEXT}\n\n"),
+    "table": ("| name | value | note |\n|---|--:|---|\n", "| one | 1 | with **words** |\n"),
+    "list": ("", "- An item of *some* words\n  - and one in it\n"),
+}
 _HAS_ENDED: Final = """(count) => {
     const answers = document.querySelectorAll("[data-testid=answer]");
     return answers.length === count && answers[count - 1].dataset.status === "done";
@@ -61,9 +73,9 @@ _WATCH_FRAMES: Final = """() => {
 
 
 def measure_page(answers: int | None = None) -> Callable[[], list[Row]]:
-    """Return P12: answers of 50 kB with 200 deltas a second: frames over 50 ms, and the heap.
+    """Return P12: answers of 50 kB with 400 deltas a second: frames over 50 ms, and the heap.
 
-    answers: how many of them; ten by default.
+    answers: how many of them; by default, three of each kind.
     """
     return lambda: _measure_page(answers or _ANSWERS)
 
@@ -86,17 +98,18 @@ async def _measure(dev: Dev, answers: int) -> list[Row]:
         await page.goto(f"{dev.url}/?user=bench")
         await expect(page.get_by_test_id("state")).to_have_attribute("data-state", "live")
         await page.evaluate(_WATCH_FRAMES)
-        return [await _measure_answer(dev, page, session) for _ in range(answers)]
+        kinds = islice(cycle(_KINDS), answers)
+        return [await _measure_answer(dev, page, session, kind) for kind in kinds]
 
 
-async def _measure_answer(dev: Dev, page: Page, session: CDPSession) -> Row:
+async def _measure_answer(dev: Dev, page: Page, session: CDPSession, kind: str) -> Row:
     await page.evaluate("longFrames.length = 0")
     started_at = await page.evaluate("performance.now()")
     count = await page.get_by_test_id("answer").count() + 1
     trace = Trace(session)
     await trace.start()
     busy_before, start = await _busy_seconds(session), time.monotonic()
-    await _produce(dev)
+    await _produce(dev, kind)
     # `expect` would describe the whole page after its first look, in a task of seconds.
     await page.wait_for_function(_HAS_ENDED, arg=count, polling=200, timeout=_END_TIMEOUT_MS)
     seconds = time.monotonic() - start
@@ -109,6 +122,7 @@ async def _measure_answer(dev: Dev, page: Page, session: CDPSession) -> Row:
     await session.send("HeapProfiler.collectGarbage")
     heap = await session.send("Runtime.getHeapUsage")
     return {
+        "kind": kind,
         "seconds": round(seconds, 1),
         "frames over 50 ms": len(long_frames),
         "longest, ms": round(max(long_frames, default=0)),
@@ -172,13 +186,14 @@ async def _busy_seconds(session: CDPSession) -> float:
     return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
 
 
-async def _produce(dev: Dev) -> None:
+async def _produce(dev: Dev, kind: str) -> None:
     """Answer as an external producer, one delta after the other, with a request for each second."""
     body = {"to": {"user": "bench"}, "producer": "external", "model": "bench"}
     started = await asyncio.to_thread(dev.call, "POST", "/generations", body, internal=True)
     path = f"{dev.internal_url}/generations/{started['generation']}/parts"
     headers = {"Hub-Lease": started["lease"], "Content-Type": "application/x-ndjson"}
-    text = _BLOCK * (_ANSWER_BYTES // len(_BLOCK))
+    beginning, block = _KINDS[kind]
+    text = beginning + block * (_ANSWER_BYTES // len(block))
     texts = [text[i : i + _DELTA_CHARS] for i in range(0, len(text), _DELTA_CHARS)]
     parts = [{"seq": seq, "type": "text", "text": each} for seq, each in enumerate(texts)]
     parts.append({"seq": len(texts), "type": "end", "status": "done"})

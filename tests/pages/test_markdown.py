@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -124,15 +125,17 @@ async def test_only_the_end_is_rendered_again(browser: Browser, origin: str) -> 
     counts = await page.evaluate(
         """(text) => {
             const changed = [];
+            const blocks = () => [...root.children].flatMap((group) => [...group.children]);
             let steps = 0;
             for (let end = 0; end < text.length; end += 7, steps += 1) {
-                const finished = [...root.children].slice(0, -3);
+                const finished = blocks().slice(0, -3);
                 view.update(text.slice(0, end), true);
-                changed.push(...finished.filter((element, i) => root.children[i] !== element));
+                const shown = blocks();
+                changed.push(...finished.filter((element, i) => shown[i] !== element));
             }
             view.update(text, false);
-            const [rendered, blocks] = [view.renderCount, root.children.length];
-            return { steps, rendered, blocks, changed: changed.length };
+            const [rendered, count] = [view.renderCount, blocks().length];
+            return { steps, rendered, blocks: count, changed: changed.length };
         }""",
         SAMPLE * 40,
     )
@@ -188,6 +191,61 @@ async def test_an_update_costs_what_is_new(browser: Browser, origin: str, kind: 
     assert rendered <= 6_000, result["most"]
     assert nodes <= 1_000, result["most"]
     assert result["grown"] == result["whole"]
+
+
+LAYOUTS = {
+    "text": "Some *words* of a line.\n\n",
+    "mixed": LONG_TEXTS["blocks"],
+    "a table": "~| a | b |\n|---|---|\n~| row # | *some* `text` |\n",
+    "a list": "- item # is **here**\n  - nested # with `code`\n",
+    "a loose list": "- item # is **here**\n\n  its second paragraph\n\n",
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+async def test_an_update_restyles_what_is_new(browser: Browser, origin: str, kind: str) -> None:
+    """While a long answer grows, the browser computes the styles of new elements, not of all."""
+    text = long_text(LAYOUTS[kind], 20_000)
+    page = await open_view(browser, origin, viewport={"width": 800, "height": 600})
+    session = await page.context.new_cdp_session(page)
+    events: list[dict[str, Any]] = []
+    ended = asyncio.Event()
+    session.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
+    session.on("Tracing.tracingComplete", lambda _: ended.set())
+    await page.evaluate(
+        """async () => {
+            for (const name of ["theme", "demo", "answer"]) {
+                const options = { rel: "stylesheet", href: `/demo/${name}.css` };
+                const link = Object.assign(document.createElement("link"), options);
+                document.head.append(link);
+                await new Promise((resolve) => link.addEventListener("load", resolve));
+            }
+            document.body.style = "display: block; height: 500px; overflow: auto";
+            window.frame = () => new Promise((resolve) => {
+                requestAnimationFrame(() => setTimeout(resolve));
+            });
+        }"""
+    )
+    await page.evaluate("text => { view.update(text, true); return frame(); }", text[:-600])
+    categories = {"includedCategories": ["devtools.timeline"]}
+    await session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": categories})
+    await page.evaluate(
+        """async (text) => {
+            for (let end = text.length - 600; end <= text.length; end += 40) {
+                view.update(text.slice(0, end), true);
+                root.lastElementChild.lastElementChild.scrollIntoView({ block: "end" });
+                await frame();
+            }
+        }""",
+        text,
+    )
+    await session.send("Tracing.end")
+    await ended.wait()
+    counts = [
+        each["args"].get("elementCount", 0) for each in events if each["name"] == "UpdateLayoutTree"
+    ]
+    assert len(counts) >= 15
+    assert max(counts) <= 400, counts
 
 
 async def test_a_growing_view_shows_what_a_whole_one_shows(browser: Browser, origin: str) -> None:

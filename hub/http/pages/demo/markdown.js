@@ -5,11 +5,12 @@ import { finishCode } from "./code_blocks.js";
 import { MarkdownBlocks } from "./markdown_blocks.js";
 import { appendChunk, insertChunk } from "./markdown_elements.js";
 
+const GROUP_BLOCKS = 16; // the browser does nothing for groups out of view (answer.css)
 const CONTAINED = "ol, ul, li, p, blockquote, .code, pre, pre > code"; // what the end of a block can be in
 
 export class MarkdownView {
   #blocks = new MarkdownBlocks();
-  #shown = []; // for each chunk: the chunk, its nodes, the first element of its block, whether it is finished
+  #shown = []; // for each chunk: { chunk, nodes, block: its first element, number: of its block, isFinished }
   #end = null; // the element at the end of a growing text
   #text = "";
   #isReleased = false;
@@ -32,8 +33,9 @@ export class MarkdownView {
       this.#show(index, chunks[index]);
       if (index < finalCount) this.#finish(this.#shown[index], chunks[index + 1]);
     }
-    for (const { nodes } of this.#shown.splice(chunks.length)) nodes.forEach((node) => node.remove());
-    this.#markEnd(isGrowing ? this.root.lastElementChild : null);
+    removeNodes(this.#shown.splice(chunks.length));
+    while (this.root.lastChild?.hasChildNodes() === false) this.root.lastChild.remove();
+    this.#markEnd(isGrowing ? this.root.lastElementChild?.lastElementChild : null);
   }
 
   // Keeps nothing but the text and its elements: it does not grow any more.
@@ -50,18 +52,26 @@ export class MarkdownView {
     this.renderCount += 1;
     this.renderedChars += chunk.raw.length;
     this.#remove(index);
-    const block = chunk.continues ? this.#shown[index - 1].block : null;
-    const next = this.#shown.slice(index + 1).find(({ nodes }) => nodes[0]?.parentNode === this.root)?.nodes[0];
-    const nodes = block ? appendChunk(block, chunk) : insertChunk(this.root, chunk, next ?? null);
-    this.#shown[index] = { chunk, nodes, block: block ?? nodes[0], isFinished: false };
+    const before = this.#shown[index - 1];
+    const block = chunk.continues ? before.block : null;
+    const number = (before?.number ?? -1) + Number(!block);
+    const nodes = block ? appendChunk(block, chunk) : this.#insert(index, chunk, Math.floor(number / GROUP_BLOCKS));
+    this.#shown[index] = { chunk, nodes, block: block ?? nodes[0], number, isFinished: false };
+  }
+
+  #insert(index, chunk, groupIndex) {
+    const group = this.root.children[groupIndex] ?? this.root.appendChild(document.createElement("div"));
+    const next = this.#shown.slice(index + 1).find(({ nodes }) => nodes[0]?.parentNode === group)?.nodes[0];
+    return insertChunk(group, chunk, next ?? null);
   }
 
   // Removes a chunk and those behind it in its block, which will be shown again.
   #remove(index) {
-    for (let last = index; last === index || this.#shown[last]?.chunk?.continues; last += 1) {
-      this.#shown[last]?.nodes.forEach((node) => node.remove());
-      if (this.#shown[last]) this.#shown[last] = { chunk: null, nodes: [] };
-    }
+    if (!this.#shown[index]) return;
+    let end = index + 1;
+    while (this.#shown[end]?.chunk?.continues) end += 1;
+    removeNodes(this.#shown.slice(index, end));
+    for (let each = index; each < end; each += 1) this.#shown[each] = { ...this.#shown[each], chunk: null, nodes: [] };
   }
 
   // Colours final code and draws its formulas, before anything follows in its block. A block of code is
@@ -82,6 +92,12 @@ export class MarkdownView {
     element?.setAttribute("data-growing", "");
     this.#end = element;
   }
+}
+
+// The last node first: when an element is removed, a browser restyles what follows it, and it may restyle
+// all children of the parent.
+function removeNodes(shown) {
+  for (const node of shown.flatMap(({ nodes }) => nodes).reverse()) node.remove();
 }
 
 // One element has the cursor. A selector for what is in the block would give it to all code of a table.

@@ -1,20 +1,23 @@
 // The elements of the chunks of a Markdown text (markdown_blocks.js).
 
 import { frameCode } from "./code_blocks.js";
+import { appendRows, takeLaterRows } from "./long_tables.js";
 import { renderChunk } from "./markdown_syntax.js";
 import { sanitize } from "./sanitize.js";
 
 const DIRECTED = "p, li, h4, h5, h6, blockquote, th, td, summary, div";
 
-// Inserts the first chunk of a block, and returns its nodes.
-export function insertChunk(root, chunk, next) {
+// Inserts the first chunk of a block into its group, and returns its nodes.
+export function insertChunk(group, chunk, next) {
   const fragment = renderFragment(chunk);
+  const laterRows = chunk.type === "table" ? takeLaterRows(fragment.querySelector("table")) : [];
   for (const table of fragment.querySelectorAll("table")) wrapTable(table);
   frameCode(fragment);
   // An empty block marks its place; selected and spoken text keeps its breaks.
   fragment.append(fragment.firstElementChild ? "\n\n" : "");
   const nodes = [...fragment.childNodes];
-  root.insertBefore(fragment, next);
+  group.insertBefore(fragment, next);
+  if (laterRows.length) appendRows(nodes[0], laterRows);
   return nodes;
 }
 
@@ -24,7 +27,7 @@ export function appendChunk(block, chunk) {
   const fragment = renderFragment(chunk);
   frameCode(fragment);
   if (chunk.type === "paragraph") return moveTo(block, [...fragment.childNodes]);
-  if (chunk.type === "table") return moveTo(block.querySelector("tbody"), [...(fragment.querySelector("tbody")?.childNodes ?? [])]);
+  if (chunk.type === "table") return moveRows(block, [...fragment.querySelectorAll("tbody > tr")]);
   return appendItems(block, fragment.firstElementChild, chunk.depth ?? 0);
 }
 
@@ -44,6 +47,11 @@ function appendItems(list, added, depth) {
   const nodes = appendItems(item.lastElementChild, inner, depth - 1);
   const others = (parent, first) => [...parent.childNodes].filter((node) => node !== first && (node.localName || node.data.trim()));
   return [...nodes, ...moveTo(item, others(addedItem, inner)), ...moveTo(list, others(added, addedItem))];
+}
+
+function moveRows(box, rows) {
+  appendRows(box, rows);
+  return rows;
 }
 
 function moveTo(parent, nodes) {
