@@ -119,6 +119,32 @@ async def test_an_answer_with_everything(browser: Browser, origin: str) -> None:
     assert copied == "def double(x):\n    return 2 * x\n"
 
 
+async def test_alignment_and_numbers_are_kept(browser: Browser, origin: str) -> None:
+    """Columns are aligned as the table says, and a list begins with the number that it says."""
+    page = await open_view(browser, origin)
+    await page.evaluate("text => view.update(text)", "| a |\n|--:|\n| 1 |\n\n5. five\n6. six\n")
+    await expect(page.locator("#text td")).to_have_attribute("align", "right")
+    await expect(page.locator("#text ol")).to_have_attribute("start", "5")
+
+
+async def test_long_tables_keep_their_columns_and_roles(browser: Browser, origin: str) -> None:
+    """Later rows have the widths of the first ones, and the table stays one table for readers."""
+    page = await open_view(browser, origin)
+    rows = "".join(f"| {n} | some longer text of row {n} |\n" for n in range(70))
+    await page.evaluate("text => view.update(text)", f"| n | text |\n|---|---|\n{rows}")
+    widths = await page.locator("tr > :first-child").evaluate_all(
+        "cells => cells.map((cell) => Math.round(cell.getBoundingClientRect().width))"
+    )
+    assert len(widths) == 71
+    assert len(set(widths)) == 1
+    all_columns = await page.locator("tr").first.evaluate("row => row.clientWidth")
+    assert widths[0] < all_columns / 3
+    await expect(page.get_by_role("table")).to_have_count(1)
+    await expect(page.get_by_role("row")).to_have_count(71)
+    await expect(page.get_by_role("columnheader")).to_have_count(2)
+    await expect(page.get_by_role("cell")).to_have_count(140)
+
+
 async def test_only_the_end_is_rendered_again(browser: Browser, origin: str) -> None:
     """While an answer grows, each step renders its last block, and finished blocks stay."""
     page = await open_view(browser, origin)
@@ -226,15 +252,24 @@ async def test_an_update_restyles_what_is_new(browser: Browser, origin: str, kin
             });
         }"""
     )
-    await page.evaluate("text => { view.update(text, true); return frame(); }", text[:-600])
+    await page.evaluate(
+        """async (text) => {
+            view.update(text, true);
+            window.showEnd = () => {
+                root.lastElementChild.lastElementChild.scrollIntoView({ block: "end" });
+                return frame();
+            };
+            for (let count = 0; count < 3; count += 1) await showEnd();
+        }""",
+        text[:-600],
+    )
     categories = {"includedCategories": ["devtools.timeline"]}
     await session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": categories})
     await page.evaluate(
         """async (text) => {
             for (let end = text.length - 600; end <= text.length; end += 40) {
                 view.update(text.slice(0, end), true);
-                root.lastElementChild.lastElementChild.scrollIntoView({ block: "end" });
-                await frame();
+                await showEnd();
             }
         }""",
         text,

@@ -10,7 +10,7 @@ const CONTAINED = "ol, ul, li, p, blockquote, .code, pre, pre > code"; // what t
 
 export class MarkdownView {
   #blocks = new MarkdownBlocks();
-  #shown = []; // for each chunk: { chunk, nodes, block: its first element, number: of its block, isFinished }
+  #shown = []; // for each chunk: { chunk, nodes, block: its first element, number: how many blocks there are up to it, isFinished }
   #end = null; // the element at the end of a growing text
   #text = "";
   #isReleased = false;
@@ -54,7 +54,7 @@ export class MarkdownView {
     this.#remove(index);
     const before = this.#shown[index - 1];
     const block = chunk.continues ? before.block : null;
-    const number = (before?.number ?? -1) + Number(!block);
+    const number = (before?.number ?? 0) + Number(!block && chunk.type !== "space");
     const nodes = block ? appendChunk(block, chunk) : this.#insert(index, chunk, Math.floor(number / GROUP_BLOCKS));
     this.#shown[index] = { chunk, nodes, block: block ?? nodes[0], number, isFinished: false };
   }

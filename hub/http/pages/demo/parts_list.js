@@ -31,11 +31,11 @@ export class PartsList {
     }
     views.forEach((view, index) => {
       const item = this.#items.get(view.key) ?? this.#add(view);
+      const current = this.root.children[index] ?? null;
+      if (current !== item.element) this.root.insertBefore(item.element, current); // first: long tables are measured
       if (!isEqual(item.values, view.values)) item.update(view);
       item.values = view.values;
       if (!isRunning) item.release?.();
-      const current = this.root.children[index] ?? null;
-      if (current !== item.element) this.root.insertBefore(item.element, current);
     });
   }
 

@@ -11,12 +11,14 @@ const TAGS = [
   ...["sub", "sup", "kbd", "abbr", "q", "span", "div"],
 ];
 const ATTRIBUTES = ["href", "title", "start", "align", "colspan", "rowspan", "lang", "open", "class"];
+const NOT_ADDRESSES = ["start", "align", "colspan", "rowspan", "lang", "open"]; // DOMPurify would check them as such
 const LANGUAGE_CLASS = /^language-[\w+#.-]{1,30}$/;
 const OPTIONS = {
   ALLOWED_TAGS: TAGS,
   ALLOWED_ATTR: ATTRIBUTES,
   ALLOW_ARIA_ATTR: false,
   ALLOW_DATA_ATTR: false,
+  ADD_URI_SAFE_ATTR: NOT_ADDRESSES,
   ALLOWED_URI_REGEXP: /^(?:https?|mailto|tel):/i,
   RETURN_DOM_FRAGMENT: true,
 };
