@@ -39,6 +39,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
+import typer.main
+
 _ROOT: Final = Path(__file__).parents[1]
 _SOCKET: Final = "socket"
 _NUMBER_BYTES: Final = 4
@@ -334,7 +336,11 @@ def main() -> None:
     """Import what the commands import, and run the server."""
     for name in _IMPORTED:
         import_module(name)
-    from hub.cli import run
+    from hub.cli.app import app, run
+
+    # The commands are built from the signatures of their functions, once for all processes.
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(app)
 
     socket_path = Path(sys.argv[1])
     server = ForkServer(str(socket_path))
