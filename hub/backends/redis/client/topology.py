@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import redis.asyncio.connection
+from redis import DriverInfo
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
@@ -22,6 +23,7 @@ from hub.backends.redis.keys import hash_tag
 from hub.core.channel import PARTITIONS
 from hub.errors import BrokerUnavailable
 
+_DRIVER: Final = DriverInfo()  # otherwise each connection reads the metadata of redis-py
 _SLOTS: Final = tuple(key_slot(hash_tag(n).encode()) for n in range(PARTITIONS))
 
 
@@ -113,6 +115,7 @@ class RedisServer:
             **options,
             protocol=2,
             decode_responses=False,
+            driver_info=_DRIVER,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             health_check_interval=0,
