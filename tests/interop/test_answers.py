@@ -14,7 +14,7 @@ from tests.interop.wordy_llm import ANSWER
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_client = pytest.mark.parametrize("client", ANSWER_CLIENTS, ids=lambda client: client.name)
 FIRST = 1  # the part at which a program stops: on a slow machine, half of the answer can be one
-CUT_BYTES = 10_000
+CUT_BYTES = 2_000
 
 
 @every_client
