@@ -30,6 +30,20 @@ def encode_head(status_line: str, *headers: tuple[str, str]) -> bytes:
     return _serialize_headers(status_line, named).removesuffix(b"\r\n")
 
 
+def encode_stream_head(status_line: str, *headers: tuple[str, str]) -> bytes:
+    """Return the whole head of a stream.
+
+    The heads of one second are one object, because thousands of them may wait for the first bytes
+    of their streams (held_heads.py).
+    """
+    return _end_head(encode_head(status_line, *headers), encode_date())
+
+
+@lru_cache(maxsize=_HEADS)
+def _end_head(head: bytes, date: bytes) -> bytes:
+    return b"%b%b\r\n" % (head, date)
+
+
 def encode_date() -> bytes:
     """Return the header Date with the present second."""
     return f"Date: {rfc822_formatted_time()}\r\n".encode()

@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from hub.core import sse
-from hub.transports.response_head import encode_date, encode_head
+from hub.transports.response_head import encode_stream_head
 
 HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -91,5 +91,4 @@ class SseResponse(EventSourceResponse):
             self.headers["Transfer-Encoding"] = "chunked"
         await request._prepare_hook(self)
         status_line = f"HTTP/{version.major}.{version.minor} {self.status} {self.reason}"
-        head = encode_head(status_line, *self.headers.items())
-        return b"%b%b\r\n" % (head, encode_date())
+        return encode_stream_head(status_line, *self.headers.items())

@@ -506,6 +506,18 @@ async def test_each_client_gets_its_own_cursor(node: Node) -> None:
         }
 
 
+async def test_a_synced_connection_keeps_no_empty_tables(node: Node) -> None:
+    """It shares its empty dicts with all others, and the state of its channel frees a table."""
+    await node.connect_live()
+    (connection,) = node.connections
+    own = connection._own_channel
+    assert own is not None
+    assert sys.getsizeof(own.unsynced) == sys.getsizeof({})
+    assert id(connection._positions) == id(connection._cursor_parts)
+    with pytest.raises(TypeError):
+        connection._positions[ALICE] = connection.positions[ALICE]
+
+
 async def test_data_that_looks_like_the_cursor_placeholder(node: Node) -> None:
     """NULs in a string are data, also in shared frames."""
     writer = await node.connect_live()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -49,6 +50,7 @@ from hub.ports.connections import ConnectionWriter, EventEncoder
 _MAX_BUFFERED_EVENTS: Final = 256
 _MAX_BUFFERED_BYTES: Final = 1024 * 1024
 _CURSOR_END: Final = CURSOR_END.encode()
+_NONE: Final[Any] = MappingProxyType({})  # shared, and so read-only
 _BLOCK_BYTES: Final = 16 * 1024  # the size of one write of a replay or of the outbox
 
 
@@ -263,18 +265,21 @@ class Connection:
             if state.position is None:
                 state.set_position(self._positions[state.channel])
             del state.unsynced[self]
+            if not state.unsynced:
+                state.unsynced.clear()  # otherwise an empty dict keeps its table of 160 bytes
         own.synced[self] = None
         self.writer.cursor_prefix = own.cursor_part
         self.group.add(self)
         self._synced = True
         self._event_count -= self._delivered_while_synced()
-        self._positions, self._cursor_parts = {}, {}
+        self._positions = self._cursor_parts = _NONE
 
     def leave_sync(self) -> None:
         """Leave the synced state and take over the positions of the channel states."""
         own = self._own_channel
         if not self._synced or own is None:
             return
+        self._positions, self._cursor_parts = {}, {}
         for state in self._channel_states():
             if state.position is not None:
                 self._positions[state.channel] = state.position
