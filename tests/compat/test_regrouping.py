@@ -45,7 +45,15 @@ BUILDERS: Final[Mapping[str, Callable[[], AnswerEncoder]]] = {
 RETRACTING: Final = {"ui", "ui with reset-step", "ag-ui", "ag-ui 1.0"}
 """The dialects that take back what they have sent, also text that a newer one only repeats."""
 TEXT_ONLY: Final = {"completions", "cumulative", "envelope", "text"}
-_ARGUMENTS: Final = ("{}", '{"a":1}', '{"b":{"c":"}"}}', '{"d":"\\"{"}', '[1,"}"]', '{"cut')
+_ARGUMENTS: Final = (
+    "{}",
+    '{"a":1}',
+    '{"b":{"c":"}"}}',
+    '{"d":"\\"{"}',
+    '[1,"}"]',
+    '{"e":1} ',
+    '{"cut',
+)
 _word = st.text("abc é\n", min_size=1, max_size=5)
 
 

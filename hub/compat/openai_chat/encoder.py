@@ -87,7 +87,7 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         if index >= len(calls) or not calls[index].name or calls[index].run_by != "client":
             return  # the name comes with a later delta, or the producer runs the tool
         self._calls.add(index)
-        if index not in self._calls:
+        if index not in self._calls and self._has_more(index):
             yield from self._send_call(index)  # more than a JSON object, or another field
         while (current := self._calls.current) is not None:
             yield from self._send_call(current)
@@ -146,6 +146,11 @@ class ChatCompletionEncoder(AnswerEncoderBase):
         first = self._counts.get(name, 0)
         self._counts[name] = first + len(entries)
         return [{"index": first + n, **entry} for n, entry in enumerate(entries)]
+
+    def _has_more(self, index: int) -> bool:
+        """Whether there is more of a call that has ended than white space behind its arguments."""
+        call, sent = self.answer.tool_calls[index], self._sent_calls[index]
+        return call.extras != sent.extras or bool(call.arguments[sent.characters :].strip())
 
     def _send_call(self, index: int) -> Iterator[bytes]:
         """Send what is new of a call."""
