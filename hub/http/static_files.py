@@ -53,16 +53,20 @@ _MODULE_RESPONSES: Final = [
 _GZIP: Final = re.compile(
     r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?P<weight>\d(?:\.\d*)?)\s*)?(?=,|$)", re.IGNORECASE
 )
-_PAGE_HEADERS: Final = {
+_FILE_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_DOCUMENT_HEADERS: Final = {
     "Content-Security-Policy": (
         # An answer may have pictures of other sites.
         "default-src 'self'; img-src 'self' data: https:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'self'"  # the demo page shows itself as a second device
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
+    **_FILE_HEADERS,
 }
+_DOCUMENT_TYPES: Final = ("text/html", "image/svg+xml")  # what a browser shows as a document
 _CLIENT_HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -148,7 +152,8 @@ class StaticFiles:
         file = self._files.get(name)
         if file is None:
             raise NotFound(f"there is no file {name!r} here", code=FILE_NOT_FOUND)
-        return file.response(request, _PAGE_HEADERS)
+        is_document = file.content_type in _DOCUMENT_TYPES
+        return file.response(request, _DOCUMENT_HEADERS if is_document else _FILE_HEADERS)
 
 
 class JsClientRoutes:

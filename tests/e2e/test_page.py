@@ -403,11 +403,11 @@ async def test_every_part_is_shown(browser: Browser, dev: Dev) -> None:
 LONG_ANSWER = "## Heading\n\nSome words.\n\n```\ncode\n```\n\n| a |\n|---|\n| 1 |\n\n" * 60
 
 
-def produce(dev: Dev, user: str, text: str) -> None:
-    """Answer as an external producer, with many deltas."""
+def produce(dev: Dev, user: str, text: str, *, part_size: int = 20) -> None:
+    """Answer as an external producer, with deltas of so many characters."""
     body = {"to": {"user": user}, "producer": "external", "model": "test"}
     started = dev.call("POST", "/generations", body, internal=True)
-    texts = [text[first : first + 20] for first in range(0, len(text), 20)]
+    texts = [text[first : first + part_size] for first in range(0, len(text), part_size)]
     parts = [{"seq": seq, "type": "text", "text": each} for seq, each in enumerate(texts)]
     parts.append({"seq": len(texts), "type": "end", "status": "done"})
     dev.call(
@@ -417,6 +417,40 @@ def produce(dev: Dev, user: str, text: str) -> None:
         internal=True,
         headers={"Hub-Lease": started["lease"]},
     )
+
+
+async def test_long_chats_show_their_newest_answers(browser: Browser, dev: Dev) -> None:
+    """A button shows earlier ones above what was in view, until the chat goes on."""
+    page = await open_page(browser, dev, "nora")
+    answers = page.get_by_test_id("answer")
+    texts = page.get_by_test_id("answer-text")
+
+    async def add(number: int, count: int) -> None:
+        text = f"Number {number}. " + "word " * 24_000
+        await asyncio.to_thread(produce, dev, "nora", text, part_size=20_000)
+        await expect(texts.last).to_contain_text(f"Number {number}.")
+        await expect_status(answers.last, "done")
+        await expect(answers).to_have_count(count)
+
+    await add(1, 1)
+    await add(2, 2)
+    await add(3, 2)
+    await add(4, 2)
+    await expect(texts.first).to_contain_text("Number 3.")
+    more = page.get_by_role("button", name="Show earlier questions (2)")
+    await page.locator("#scroll").evaluate("box => box.scrollTo(0, 0)")
+    await expect(more).to_be_in_viewport()
+    await more.press("Enter")
+    await expect(answers).to_have_count(4)
+    await expect(more).to_have_count(0)
+    for number in range(4):
+        await expect(texts.nth(number)).to_contain_text(f"Number {number + 1}.")
+    await expect(page.locator(".turn").nth(2).locator(".answers")).to_be_in_viewport()
+    await expect(page.locator(".turn").nth(1)).to_be_focused()
+    await page.evaluate(
+        "() => { const box = document.getElementById('scroll'); box.scrollTop = box.scrollHeight; }"
+    )
+    await add(5, 2)
 
 
 async def test_the_end_stays_in_view(browser: Browser, dev: Dev) -> None:

@@ -28,7 +28,8 @@ export class Chat {
   constructor(hub, { list, current, topic, user, actions, onDraw }) {
     Object.assign(this, { hub, list, current, topic });
     const isSuperseded = (turn) => isReplaced(this.conversation, turn);
-    this.turns = new TurnList($("turns"), { user, actions, isReplaced: isSuperseded, onDraw: () => {
+    const listed = () => turnsOf(this.conversation, this.current);
+    this.turns = new TurnList($("turns"), { user, actions, listed, isReplaced: isSuperseded, onDraw: () => {
       setHidden($("empty"), true);
       const isRunning = runningGenerations(this.conversation).length > 0;
       onDraw(isRunning, newestRunning(this.conversation, this.current) !== null);

@@ -27,6 +27,10 @@ export class ScrollFollower {
     this.box.scrollTop = this.box.scrollHeight;
   }
 
+  get isFollowing() {
+    return this.#isFollowing;
+  }
+
   #setFollowing(isFollowing) {
     if (isFollowing) setHidden(this.button, true);
     if (this.#isFollowing === isFollowing) return;

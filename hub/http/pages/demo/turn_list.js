@@ -4,6 +4,7 @@
 
 import { cloneTemplate, createAnswer, drawAnswer } from "./answer_view.js";
 import { $, setHidden, setText } from "./dom.js";
+import { EarlierTurns } from "./earlier_turns.js";
 import { FramePace } from "./frame_pace.js";
 import { ScrollFollower } from "./scroll_follower.js";
 
@@ -14,10 +15,11 @@ export class TurnList {
   #pace = new FramePace(() => this.#drawAll());
 
   // actions: stop(generation), restart(generation), respond(generation, input, value), retry(turn),
-  // edit(turn), copy(text, button). isReplaced(turn): whether an edit has replaced it.
-  // onDraw(): called after the drawing of a frame.
-  constructor(root, { user, actions, isReplaced, onDraw }) {
-    Object.assign(this, { root, user, actions, isReplaced, onDraw });
+  // edit(turn), copy(text, button). listed(): all turns of the chat, in their order. isReplaced(turn):
+  // whether an edit has replaced it. onDraw(): called after the drawing of a frame.
+  constructor(root, { user, actions, listed, isReplaced, onDraw }) {
+    Object.assign(this, { root, user, actions, listed, isReplaced, onDraw });
+    this.earlier = new EarlierTurns(root, listed, () => this.#showEarlier());
     this.follower = new ScrollFollower($("scroll"), root, $("latest"));
   }
 
@@ -31,6 +33,7 @@ export class TurnList {
     this.#pending.delete(turn);
     this.#turns.get(turn)?.root.remove();
     this.#turns.delete(turn);
+    this.earlier.forget(turn);
   }
 
   clear() {
@@ -38,6 +41,7 @@ export class TurnList {
     this.#turns.clear();
     this.#answers.clear();
     this.root.replaceChildren();
+    this.earlier.clear();
   }
 
   // Shows that events are no longer stored. Resets of several channels at once share one line.
@@ -54,8 +58,10 @@ export class TurnList {
 
   #drawAll() {
     if (!this.#pending.size) return; // the list was cleared
-    for (const turn of this.#pending) this.#drawTurn(turn);
+    const turns = [...this.#pending].filter((turn) => !this.earlier.has(turn));
     this.#pending.clear();
+    for (const turn of turns) this.#drawTurn(turn);
+    if (this.follower.isFollowing) this.earlier.hide(turns).forEach((turn) => this.#hide(turn));
     this.onDraw();
   }
 
@@ -82,12 +88,32 @@ export class TurnList {
     if (inOrder.some((root, index) => elements.answers.children[index] !== root)) elements.answers.append(...inOrder);
   }
 
+  // Removes the elements of a turn that stays in the conversation.
+  #hide(turn) {
+    this.#turns.get(turn)?.root.remove();
+    this.#turns.delete(turn);
+    for (const generation of turn.generations) this.#answers.delete(generation);
+  }
+
+  // Draws turns above the others. The first of these stays in view: nothing of the new ones is, because
+  // the browser would keep their beginning in its place when it knows their height.
+  #showEarlier() {
+    const first = this.root.querySelector(".turn");
+    let last = null;
+    for (last of this.earlier.takeMore()) this.#drawTurn(last);
+    first?.scrollIntoView({ block: "start" });
+    this.#turns.get(last)?.root.focus({ preventScroll: true });
+  }
+
   #addTurn(turn) {
+    this.earlier.forget(turn);
     const elements = cloneTemplate("turn", ["requester", "prompt", "edit", "sending", "unsent", "answers"]);
     elements.unsent.lastElementChild.addEventListener("click", () => this.actions.retry(turn));
     elements.edit.addEventListener("click", () => this.actions.edit(turn));
     this.#turns.set(turn, elements);
-    this.root.append(elements.root);
+    const listed = this.listed();
+    const next = listed.slice(listed.indexOf(turn) + 1).find((each) => this.#turns.has(each));
+    this.root.insertBefore(elements.root, this.#turns.get(next)?.root ?? null);
     return elements;
   }
 
