@@ -66,6 +66,8 @@ async def log(pair: PrimaryAndReplica) -> AsyncIterator[RedisEventLog]:
         open_client(url, timeout_seconds=TIMEOUT) as client,
         open_client(url, timeout_seconds=TIMEOUT) as waiting,
     ):
+        for each in (client, waiting):
+            await each.ping()  # a new connection loads the scripts, which a test may remove
         yield RedisEventLog(client, retention(), ReplicaWait(waiting, 1))
 
 

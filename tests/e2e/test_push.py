@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -159,6 +160,7 @@ class Browser:
         self.origin, self.scope = origin, scope
         self.registrations: dict[str, str] = {}  # by scope: the id of the registration
         self._session: Any = None
+        self._message: dict[str, str] = {}  # the newest one
 
     async def enable(self, options: str = "") -> str:
         """Call hub.push.enable(options), and return the id of the subscription."""
@@ -183,28 +185,36 @@ class Browser:
         """Deliver a push message to the service worker."""
         scope = self.origin + self.scope
         await until(lambda: scope in self.registrations)  # the browser reports it after enable()
-        await self._session.send(
-            "ServiceWorker.deliverPushMessage",
-            {
-                "origin": self.origin,
-                "registrationId": self.registrations[scope],
-                "data": data if isinstance(data, str) else json.dumps(data),
-            },
-        )
+        self._message = {
+            "origin": self.origin,
+            "registrationId": self.registrations[scope],
+            "data": data if isinstance(data, str) else json.dumps(data),
+        }
+        await self._deliver()
+
+    async def _deliver(self) -> None:
+        await self._session.send("ServiceWorker.deliverPushMessage", self._message)
 
     async def notifications(self, count: int) -> list[dict[str, Any]]:
-        """Wait until so many notifications are shown, and return them."""
+        """Wait until so many notifications are shown, and return them.
+
+        A message whose worker does not start in time is lost in DevTools, while a push service
+        delivers it again.
+        """
         script = """async (scope) => {
           const registration = await navigator.serviceWorker.getRegistration(scope);
           return (await registration.getNotifications()).map(
             ({ title, body, icon, tag, data }) => ({ title, body, icon, tag, data }));
         }"""
-        async with asyncio.timeout(60):
-            while True:
+        async with asyncio.timeout(90):
+            for looks in itertools.count(1):
                 shown: list[dict[str, Any]] = await self.page.evaluate(script, self.scope)
                 if len(shown) == count:
                     return shown
+                if len(shown) < count and looks % 200 == 0:
+                    await self._deliver()
                 await asyncio.sleep(0.05)
+        raise AssertionError("the loop ends only with a return or a timeout")
 
     async def click(self, notification: int) -> Any:
         """Click on a notification. Return what the worker did: what it focused or opened."""
