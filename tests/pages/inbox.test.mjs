@@ -58,12 +58,12 @@ async function tick(ms) {
 
 const hubs = [];
 
-async function openHub(options) {
+async function openHub(options, at = cursor(5)) {
   const fake = new FakeHub();
   const hub = connect({ url: "http://hub", user: "alice", store: null, fetch: fake.fetch, ...options });
   hubs.push(hub);
   await runCallbacks();
-  if (options?.cursor !== "start") await fake.send("hub.open", OPEN, cursor(5));
+  if (options?.cursor !== "start") await fake.send("hub.open", OPEN, at);
   return { fake, hub };
 }
 
@@ -71,6 +71,9 @@ async function openHub(options) {
 function cursor(offset, offsetInAll = 0) {
   return `AAAAA-${offset}*BBBBB-${offsetInAll}.`;
 }
+
+// The position in a channel that has no event yet: the first event begins another epoch.
+const EMPTY = "EEEEE-0*BBBBB-0.";
 
 function counts(offset, unread, { unseen = unread, topic_unread = 0, topic_unseen = topic_unread } = {}) {
   return { unread, unseen, topic_unread, topic_unseen, cursor: `AAAAA-${offset}.` };
@@ -149,6 +152,18 @@ test("an event shows the user's own counts before the first response, also if th
   request.respond(counts(5, 0, { topic_unread: 2 }));
   await runCallbacks();
   assert.deepEqual(seen.at(-1), { unread: 1, unseen: 1, topic_unread: 2, topic_unseen: 2 });
+});
+
+test("the first event of a user counts, whenever the response to an earlier request arrives", async () => {
+  const { fake, hub } = await openHub({}, EMPTY);
+  const seen = [];
+  hub.inbox.on("counts", ({ unread }) => seen.push(unread));
+  await tick(0);
+  const request = await fake.next();
+  await fake.send("inbox.item", { item: item("9-0"), replaced: false, unread: 1, unseen: 1 }, cursor(2));
+  request.respond({ ...counts(0, 0), cursor: "EEEEE-0." });
+  await runCallbacks();
+  assert.deepEqual(seen, [1]);
 });
 
 test("a response at the present position counts: items expire without an event", async () => {
@@ -456,10 +471,17 @@ test("a closed list follows nothing, and a closed hub sends no request", async (
 
 // A hub that keeps items, and forgets nothing. It handles each request at once; responses and events arrive later.
 class Model {
-  offset = 5;
   items = []; // the newest first
   events = []; // [name, data, cursor], in the order of the log
   #ids = 0;
+
+  constructor(offset) {
+    this.offset = offset;
+  }
+
+  get position() {
+    return this.offset ? `AAAAA-${inBase62(this.offset)}.` : "EEEEE-0.";
+  }
 
   counts() {
     const count = (flag) => this.items.filter((each) => !each[flag] && !each.archived).length;
@@ -523,9 +545,9 @@ function generator(seed) {
 test("in every order of events and responses, counts and list are those of the hub at the end", async () => {
   for (let seed = 1; seed <= 30; seed += 1) {
     const random = generator(seed);
-    const model = new Model();
+    const model = new Model(seed % 2 ? 5 : 0);
+    const { fake, hub } = await openHub({}, seed % 2 ? cursor(5) : EMPTY);
     for (let count = random(6); count > 0; count -= 1) model.publish(null);
-    const { fake, hub } = await openHub();
     const responses = [];
     const lists = [];
     const handle = (request) => {
@@ -533,7 +555,7 @@ test("in every order of events and responses, counts and list are those of the h
       const [method, path] = request.request.split(" ");
       const limit = Number(query.limit);
       const response = method === "GET" ? model.page({ ...query, limit }) : model.change(path.split("/")[2], body);
-      response.cursor = `AAAAA-${inBase62(model.offset)}.`;
+      response.cursor = model.position;
       responses.push(() => request.respond(response));
     };
     const steps = [

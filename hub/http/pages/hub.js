@@ -1448,7 +1448,7 @@ class AnswerRegistry {
 //    The delay doubles while the counts stay the same, since most events of a topic may not be for the inbox.
 export class Inbox {
   #api;
-  #awaitPosition; // returns a promise that resolves once this tab's position is known
+  #awaitPosition; // returns a promise that resolves with this tab's position once it is known
   #listeners = new Listeners();
   #counts = null; // both of the following
   #ownCounts = null; // { unread, unseen } at #position
@@ -1491,7 +1491,8 @@ export class Inbox {
 
   // query: { category, unread, archived, before, limit }. Returns the response of GET /inbox.
   async list(query = {}) {
-    await this.#awaitPosition();
+    // The response may arrive after the first event of a channel, whose epoch it does not know.
+    this.#position.advance(ownCursor(await this.#awaitPosition()));
     this.#requests += 1;
     const number = this.#requests;
     const page = await this.#api.getInbox(givenFields(query));
@@ -2037,8 +2038,13 @@ export class Hub {
 
   // The inbox of the user.
   get inbox() {
-    this.#inbox ??= new Inbox(this.#api, () => this.#positioned.promise, (callbacks) => (this.#inboxCallbacks = callbacks));
+    this.#inbox ??= new Inbox(this.#api, () => this.#awaitPosition(), (callbacks) => (this.#inboxCallbacks = callbacks));
     return this.#inbox;
+  }
+
+  async #awaitPosition() {
+    await this.#positioned.promise;
+    return this.#positions.cursor;
   }
 
   // request: a prompt, or the body of POST /generations. Its `id` is the idempotency key.
