@@ -5,7 +5,7 @@ import {
   acceptGap, applyEvent, applySnapshot, assignTurn, getGeneration, labelOf, markGaps, newConversation, newestRunning,
   runningGenerations,
 } from "./conversation.js";
-import { chatOfTopic, isReplaced, turnsOf } from "./chat_turns.js";
+import { chatOfTopic, replacedTurns, turnsOf } from "./chat_turns.js";
 import { announce, $, setHidden, setText } from "./dom.js";
 import { FactStore } from "./fact_store.js";
 import { outcomeText } from "./input_form.js";
@@ -27,9 +27,9 @@ export class Chat {
   // actions: of TurnList. onDraw(isRunning, canSteer): called after a frame was drawn.
   constructor(hub, { list, current, topic, user, actions, onDraw }) {
     Object.assign(this, { hub, list, current, topic });
-    const isSuperseded = (turn) => isReplaced(this.conversation, turn);
     const listed = () => turnsOf(this.conversation, this.current);
-    this.turns = new TurnList($("turns"), { user, actions, listed, isReplaced: isSuperseded, onDraw: () => {
+    const replaced = () => replacedTurns(this.conversation, this.current);
+    this.turns = new TurnList($("turns"), { user, actions, listed, replaced, onDraw: () => {
       setHidden($("empty"), true);
       const isRunning = runningGenerations(this.conversation).length > 0;
       onDraw(isRunning, newestRunning(this.conversation, this.current) !== null);

@@ -3,7 +3,7 @@
 
 import { newIdempotencyKey } from "../hub.js";
 import { addPrompt, assignTurn, getGeneration, newestRunning, runningGenerations } from "./conversation.js";
-import { isReplaced, topicOfChat, turnsOf } from "./chat_turns.js";
+import { topicOfChat } from "./chat_turns.js";
 import { announce } from "./dom.js";
 import { requestErrorText } from "./errors.js";
 
@@ -20,7 +20,6 @@ export class ChatRequests {
   ask(prompt, editedTurn = null) {
     const { conversation, current } = this.chat;
     const turn = addPrompt(conversation, newIdempotencyKey(), prompt, { chat: current, edited: editedTurn });
-    for (const each of turnsOf(conversation, current)) if (isReplaced(conversation, each)) this.chat.draw(each);
     this.send(turn);
   }
 

@@ -20,14 +20,15 @@ export function turnsOf(conversation, chat) {
   return conversation.turns.filter((turn) => turn.chat === chat);
 }
 
-// Whether a later question of the chat has replaced the turn.
-export function isReplaced(conversation, turn) {
-  const turns = turnsOf(conversation, turn.chat);
-  const index = turns.indexOf(turn);
-  return turns.slice(index + 1).some(({ replaces }) => {
-    const replaced = turns.findIndex(({ key }) => key === replaces);
-    return replaced !== -1 && replaced <= index;
+// Returns the turns of a chat that later questions have replaced.
+export function replacedTurns(conversation, chat) {
+  const turns = turnsOf(conversation, chat);
+  const indexes = new Map(turns.map(({ key }, index) => [key, index]));
+  const replaced = new Set();
+  turns.forEach(({ replaces }, index) => {
+    turns.slice(indexes.get(replaces) ?? index, index).forEach((turn) => replaced.add(turn));
   });
+  return replaced;
 }
 
 // Returns the messages of the next request: the turns of the chat that have an answer, those before
@@ -35,8 +36,9 @@ export function isReplaced(conversation, turn) {
 export function nextMessages(conversation, prompt, { chat = "", edited = null } = {}) {
   const messages = [];
   const all = turnsOf(conversation, chat);
+  const replaced = replacedTurns(conversation, chat);
   const earlier = edited ? all.slice(0, all.indexOf(edited)) : all;
-  for (const turn of earlier.filter((each) => !isReplaced(conversation, each)).slice(-MAX_HISTORY_TURNS)) {
+  for (const turn of earlier.filter((each) => !replaced.has(each)).slice(-MAX_HISTORY_TURNS)) {
     const answer = turn.generations.at(-1);
     const isAnswered = answer && (answer.status === "done" || answer.status === "stopped");
     if (!isAnswered || !answer.text || !turn.prompt) continue;

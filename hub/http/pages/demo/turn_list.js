@@ -15,10 +15,10 @@ export class TurnList {
   #pace = new FramePace(() => this.#drawAll());
 
   // actions: stop(generation), restart(generation), respond(generation, input, value), retry(turn),
-  // edit(turn), copy(text, button). listed(): all turns of the chat, in their order. isReplaced(turn):
-  // whether an edit has replaced it. onDraw(): called after the drawing of a frame.
-  constructor(root, { user, actions, listed, isReplaced, onDraw }) {
-    Object.assign(this, { root, user, actions, listed, isReplaced, onDraw });
+  // edit(turn), copy(text, button). listed(): all turns of the chat, in their order. replaced(): the set
+  // of those that edits have replaced. onDraw(): called after the drawing of a frame.
+  constructor(root, { user, actions, listed, replaced, onDraw }) {
+    Object.assign(this, { root, user, actions, listed, replaced, onDraw });
     this.earlier = new EarlierTurns(root, listed, () => this.#showEarlier());
     this.follower = new ScrollFollower($("scroll"), root, $("latest"));
   }
@@ -58,16 +58,18 @@ export class TurnList {
 
   #drawAll() {
     if (!this.#pending.size) return; // the list was cleared
+    const replaced = this.replaced();
+    // One turn may replace others, also when it becomes known after they were drawn.
+    for (const [turn, { root }] of this.#turns) if (isMarked(root) !== replaced.has(turn)) this.#pending.add(turn);
     const turns = [...this.#pending].filter((turn) => !this.earlier.has(turn));
     this.#pending.clear();
-    for (const turn of turns) this.#drawTurn(turn);
+    for (const turn of turns) this.#drawTurn(turn, replaced.has(turn));
     if (this.follower.isFollowing) this.earlier.hide(turns).forEach((turn) => this.#hide(turn));
     this.onDraw();
   }
 
-  #drawTurn(turn) {
+  #drawTurn(turn, isReplaced) {
     const elements = this.#turns.get(turn) ?? this.#addTurn(turn);
-    const isReplaced = this.isReplaced(turn);
     elements.root.classList.toggle("replaced", isReplaced);
     setText(elements.prompt, turn.prompt ?? "");
     setHidden(elements.prompt, !turn.prompt);
@@ -99,8 +101,9 @@ export class TurnList {
   // the browser would keep their beginning in its place when it knows their height.
   #showEarlier() {
     const first = this.root.querySelector(".turn");
+    const replaced = this.replaced();
     let last = null;
-    for (last of this.earlier.takeMore()) this.#drawTurn(last);
+    for (last of this.earlier.takeMore()) this.#drawTurn(last, replaced.has(last));
     first?.scrollIntoView({ block: "start" });
     this.#turns.get(last)?.root.focus({ preventScroll: true });
   }
@@ -122,4 +125,8 @@ export class TurnList {
     this.#answers.set(generation, elements);
     return elements;
   }
+}
+
+function isMarked(root) {
+  return root.classList.contains("replaced");
 }
