@@ -86,6 +86,17 @@ class QueueContract:
         await workers.second.enqueue(job("a"))
         assert (await waiting).generation == "a"
 
+    async def test_worker_that_stops_waiting(self, workers: Workers) -> None:
+        """A job that is added after a worker has stopped waiting goes to another one at once."""
+        waiting = asyncio.create_task(workers.first.reserve(5.0))
+        for _ in range(20):
+            await workers.first.backlog()  # meanwhile, a server gets the command of the first one
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await workers.second.enqueue(job("a"))
+        assert (await workers.take(workers.second)).generation == "a"
+
     @expiring_lease
     async def test_expired_lease_frees_the_job(self, workers: Workers) -> None:
         """When a lease expires, another worker gets the job."""
