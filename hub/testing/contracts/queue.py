@@ -11,7 +11,9 @@ from hub.core.fair_queue import Admission, Job, QueueLimits, UpstreamLimits
 from hub.ports.queue import GenerationQueue, JobState, Lease
 from hub.testing.contracts.node import BackendOptions, OpenBackend
 
-LEASE_SECONDS = 0.3  # of a lease that is to expire
+# Of a lease that is to expire. A quarter of it has to be more than 0.1 s: an idle server looks at
+# the end of a blocking read that often, and a worker claims nothing after a read that took longer.
+LEASE_SECONDS = 0.8
 RENEWED_LEASE_SECONDS = 1.5  # of a lease that is to be renewed in time, on a busy machine too
 LIMITS = QueueLimits(
     max_user_running=3,
@@ -39,7 +41,7 @@ class Workers:
 
     async def take(self, queue: GenerationQueue) -> Lease:
         """Reserve the next job. `reserve` is repeated, because a double may not block."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (lease := await queue.reserve(0.02)) is None:
                 await asyncio.sleep(0)
             return lease
