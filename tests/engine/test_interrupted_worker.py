@@ -1,4 +1,4 @@
-"""A worker that shuts down at any moment loses nothing, and leaves nothing to the end of a lease."""
+"""A worker that shuts down at any moment loses nothing, and leaves nothing to a lease."""
 
 from __future__ import annotations
 
