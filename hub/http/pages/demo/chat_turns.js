@@ -2,6 +2,7 @@
 // request contains. No DOM, no network, no clock.
 
 const MAX_HISTORY_TURNS = 12; // sent with the next question: the context of an LLM is limited
+export const MAX_REPLACED_TURNS = 200; // by one edit: their keys are in the metadata of a request
 
 const TOPIC_PREFIX = "topic:";
 
@@ -20,15 +21,24 @@ export function turnsOf(conversation, chat) {
   return conversation.turns.filter((turn) => turn.chat === chat);
 }
 
-// Returns the turns of a chat that later questions have replaced.
+// Whether the hub has refused the question, or could not be reached. An answer proves the contrary.
+export function isUnsent({ error, generations }) {
+  return Boolean(error) && !generations.length;
+}
+
+// Returns the turns of a chat that edited questions have replaced. Each of these names what it
+// replaces, so the order in which a tab learns of them does not matter.
 export function replacedTurns(conversation, chat) {
   const turns = turnsOf(conversation, chat);
-  const indexes = new Map(turns.map(({ key }, index) => [key, index]));
-  const replaced = new Set();
-  turns.forEach(({ replaces }, index) => {
-    turns.slice(indexes.get(replaces) ?? index, index).forEach((turn) => replaced.add(turn));
-  });
-  return replaced;
+  const keys = new Set(turns.filter((turn) => !isUnsent(turn)).flatMap(({ replaces }) => replaces));
+  return new Set(turns.filter(({ key }) => keys.has(key)));
+}
+
+// Returns the keys of the turns that an edit replaces: the turn and those after it.
+export function keysFrom(conversation, edited) {
+  const turns = turnsOf(conversation, edited.chat);
+  const replaced = replacedTurns(conversation, edited.chat);
+  return turns.slice(turns.indexOf(edited)).filter((turn) => !replaced.has(turn)).slice(0, MAX_REPLACED_TURNS).map(({ key }) => key);
 }
 
 // Returns the messages of the next request: the turns of the chat that have an answer, those before
