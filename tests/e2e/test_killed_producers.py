@@ -77,7 +77,7 @@ def check(events: list[Event], attempts: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 async def test_worker(cluster: Cluster, tmp_path: Path) -> None:
     """Readers have each part once, and no step is called again that has been stored.
 

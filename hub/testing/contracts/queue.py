@@ -177,7 +177,7 @@ class QueueContract:
         listeners = [
             asyncio.create_task(listen(queue)) for queue in (workers.first, workers.second)
         ]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             # A stop that is sent before the listeners are subscribed is lost, so it is repeated.
             while not all(listener.done() for listener in listeners):
                 await workers.first.broadcast_notice("a")
@@ -309,7 +309,7 @@ class QueueContract:
 
     async def _expire(self, workers: Workers, generation: str) -> None:
         """Return when the lease of a job has expired; the last check is the first without it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 (state,) = await workers.first.job_states([generation])
                 assert state is not None
