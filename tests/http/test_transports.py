@@ -176,11 +176,9 @@ class Kit:
         reader = Reader(self.hub, transport or self.transport, headers)
         before = len(self.hub.node.connections)
         await reader.start("", cursor)
-        async with asyncio.timeout(60):
-            while len(self.hub.node.connections) <= before and not cursor:
-                await asyncio.sleep(0.01)
-        if not cursor:
-            await asyncio.sleep(0.05)  # until it has joined
+        connections = self.hub.node.connections
+        if not cursor:  # the stream begins with what is published after it has joined
+            await until(lambda: len(connections) > before and not connections.recovering)
         try:
             yield reader
         finally:
