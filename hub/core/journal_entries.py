@@ -30,7 +30,8 @@ from hub.core.inputs import INPUT_REQUESTED
 from hub.core.part_events import DELTA, PART, REPLACED, PartEvent
 
 MARK: Final = b"\xff"
-GROWING: Final = (b"t", b"r", b"a")  # kinds whose last entry grows without another mark
+TEXT: Final = b"t"
+GROWING: Final = (TEXT, b"r", b"a")  # kinds whose last entry grows without another mark
 _VALUE: Final = b"v"
 _CHECKPOINT: Final = b"c"
 _ONLY_ARGUMENTS: Final = 2  # fields of a delta of a call that only has more arguments
@@ -58,7 +59,7 @@ def encode_event(event: PartEvent) -> tuple[bytes, bytes]:
     if name == DELTA:
         if len(fields) == 1:
             if "text" in fields:
-                return b"t", fields["text"].encode()
+                return TEXT, fields["text"].encode()
             if "reasoning" in fields:
                 return b"r", fields["reasoning"].encode()
             calls = fields.get("tool_calls", ())

@@ -120,8 +120,7 @@ class WebhookEventLog:
         await self._events.erase(channel)
 
     def _has_deliveries(self, publications: Sequence[Publication]) -> bool:
-        updates = [each for each in publications if each.update is not None]
-        return any(map(self._endpoints_of, updates))
+        return any(map(self._endpoints_of, publications))
 
     def _endpoints_of(self, publication: Publication) -> Sequence[Endpoint]:
         """Return the endpoints that get an event of an answer."""

@@ -114,6 +114,37 @@ def test_text_appends_only_itself() -> None:
     assert journal.append(to_event(Reasoning("y"))) == b"y"
 
 
+@given(st.lists(PARTS, max_size=8), st.text(max_size=20), st.text(max_size=20))
+def test_text_costs_less_and_adds_the_same(parts: list[Part], first: str, second: str) -> None:
+    """`append_text` does what `append` does for the event of a text, whatever is before it."""
+    one, other = PartsJournal(), PartsJournal()
+    for part in CallNumbers().number(parts):
+        one.append(to_event(part))
+        other.append(to_event(part))
+    one.save(b"1", 0)
+    other.save(b"1", 0)
+    for text in (first, second):
+        assert one.append_text(text) == other.append(to_event(Text(text)))
+    assert one.size_bytes == other.size_bytes
+    assert one.folded.parts == other.folded.parts
+    one.save(b"2", 2)
+    other.save(b"2", 2)
+    assert one.state == other.state
+    one.append(to_event(Replace("all")))
+    other.append(to_event(Replace("all")))
+    assert one.is_due == other.is_due
+    assert one.compact() == other.compact()
+
+
+def test_text_that_is_too_large_changes_nothing() -> None:
+    """Text beyond the limit is refused, and the journal is as before."""
+    journal = PartsJournal(PartsLimits(max_part_bytes=1000, max_record_bytes=10))
+    assert journal.append_text("x" * 10) == b"x" * 10
+    with pytest.raises(PartsTooLarge, match="max_record_bytes"):
+        journal.append_text("y")
+    assert (journal.size_bytes, journal.folded.text) == (10, "x" * 10)
+
+
 def test_progress_does_not_fill_the_record() -> None:
     """What newer statuses, data and texts took the place of does not add up."""
     parts: list[Part] = []

@@ -126,6 +126,11 @@ class FoldedParts:
             case "generation.stopped" | "generation.failed":
                 self._close("cancelled")
 
+    def append_text(self, text: str) -> None:
+        """Apply a `generation.delta` that only has more text."""
+        if text:
+            self._open("text", text="").append(text)
+
     def has_input(self, key: str) -> bool:
         """Return whether an input is among the parts."""
         return key in self._inputs

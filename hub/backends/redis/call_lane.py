@@ -53,6 +53,8 @@ class CallLane(Generic[Item, Result]):
 
     async def call(self, items: Sequence[Item]) -> list[Result | BrokerUnavailable]:
         """Send items, and return the result of each."""
+        if not items:
+            return []
         loop = self._loop
         if loop is None:  # the loop is asked for once: each time is a system call in Python 3.11
             loop = self._loop = asyncio.get_running_loop()

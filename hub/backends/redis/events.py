@@ -224,7 +224,7 @@ class RedisEventLog:
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ports.events.EventWriter.publish."""
         published = []
-        for result in await self.try_publish(publications):
+        for result in await self._choose_lane(publications).call(publications):
             if isinstance(result, BrokerUnavailable):
                 raise result
             published.append(result)
@@ -245,16 +245,17 @@ class RedisEventLog:
         Everything that is published in one iteration of the loop, by any caller, goes to each
         server in as few calls as possible.
         """
-        if not publications:
-            return []
+        return await self._choose_lane(publications).call(publications)
+
+    def _choose_lane(self, publications: Sequence[Publication]) -> CallLane[Publication, Published]:
+        """Return the lane of these publications. Raise ValueError for an invalid generation."""
         is_durable = False
         for publication in publications:
             update = publication.update
             if update is not None and not generation_keys(update.generation):
                 raise ValueError(f"not the id of a generation: {update.generation!r}")
             is_durable = is_durable or publication.durable
-        lane = self._durable_lane if is_durable else self._lane
-        return await lane.call(publications)
+        return self._durable_lane if is_durable else self._lane
 
     async def _send(
         self,
@@ -461,6 +462,8 @@ def pack_calls(run: Sequence[_Addressed]) -> Sequence[Sequence[_Addressed]]:
 
     Those of one caller stay in one call if it has room for them: then all or none are written.
     """
+    if len(run) <= EVENTS_PER_CALL:
+        return [run]
     chunks: list[list[_Addressed]] = [[]]
     for _, same in groupby(run, itemgetter(1)):
         batch = list(same)
@@ -558,9 +561,9 @@ def _encode(
 def _encode_update(update: GenerationUpdate) -> tuple[str, tuple[Argument, ...]]:
     flags = "s"
     arguments: tuple[Argument, ...] = (
-        update.kind.value,
+        update.kind._value_,  # `value` costs two calls
         update.attempt,
-        update.status.value,
+        update.status._value_,
         update.index,
         update.entries,
         update.writer,
@@ -617,18 +620,16 @@ def _encode_input(update: RequestedInput | AnsweredInput) -> tuple[Argument, ...
 def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) -> None:
     """Append the events of a message that publish.lua sent.
 
-    Each is a line `<epoch>-<offset>[ ~<epochs>][ <trace>][ <item>][ +<bytes of the data>]`, the
-    line of the name, and the data. The epochs are those that the event continues, with commas
-    between. Where the data have a length, another event of the same step follows. If an
+    Each is a line `<epoch>-<offset>[ <trace>][ <item>][ +<bytes of the data>]`, the line of the
+    name, and the data. Where the data have a length, another event of the same step follows. If an
     event is kept as an item, `<item>` is `i` or `k` and `<epoch>.<offset>` of the item's event, the
     last one of the step; the state of the inbox and the item, seven lines, come before the name.
     """
     item_event: Event | None = None
-    continues: tuple[str, ...]
     while payload:
         position_text, name, data = payload.split(b"\n", 2)
         epoch, rest = position_text.decode().rsplit("-", 1)
-        trace, continues, payload = "", (), b""
+        trace, payload = "", b""
         try:
             offset = int(rest)
         except ValueError:  # has more; rare, so that other events cost nothing more
@@ -646,11 +647,9 @@ def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) ->
                 item_epoch, _, item_offset = item[1:].partition(".")
                 at = Position(item_epoch, int(item_offset))
                 item_event = Event(channel, "inbox.item", item_data, at)
-            if more and more[0].startswith("~"):
-                continues = tuple(more.pop(0)[1:].split(","))
             trace = "".join(more)
         position = Position(epoch, offset) if epoch else None
-        events.append(Event(channel, name.decode(), data, position, trace, continues))
+        events.append(Event(channel, name.decode(), data, position, trace))
     if item_event is not None:
         events.append(item_event)
 

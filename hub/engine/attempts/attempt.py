@@ -235,8 +235,7 @@ class Attempt:
     ) -> None:
         """Append the publications. Raise PartsTooLarge; those before it are appended."""
         if (text := join_text(output)) is not None:  # nearly always
-            self._build_part(text, publications)
-            publications += self._events.flush()
+            publications.append(self._events.text(text))
             return
         for parts, command in split_at_commands(output):
             self._count_usage(parts)

@@ -48,7 +48,7 @@ from hub.core.inputs import (
     fold_inputs,
 )
 from hub.core.journal_entries import read_durable_state
-from hub.core.part_events import PartEvent, is_numbered, to_events
+from hub.core.part_events import DELTA, PartEvent, is_numbered, to_events
 from hub.core.parts_journal import PartsJournal, PartsLimits, PartsTooLarge
 from hub.core.push_job import end_deliveries, input_deliveries
 from hub.ports.events import Publication
@@ -162,6 +162,15 @@ class AttemptEvents:
         self._append(self._journal.append(event))
         if fields.get("visible") is False:
             return self.store() if self._journal.is_due else None
+        return self._number(name, fields)
+
+    def text(self, text: str) -> Publication:
+        """Return the event of more text, as `part` does. Raise PartsTooLarge."""
+        self._unpublished += self._journal.append_text(text)
+        return self._number(DELTA, {"text": text})
+
+    def _number(self, name: str, fields: Mapping[str, Any]) -> Publication:
+        """Return the event of a part that the journal has."""
         kind = UpdateKind.DELTA
         if self._journal.is_due:
             kind, self._unpublished = UpdateKind.REPLACE, self._journal.compact()

@@ -25,10 +25,10 @@ _JOINED: Final = (*_ORDER, Replace)
 _SILENT: Final = (Usage, Finished)  # parts without an event of their own: they separate nothing
 
 
-def join_text(parts: Sequence[object]) -> Text | None:
-    """Return parts that are all text as one part, None if there are others or no parts."""
+def join_text(parts: Sequence[object]) -> str | None:
+    """Return the text of parts that are all text, None if there are others or no parts."""
     texts = [part.text for part in parts if type(part) is Text]
-    return Text("".join(texts)) if texts and len(texts) == len(parts) else None
+    return "".join(texts) if texts and len(texts) == len(parts) else None
 
 
 def coalesce(parts: Sequence[Part], *, max_runs: int | None = MAX_RUNS) -> Iterator[Part]:

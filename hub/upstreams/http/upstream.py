@@ -95,7 +95,11 @@ class HttpUpstream:
         try:
             async with aclosing(chunks):
                 deadlines = _Deadlines(self._idle_seconds, self._finish_grace_seconds)
-                while chunk := await _next_chunk(chunks, deadlines.finish):
+                while chunk := (
+                    await anext(chunks, b"")
+                    if deadlines.finish is None
+                    else await _next_chunk(chunks, deadlines.finish)
+                ):
                     parts = reader.feed(chunk)
                     yield parts
                     if reader.failure is not None:
@@ -146,9 +150,9 @@ class _Deadlines:
             raise UpstreamError("upstream_timeout", message, retryable=True)
 
 
-async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float | None) -> bytes | None:
+async def _next_chunk(chunks: AsyncGenerator[bytes, None], deadline: float) -> bytes | None:
     """Return the next chunk; no bytes at the end, and None after the deadline."""
-    if deadline is None or deadline == math.inf:
+    if deadline == math.inf:
         return await anext(chunks, b"")
     if asyncio.get_running_loop().time() >= deadline:  # also when a chunk is always available
         return None
