@@ -23,6 +23,7 @@ from hub.metrics import render_prometheus
 from hub.ports.backend import Backend
 from hub.settings import Settings
 from hub.upstreams.functions.pool import FunctionPool
+from hub.upstreams.http.connector import UpstreamConnector
 from hub.wiring.backend import (
     build_jobs,
     build_parts_limits,
@@ -56,7 +57,7 @@ async def run_worker(settings: Settings, stop: Shutdown) -> None:
         backend = webhooks.backend
         session = await opened.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=UpstreamConnector(),
                 auto_decompress=True,
                 trace_configs=tracing.http_spans(),
             )

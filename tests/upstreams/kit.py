@@ -16,6 +16,7 @@ from hub.core.parts import Part
 from hub.errors import UpstreamError
 from hub.upstreams.dialect import Dialect
 from hub.upstreams.http.client import UpstreamTimeouts
+from hub.upstreams.http.connector import UpstreamConnector
 from hub.upstreams.http.endpoint import EndpointOptions
 from hub.upstreams.http.request_rules import RequestRules
 from hub.upstreams.http.upstream import HttpUpstream
@@ -78,6 +79,11 @@ def send_chunks(*chunks: bytes) -> Script:
     return script
 
 
+def open_session() -> aiohttp.ClientSession:
+    """Return a session with the connector of the workers."""
+    return aiohttp.ClientSession(connector=UpstreamConnector())
+
+
 def build_upstream(
     session: aiohttp.ClientSession,
     base_url: str,
@@ -123,7 +129,7 @@ async def collect(
     base_url: str, request: GenerationRequest = REQUEST, **options: Any
 ) -> list[Part]:
     """Return all parts of an answer."""
-    async with aiohttp.ClientSession() as session:
+    async with open_session() as session:
         upstream = build_upstream(session, base_url, **options)
         return [part async for part in iterate_parts(upstream.stream(request))]
 

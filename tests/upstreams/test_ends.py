@@ -6,7 +6,6 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -21,6 +20,7 @@ from tests.upstreams.kit import (
     collect,
     collect_failure,
     iterate_parts,
+    open_session,
     scripted_server,
     send_chunks,
 )
@@ -80,7 +80,7 @@ async def test_usage_after_the_finish(set_grace: Callable[[float], None]) -> Non
 async def test_usage_for_ever_after_the_finish(set_grace: Callable[[float], None]) -> None:
     """An upstream that repeats the usage for ever does not keep the answer open."""
     set_grace(0.1)
-    stream = itertools.chain([HEAD, TEXT, STOP + USAGE], itertools.repeat(USAGE))
+    stream = itertools.chain([HEAD, TEXT, STOP], itertools.repeat(USAGE))
     async with scripted_server(send_and_hold(stream)) as url:
         parts = await collect(url)
     assert (parts[0], parts[1], parts[-1]) == (
@@ -101,7 +101,10 @@ async def test_usage_that_never_pauses(set_grace: Callable[[float], None]) -> No
             await writer.drain()  # waits while the buffers of both sockets are full
             await asyncio.sleep(0)
 
-    async with scripted_server(script) as url, aiohttp.ClientSession() as session:
+    async with (
+        scripted_server(script) as url,
+        open_session() as session,
+    ):
         last: Sequence[Part] = ()
         async for parts in build_upstream(session, url).stream(REQUEST):
             last = parts
@@ -117,7 +120,7 @@ async def stream_with_pauses(base_url: str, pauses: Iterable[asyncio.Event]) -> 
     """Return the parts of an answer, and set an event after each text."""
     remaining = iter(pauses)
     parts: list[Part] = []
-    async with aiohttp.ClientSession() as session:
+    async with open_session() as session:
         stream = build_upstream(session, base_url).stream(REQUEST)
         async for part in iterate_parts(stream):
             parts.append(part)
@@ -189,7 +192,7 @@ async def test_silence_after_a_finish_that_was_none(set_grace: Callable[[float],
 async def test_whole_answer_on_an_open_connection(beat: bytes) -> None:
     """A whole answer in its first chunk ends with the time between two pieces, at the latest."""
     timeouts = upstream_timeouts(idle_seconds=0.2)
-    stream = itertools.chain([HEAD + TEXT_AND_STOP], itertools.repeat(beat) if beat else ())
+    stream = itertools.chain([HEAD, TEXT_AND_STOP], itertools.repeat(beat) if beat else ())
     async with scripted_server(send_and_hold(stream)) as url:
         parts = await collect(url, timeouts=timeouts)
     assert (texts_of(parts), parts[-1]) == ("a", Finished("stop"))

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 from hypothesis import given
@@ -33,7 +32,14 @@ from hub.upstreams.simulated.answers import choose_answer
 from hub.upstreams.simulated.server import SimulatedUpstream
 from tests.defaults import simulation
 from tests.engine.test_resumable import World
-from tests.upstreams.kit import HEAD, ReceivedRequest, build_upstream, scripted_server, send_chunks
+from tests.upstreams.kit import (
+    HEAD,
+    ReceivedRequest,
+    build_upstream,
+    open_session,
+    scripted_server,
+    send_chunks,
+)
 
 PROMPT = "a haiku"
 ANSWER = choose_answer(PROMPT)
@@ -54,7 +60,7 @@ async def simulated(
     address = ListenAddress("127.0.0.1", 0, "x")
     async with (
         listen(server.app(), address, cancel_handlers=True, shutdown_timeout_seconds=0.1) as port,
-        aiohttp.ClientSession() as session,
+        open_session() as session,
     ):
         http = build_upstream(session, f"http://127.0.0.1:{port}/v1", dialect)
         yield PrefixUpstream(http, dialect.build_request, form(), models=models), server
@@ -183,7 +189,7 @@ async def test_text_that_comes_again_is_left_out(size: int, has_echo: bool) -> N
     received = ReceivedRequest()
     async with (
         scripted_server(send_chunks(HEAD + b"".join(chunks) + END), received) as url,
-        aiohttp.ClientSession() as session,
+        open_session() as session,
     ):
         dialect = OpenAiChat({})
         rules = RequestRules(roles={"assistant": "model"})
