@@ -64,7 +64,7 @@ class SseDecoder:
         self._keep_space = keep_space
         self._dispatch_empty = dispatch_empty
         self._dispatch_unfinished = dispatch_unfinished
-        # The longest line that `_take_plain` may take: `data: ` and the data.
+        # The longest chunk that `_take_plain` takes: none of its lines is too long.
         self._max_plain_bytes = min(max_line_bytes, max_event_bytes + self._plain_start - 1)
         self._pending = bytearray()  # the unfinished line
         self._after_cr = (
@@ -89,7 +89,9 @@ class SseDecoder:
             chunk = chunk.removeprefix(_BOM)
         events: list[ServerSentEvent] = []
         if not (self._pending or self._data or self._name or self._after_cr):
-            chunk = self._take_plain(chunk, events)
+            events, chunk = self._take_plain(chunk)
+            if not chunk:
+                return events
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -118,26 +120,27 @@ class SseDecoder:
         event = self._dispatch()
         return [] if event is None else [event]
 
-    def _take_plain(self, chunk: bytes, events: list[ServerSentEvent]) -> bytes:
-        """Decode the plain events at the start of the chunk, and return the rest of the chunk.
+    def _take_plain(self, chunk: bytes) -> tuple[list[ServerSentEvent], bytes]:
+        """Decode the start of a chunk if all of its complete events are plain.
 
         A plain event is one `data: ` line and a blank line, both ended by LF; LLMs send these. The
-        caller has checked that no event is unfinished.
+        caller has checked that no event is unfinished. Return the events and the rest of the chunk.
         """
-        if b"\r" in chunk:
-            return chunk
-        start, id_, retry_ms = 0, self._id, self._retry_ms
-        while chunk.startswith(b"data: ", start):
-            end = chunk.find(b"\n", start)
-            if chunk[end + 1 : end + 2] != b"\n" or end - start > self._max_plain_bytes:
-                break
-            data = chunk[start + self._plain_start : end].decode("utf-8", "replace")
-            events.append(ServerSentEvent("message", data, id_, retry_ms))
+        end = chunk.rfind(b"\n\n") + 2
+        if end < 2 or end > self._max_plain_bytes or b"\r" in chunk:
+            return [], chunk
+        *blocks, after = chunk[:end].decode("utf-8", "replace").split("\n\n")
+        events: list[ServerSentEvent] = []
+        start, id_, retry_ms = self._plain_start, self._id, self._retry_ms
+        for block in blocks:
+            if "\n" in block or not block.startswith("data: "):
+                return [], chunk
+            events.append(ServerSentEvent("message", block[start:], id_, retry_ms))
             retry_ms = None
-            start = end + 2
-        if start:
-            self.last_event_id, self._retry_ms = id_, None
-        return chunk[start:]
+        if after:
+            return [], chunk
+        self.last_event_id, self._retry_ms = id_, None
+        return events, chunk[end:]
 
     def _check_line(self, part: bytes) -> None:
         if len(self._pending) + len(part) > self._max_line_bytes:
