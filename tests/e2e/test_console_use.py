@@ -224,32 +224,3 @@ async def test_focus_survives_a_change_of_facts(browser: Browser, dev: Dev) -> N
     await expect(deltas).not_to_have_text(await deltas.inner_text())
     await expect(user).to_be_focused()
     dev.call("DELETE", f"/generations/{running}?user=finn")
-
-
-async def test_confirmation_that_is_opened_again(browser: Browser, dev: Dev) -> None:
-    """An action whose dialog opens right after another one was closed is done, and done once.
-
-    The browser sends the `close` event of a dialog in a later task.
-    """
-    page = await (await new_context(browser)).new_page()
-    await open_console(page, f"{dev.internal_url}/console")
-    await find(page, "toni")
-    await expect(page.locator("#user-events")).to_contain_text("no stored events")
-    for end in ("close", "submit"):
-        await page.evaluate(
-            """(end) => {
-                const element = (id) => document.getElementById(id);
-                element("notify").click();
-                element("confirm-input").value = "first";
-                if (end === "close") element("confirm").close();
-                else element("confirm-form").requestSubmit();
-                element("notify").click();
-            }""",
-            end,
-        )
-        await page.locator("#confirm-input").fill("second")
-        await page.keyboard.press("Enter")
-        await expect(page.get_by_role("dialog")).to_have_count(0)
-    await expect(page.locator("#actions li")).to_have_count(3)
-    await expect(page.locator("#user-events")).to_contain_text("first")
-    await expect(page.locator("#user-events tbody tr")).to_have_count(3)

@@ -567,11 +567,12 @@ class Connection:
             self._send_in_order(event)
             return True
         at = self._positions[event.channel]
-        if event.follows(at):
+        if position.epoch != at.epoch:
+            return False
+        if position.offset == at.offset + 1:
             self.set_position(event.channel, position)
             self._send_in_order(event)
-            return True
-        return position.epoch == at.epoch and position.offset <= at.offset
+        return position.offset <= at.offset + 1
 
     def _send_in_order(self, event: Event) -> None:
         """Send the event if its view shows it, with the cursor if the event is stored."""

@@ -5,19 +5,16 @@ import { chatOfTopic, topicOfChat } from "./chat_turns.js";
 import { $, create } from "./dom.js";
 
 const RELOAD_MS = 400;
-const RETRY_MS = 2000;
 const STATUS_TEXTS = { running: "answering", queued: "queued", waiting: "waits for you", suspended: "waits for you" };
-const RELOADING = new Set(["started", "done", "stopped", "failed", "input_requested", "input_received", "input_expired"]);
+const RELOADING = new Set(["started", "done", "stopped", "failed", "input_requested", "input_received"]);
 
 export class ChatList {
   #generations = new Map(); // id → its entry of the list
   #timer = null;
-  #requests = 0; // the number of the newest request
-  #answered = 0; // the number of the request whose response is shown
 
-  // current: the id of the chat that is shown; "" is the one without an id. onSelect(chat), onLoad()
-  constructor(api, { current, onSelect, onLoad }) {
-    Object.assign(this, { api, current, onSelect, onLoad });
+  // current: the id of the chat that is shown; "" is the one without an id. onSelect(chat)
+  constructor(api, { current, onSelect }) {
+    Object.assign(this, { api, current, onSelect });
     this.loaded = this.load();
     $("new-chat").addEventListener("click", () => this.select(`chat-${Date.now().toString(36)}`));
     addEventListener("popstate", () => this.#show(chatOfPage()));
@@ -34,35 +31,24 @@ export class ChatList {
   }
 
   onEvent(name) {
-    if (RELOADING.has(name.replace("generation.", ""))) this.#loadSoon();
-  }
-
-  // Resolves when the list was loaded, or could not be loaded. Then it is loaded again later.
-  async load() {
-    const number = (this.#requests += 1);
-    let listed;
-    try {
-      listed = await this.api.listGenerations();
-    } catch {
-      this.#loadSoon(RETRY_MS);
-      return;
-    }
-    if (number < this.#answered) return; // a newer response was faster
-    this.#answered = number;
-    this.#generations = new Map(listed.map((each) => [each.generation, each]));
-    this.#draw();
-    this.onLoad();
-  }
-
-  #loadSoon(delayMs = RELOAD_MS) {
+    if (!RELOADING.has(name.replace("generation.", ""))) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       this.load();
-    }, delayMs);
+    }, RELOAD_MS);
+  }
+
+  async load() {
+    try {
+      const listed = await this.api.listGenerations();
+      this.#generations = new Map(listed.map((each) => [each.generation, each]));
+    } catch {
+      return; // the list stays as it was
+    }
+    this.#draw();
   }
 
   select(chat) {
-    if (chat === chatOfPage()) return this.#show(chat);
     const url = new URL(location.href);
     if (chat) url.searchParams.set("chat", chat);
     else url.searchParams.delete("chat");

@@ -46,11 +46,6 @@ export class Composer {
     this.focus();
   }
 
-  // Another chat is shown: the turn that is edited is not in it.
-  onChat() {
-    if (this.#edited) this.cancelEdit();
-  }
-
   // The button in the composer stays in its place, while the one below an answer moves with the text.
   // canSteer: whether an answer of the chat that is shown runs.
   showRunning(isRunning, canSteer) {

@@ -36,11 +36,10 @@ Object.assign(document.querySelector("hub-inbox"), { hub, labels: { arrived: "",
 const api = new Api({ user, token });
 
 const list = new ChatList(api, { current: chatOfPage(), onSelect: (id) => {
-  composer.onChat();
   chat.show(id);
   closeSheet();
   composer.focus();
-}, onLoad: () => chat.onList() });
+} });
 const connection = new ConnectionView(hub, api, { onUser: showUser });
 const chat = new Chat(hub, {
   list, user, current: chatOfPage(), topic: ROOM,
@@ -84,7 +83,9 @@ hub.on("*", (event) => {
 
 // Show the introduction when the conversation is known to be empty, or when the hub does not respond.
 const timeout = new Promise((resolve) => setTimeout(resolve, READY_TIMEOUT_MS));
-Promise.race([Promise.all([hub.ready, list.loaded]), timeout]).then(() => chat.onReady());
+Promise.race([Promise.all([hub.ready, list.loaded]), timeout]).then(() => {
+  if (chat.isEmpty) $("empty").hidden = false;
+});
 
 // ---- who is signed in
 
