@@ -101,7 +101,7 @@ class NginxProxy:
         async with self.cluster.session.get(url, headers=headers, ssl=self.trust) as response:
             assert response.status == 200
 
-            async def next_event(seconds: float = 30.0) -> tuple[str, str, Any]:
+            async def next_event(seconds: float = 60.0) -> tuple[str, str, Any]:
                 async with asyncio.timeout(seconds):
                     while not received:
                         chunk = await response.content.readany()

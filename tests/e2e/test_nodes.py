@@ -28,7 +28,7 @@ class Stream:
         self.cursor = ""
         self.heartbeats = 0
 
-    async def next(self, seconds: float = 30.0) -> tuple[str, Any]:
+    async def next(self, seconds: float = 60.0) -> tuple[str, Any]:
         """Return the name and the data of the next event."""
         async with asyncio.timeout(seconds):
             while not self._ready:
