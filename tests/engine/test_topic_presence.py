@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from hub.engine.streams.topic_presence import TopicPresence
 from hub.errors import BrokerUnavailable
 from hub.testing.backend import MemoryBackend
 from hub.testing.stores import MemoryPresenceStore
-from tests.doubles import FakeClock, settled
+from tests.doubles import FakeClock, Gate, settled
 
 ROOM = topic_channel("room:1")
 
@@ -26,7 +27,7 @@ class Nodes:
         self.clock = FakeClock()
         self.backend = MemoryBackend()
         self.published: list[str] = []
-        store = MemoryPresenceStore(self.clock.now)
+        self.store = store = MemoryPresenceStore(self.clock.now)
         self.first, self.second = (
             TopicPresence(store, self.backend.events, self.clock, ["room:*", "hall"], node=node)
             for node in ("n1", "n2")
@@ -144,3 +145,30 @@ async def test_broker_that_was_away(nodes: Nodes) -> None:
     await settled()
     nodes.tasks[0] = asyncio.create_task(nodes.first.run())
     assert await nodes.pass_seconds(1) == ["alice joined topic:room:1 1"]
+
+
+async def test_users_who_left_while_the_broker_was_away(nodes: Nodes) -> None:
+    """They leave as soon as it is back, not when their entries expire; one who is back stays."""
+    for user in ("alice", "bob"):
+        nodes.first.joined(user, follow("room:1", "hall"))
+    await nodes.pass_seconds(9)  # shortly after a renewal
+    for user in ("alice", "bob"):
+        nodes.first.left(user, follow("room:1", "hall"))
+    update, away = nodes.store.update, Gate()
+
+    async def refuse(*arguments: Any, **options: Any) -> Any:
+        await away.passed()
+        raise BrokerUnavailable("away")
+
+    nodes.store.update = refuse  # type: ignore[method-assign]
+    away.close()
+    await nodes.pass_seconds(5.5)
+    assert away.waiting == 1
+    nodes.first.joined("bob", follow("room:1", "hall"))
+    away.open()
+    with pytest.raises(BrokerUnavailable):
+        await nodes.tasks[0]
+    nodes.store.update = update  # type: ignore[method-assign]
+    nodes.tasks.append(asyncio.create_task(nodes.first.run()))
+    left = await nodes.pass_seconds(0.5)
+    assert sorted(left) == ["alice left topic:hall 1", "alice left topic:room:1 1"]

@@ -16,6 +16,7 @@ from typing import Final
 
 from hub.core.channel import CONSOLE_USER, Channel, topic_channel
 from hub.core.event import encode_json
+from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
 from hub.ports.events import EventWriter, Publication
 from hub.ports.topic_presence import PresenceStore
@@ -98,11 +99,16 @@ class TopicPresence:
             if now >= renew_at:
                 present = self._connection_counts
                 renew_at = now + _RENEW_INTERVAL_SECONDS
-            for channel in {*absent, *present}:
-                users = tuple(present.get(channel, ()))
-                for start in range(0, max(1, len(users)), _MAX_USERS_PER_UPDATE):
-                    batch = users[start : start + _MAX_USERS_PER_UPDATE]
-                    await self._update_store(channel, batch, absent.pop(channel, ()))
+            try:
+                for channel in {*absent, *present}:
+                    users = tuple(present.get(channel, ()))
+                    for start in range(0, max(1, len(users)), _MAX_USERS_PER_UPDATE):
+                        batch = users[start : start + _MAX_USERS_PER_UPDATE]
+                        await self._update_store(channel, batch, absent.get(channel, ()))
+                        absent.pop(channel, None)
+            except BrokerUnavailable:
+                self._put_back(absent)
+                raise
             await self._clock.sleep(_TICK_SECONDS)
 
     def _pop_departed(self, now: float) -> dict[Channel, list[str]]:
@@ -114,6 +120,17 @@ class TopicPresence:
             del self._left_at[channel, user]
             departed.setdefault(channel, []).append(user)
         return departed
+
+    def _put_back(self, departed: Mapping[Channel, Sequence[str]]) -> None:
+        """Remove these users again at the next tick, unless they have reconnected meanwhile."""
+        due_at = self._clock.now() - _LINGER_SECONDS
+        due = {
+            (channel, user): due_at
+            for channel, users in departed.items()
+            for user in users
+            if user not in self._connection_counts.get(channel, ())
+        }
+        self._left_at = {**due, **self._left_at}  # in the order of the times
 
     async def _update_store(
         self, channel: Channel, present: Sequence[str], absent: Sequence[str]
