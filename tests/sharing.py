@@ -43,10 +43,11 @@ def group_tests(items: Sequence[pytest.Item]) -> None:
     """Assign the tests to the groups of xdist's loadgroup mode; a group runs in one process.
 
     The clients of tests/interop share two hubs; two large files are groups of their own. The
-    documents that need a hub share one. Tests with the SDKs of OpenAI and Anthropic are a group,
-    because their imports are costly; those with agent frameworks belong to the examples. Tests that
-    share a `hub dev`, a browser, or a cluster in their event loop, form a group per file. All other
-    tests go to any free process, also those that start a hub of their own.
+    documents that need a hub share one, and two files share the site that they build. Tests with
+    the SDKs of OpenAI and Anthropic are a group, because their imports are costly; those with agent
+    frameworks belong to the examples. Tests that share a `hub dev`, a browser, or a cluster in
+    their event loop, form a group per file. All other tests go to any free process, also those that
+    start a hub of their own.
 
     Raise UsageError for an id with the address of an object, which differs in each process.
     """
@@ -77,7 +78,9 @@ def _group_of(item: pytest.Item) -> str | None:
         return "alone"  # one after another, after all other tests
     fixtures = getattr(item, "fixturenames", ())
     if folder == "docs":
-        return folder if "site" in fixtures else f"docs-{file}"
+        if "site" in fixtures:
+            return folder
+        return "docs-site" if file in ("test_search", "test_site") else f"docs-{file}"
     if folder in ("examples", "interop", "packaging"):
         return f"{folder}-{file}" if file in ("test_contract", "test_turns") else folder
     if hasattr(getattr(item, "module", None), "sdks"):  # the file imports tests/sdks.py
