@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 CONNECTION_COMMANDS: Final = (
-    "asking", "cluster|slots", "eval", "evalsha", "ping", "publish", "script|load", "select",
-    "spublish", "ssubscribe", "subscribe", "sunsubscribe", "unsubscribe", "wait",
+    "asking", "cluster|slots", "eval", "evalsha", "ping", "publish", "script|exists", "script|load",
+    "select", "spublish", "ssubscribe", "subscribe", "sunsubscribe", "unsubscribe", "wait",
 )  # fmt: skip
 DATA_COMMANDS: Final = (
     "append", "del", "expire", "get", "hdel", "hexists", "hget", "hgetall", "hincrby", "hlen",

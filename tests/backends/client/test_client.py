@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from hub.backends.redis.budgets import RedisBudgetStore
 from hub.backends.redis.client import RedisClient, open_client
+from hub.backends.redis.client.script import Script
 from hub.backends.redis.events import RedisEventLog, ReplicaWait
 from hub.backends.redis.keys import hash_tag
 from hub.core.channel import partition_of, user_channel
@@ -277,6 +278,20 @@ async def test_new_server_knows_the_scripts(valkey_server: OpenedRedis) -> None:
         many = [Publication(channel=ALICE, name="n", data=b"%d" % n) for n in range(100)]
         await asyncio.gather(*(log.publish(many) for _ in range(5)))
     assert "errorstat_NOSCRIPT" not in await server.info("errorstats")
+
+
+async def test_scripts_that_a_server_knows_are_not_sent_again(valkey_server: OpenedRedis) -> None:
+    """A new connection to the same server loads only the scripts that the server lacks."""
+    server = valkey_server.client
+    await valkey_server.hub_client.ping()  # the connection has loaded its scripts
+    await server.script_flush()
+    await server.script_load(Script.known[0].body)
+    await server.config_resetstat()
+    for _ in range(2):
+        async with through_proxy(valkey_server) as (_, client):
+            await client.ping()
+    calls = await server.info("commandstats")
+    assert calls["cmdstat_script|load"]["calls"] == len(Script.known) - 1
 
 
 async def test_loading_server_is_waited_for(valkey_server: OpenedRedis) -> None:

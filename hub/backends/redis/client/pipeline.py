@@ -133,10 +133,12 @@ class CommandPipeline:
                 )
                 if not self._login_lost or loop.time() - connected_at > _STABLE_LOGIN_SECONDS:
                     backoff = 0.0
-                self._connection, connected_at = connection, loop.time()
+                connected_at = loop.time()
                 self._history = ServerHistory(connection.run_id)
                 self._login_lost, self._drained = False, loop.create_future()
-                for script in Script.known:
+                missing = await self._list_missing_scripts(connection)
+                self._connection = connection
+                for script in missing:
                     self.send(("SCRIPT", "LOAD", script.body))
                 self._connected.set()
                 await self._monitor(connection, self._drained)
@@ -156,6 +158,32 @@ class CommandPipeline:
                     await connection.close()
             await asyncio.sleep(backoff)
             backoff = min(_MAX_BACKOFF_SECONDS, backoff * 2 or 0.02)
+
+    async def _list_missing_scripts(self, connection: RespConnection) -> Sequence[Script]:
+        """Return the scripts that the server lacks. Together they have most of a megabyte.
+
+        Return all of them if the server does not say so: a login may have rules from before the hub
+        needed SCRIPT EXISTS.
+
+        Raise BrokerUnavailable.
+        """
+        scripts = list(Script.known)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._in_flight.append(reply)
+        connection.send(pack_command(("SCRIPT", "EXISTS", *(script.sha for script in scripts))))
+        await asyncio.wait(
+            (reply, connection.lost),
+            timeout=self._timeout_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if self._login_lost:
+            raise BrokerUnavailable("the broker requires a new login")
+        if not reply.done():
+            raise BrokerUnavailable("the broker has not answered on the new connection")
+        exist = reply.result()
+        if not isinstance(exist, list):
+            return scripts
+        return [script for script, exists in zip(scripts, exist, strict=True) if not exists]
 
     async def _monitor(self, connection: RespConnection, drained: asyncio.Future[None]) -> None:
         """Raise BrokerUnavailable when the connection is lost or silent, or needs a new login."""

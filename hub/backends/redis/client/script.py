@@ -23,9 +23,9 @@ class Script:
     is_repeatable: whether a second execution with the same arguments changes nothing that matters,
         so that a call whose reply was lost may be repeated.
 
-    Every pipeline loads all scripts first on a new connection. Otherwise a server that does not
-    know them (after a restart or a promotion) would refuse the first of several calls and run the
-    rest.
+    Every pipeline first loads the scripts that the server of a new connection lacks (after a
+    restart or a promotion). Otherwise the server would refuse the first of several calls and run
+    the rest.
     """
 
     known: ClassVar[list[Script]] = []
