@@ -16,6 +16,7 @@ import msgspec
 
 HEARTBEAT: Final = b": hb\n"
 
+_BACKSLASH: Final = 0x5C
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -26,7 +27,7 @@ def encode_event(name: str, data: bytes, channel: str = "") -> bytes:
     other value is one line of JSON. channel: is not sent.
     """
     if data[:1] == b'"':
-        if b"\\" in data:
+        if _BACKSLASH in data:  # bytes would first be tried as a number, which costs an exception
             lines = _LINE_END.split(msgspec.json.decode(data, type=str))
             data = "\ndata: ".join(lines).encode()
         else:
