@@ -49,6 +49,9 @@ class FakeRespConnection:
     async def wait_writable(self) -> None:
         return
 
+    def pause_reading(self, seconds: float) -> None:
+        return
+
     async def close(self) -> None:
         self._socket.kill()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,28 @@ async def test_subscribing_while_the_connection_is_cut(subscriber: Subscriber) -
     await subscriber.subscriptions.subscribe([BOB])
     await subscriber.publish(BOB, "received")
     assert await subscriber.next() == "received"
+
+
+async def test_many_messages_are_read_together(open_redis: Any) -> None:
+    """Every message arrives in order, and a node reads at most once in the interval."""
+    interval_seconds = 0.1
+    subscriber = Subscriber(await open_redis("valkey"), read_interval_seconds=interval_seconds)
+    reads = 0
+
+    def on_events(events: Sequence[Event]) -> None:
+        nonlocal reads
+        reads += 1
+        subscriber._on_events(events)
+
+    subscriber.subscriptions.listen(on_events, subscriber.resubscribed.set)
+    await subscriber.subscriptions.subscribe([ALICE])
+    started = time.monotonic()
+    for n in range(0, 100, 4):
+        group = [Publication(channel=ALICE, name="n", data=b"%d" % m) for m in range(n, n + 4)]
+        await subscriber.log.publish(group)
+    assert [await subscriber.next() for _ in range(100)] == [str(n) for n in range(100)]
+    assert reads <= 2 + (time.monotonic() - started) / interval_seconds
+    await subscriber.close()
 
 
 async def test_unsubscribed_channel_ends_after_its_linger_time(subscriber: Subscriber) -> None:

@@ -54,6 +54,9 @@ class LateServer:
     async def wait_writable(self) -> None:
         return
 
+    def pause_reading(self, seconds: float) -> None:
+        return
+
     async def close(self) -> None:
         return
 

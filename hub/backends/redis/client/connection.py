@@ -55,6 +55,10 @@ class RespConnection(Protocol):
         """Return when the socket takes more bytes."""
         ...
 
+    def pause_reading(self, seconds: float) -> None:
+        """Read nothing for so long; everything that arrives meanwhile is then read at once."""
+        ...
+
     async def close(self) -> None:
         """Close the connection at once."""
         ...
@@ -142,6 +146,10 @@ class SocketRespConnection(asyncio.Protocol):
     async def wait_writable(self) -> None:
         await self._writable.wait()
 
+    def pause_reading(self, seconds: float) -> None:
+        self._transport.pause_reading()
+        self._loop.call_later(seconds, self._resume_reading)
+
     async def close(self) -> None:
         self._transport.abort()
         await self._connection.disconnect(nowait=True)
@@ -150,6 +158,10 @@ class SocketRespConnection(asyncio.Protocol):
         unsent, self._unsent = self._unsent, []
         if not self._transport.is_closing():
             self._transport.write(b"".join(unsent))
+
+    def _resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self.last_received_at = self._loop.time()
