@@ -113,7 +113,7 @@ class Connections:
             joins_per_second=limits.joins_per_second,
         )
         self._taps: dict[Channel, Callable[[], None]] = {}  # see `tap`
-        self._by_user: dict[str, dict[Connection, None]] = {}  # oldest first
+        self._by_user: dict[str, list[Connection]] = {}  # oldest first
         self._by_address: Counter[str] = Counter()  # the number of connections
         self._unready = False  # reported as not ready, while it still serves
         self._draining = False  # new connections are closed at once
@@ -186,7 +186,7 @@ class Connections:
 
     def by_user(self, user: str) -> Collection[Connection]:
         """Return the user's connections on this node, oldest first."""
-        return self._by_user.get(user, {}).keys()
+        return self._by_user.get(user, ())
 
     def check_new_topics(self, user: str, topics: Sequence[str]) -> None:
         """Raise TooManyRequests when a user follows too many new topics."""
@@ -238,14 +238,15 @@ class Connections:
             connection.close(CloseReason.FULL)
             return
         max_per_user = None if is_console else self._limits.max_per_user
-        user_connections = self._by_user.setdefault(connection.user, {})
-        if max_per_user is not None and len(user_connections) >= max_per_user:
-            next(iter(user_connections)).close(CloseReason.REPLACED)
-            # Closing the last one has removed the user's entry.
-            user_connections = self._by_user.setdefault(connection.user, {})
-        if not user_connections and self._user_presence is not None:
-            self._user_presence.connected(connection.user)
-        user_connections[connection] = None
+        if max_per_user is not None and len(self.by_user(connection.user)) >= max_per_user:
+            self._by_user[connection.user][0].close(CloseReason.REPLACED)
+        user_connections = self._by_user.get(connection.user)
+        if user_connections is not None:
+            user_connections.append(connection)
+        else:
+            self._by_user[connection.user] = [connection]
+            if self._user_presence is not None:
+                self._user_presence.connected(connection.user)
         self._connections[connection] = None
         if connection.address is not None:
             self._by_address[connection.address] += 1
@@ -370,7 +371,7 @@ class Connections:
             return  # `attach` has closed it at once
         del self._connections[connection]
         user_connections = self._by_user[connection.user]
-        del user_connections[connection]
+        user_connections.remove(connection)
         if not user_connections:
             del self._by_user[connection.user]
             if self._user_presence is not None:
