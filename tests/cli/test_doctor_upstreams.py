@@ -53,7 +53,7 @@ async def serving(llm: Llm) -> AsyncIterator[str]:
 
 async def check(url: str, **fields: Any) -> CheckResult:
     upstream = Upstream.model_validate({"base_url": url, **fields})
-    timeout = aiohttp.ClientTimeout(total=3)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         (result,) = await check_upstreams(session, {"main": upstream})
     assert KEY not in result.message + result.advice
