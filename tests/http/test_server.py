@@ -6,7 +6,8 @@ import asyncio
 import socket
 import ssl
 import stat
-from contextlib import suppress
+from collections import Counter
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from hub.core.sse_decoder import SseDecoder
 from hub.errors import OperatorError
+from hub.http.request_handler import HubRequestHandler
 from hub.http.server import ListenAddress, RequestLimits, listen, tls_context
 from tests.certificates import write_certificate
 from tests.http.kit import running_hub
@@ -57,6 +59,36 @@ async def test_stream_over_tls(certificate: tuple[str, str]) -> None:
         await hub.node.connections.drain(0.0, asyncio.Event())
         assert (await events(response, 1))[0][0] == "hub.bye"
         assert await response.content.read() == b""
+
+
+async def test_connections_are_accepted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that connect at once are accepted in few iterations of the event loop."""
+    loop, iteration = asyncio.get_running_loop(), 0
+    accepted: Counter[int] = Counter()  # by iteration
+
+    def count_iterations() -> None:
+        nonlocal iteration
+        iteration += 1
+        loop.call_soon(count_iterations)
+
+    connection_made = HubRequestHandler.connection_made
+
+    def count_accepted(handler: HubRequestHandler, transport: asyncio.BaseTransport) -> None:
+        accepted[iteration] += 1
+        connection_made(handler, transport)
+
+    monkeypatch.setattr(HubRequestHandler, "connection_made", count_accepted)
+    with ExitStack() as stack:
+        async with listen(
+            web.Application(), ListenAddress("127.0.0.1", 0, "x"), cancel_handlers=False
+        ) as port:
+            for _ in range(40):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            count_iterations()
+            async with asyncio.timeout(10):
+                while accepted.total() < 40:
+                    await asyncio.sleep(0)
+    assert len(accepted) <= 20
 
 
 async def test_unix_socket(short_path: Path) -> None:
