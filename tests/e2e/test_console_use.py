@@ -224,3 +224,98 @@ async def test_focus_survives_a_change_of_facts(browser: Browser, dev: Dev) -> N
     await expect(deltas).not_to_have_text(await deltas.inner_text())
     await expect(user).to_be_focused()
     dev.call("DELETE", f"/generations/{running}?user=finn")
+
+
+async def test_confirmation_that_is_opened_again(browser: Browser, dev: Dev) -> None:
+    """An action whose dialog opens right after another one was closed is done, and done once.
+
+    The browser sends the `close` event of a dialog in a later task.
+    """
+    page = await (await new_context(browser)).new_page()
+    await open_console(page, f"{dev.internal_url}/console")
+    await find(page, "toni")
+    await expect(page.locator("#user-events")).to_contain_text("no stored events")
+    for end in ("close", "submit"):
+        await page.evaluate(
+            """(end) => {
+                const element = (id) => document.getElementById(id);
+                element("notify").click();
+                element("confirm-input").value = "first";
+                if (end === "close") element("confirm").close();
+                else element("confirm-form").requestSubmit();
+                element("notify").click();
+            }""",
+            end,
+        )
+        await page.locator("#confirm-input").fill("second")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(page.locator("#actions li")).to_have_count(3)
+    await expect(page.locator("#user-events")).to_contain_text("first")
+    await expect(page.locator("#user-events tbody tr")).to_have_count(3)
+
+
+def connection_of(user: str) -> dict[str, object]:
+    """Return what the hub responds about a connection of the user."""
+    facts = {"connection": f"c_{user}", "user": user, "node": "n1", "transport": "sse"}
+    return {**facts, "since": 1796000000.0, "topics": [], "events": 0, "waiting": 0}
+
+
+async def test_response_of_a_view_that_was_left(browser: Browser, dev: Dev) -> None:
+    """A late response does not change what was opened after its request."""
+    page = await (await new_context(browser)).new_page()
+    await page.add_init_script(
+        """
+        const { fetch } = window;
+        window.responses = {};  // by connection: delivers the response
+        window.fetch = (path, options) => {
+            const id = /connection=(.*)/.exec(path)?.[1];
+            if (!id) return fetch(path, options);
+            return new Promise((resolve) => {
+                const info = { user: `user of ${id}`, topics: [], since: 1 };
+                const body = { connections: [info], missing: [] };
+                responses[id] = () => resolve({ ok: true, json: async () => body });
+            });
+        };
+        """
+    )
+    await open_console(page, f"{dev.internal_url}/console#/connection/c_early")
+    await page.wait_for_function("() => responses.c_early")
+    await page.evaluate("() => { location.hash = '#/connection/c_late'; }")
+    await page.wait_for_function("() => responses.c_late")
+    await page.evaluate("responses.c_late()")
+    user = page.locator("#connection-facts").get_by_role("link")
+    await expect(user).to_have_text("user of c_late")
+    await page.evaluate("() => new Promise((done) => setTimeout(done, responses.c_early()))")
+    assert await user.text_content() == "user of c_late"
+
+
+async def test_next_page_is_opened_once(browser: Browser, dev: Dev) -> None:
+    """Two presses of a button before its page arrives turn one page."""
+    page = await (await new_context(browser)).new_page()
+    body = {"connections": [connection_of("nils")], "missing": [], "total": 999, "next": "p"}
+    await page.route(re.compile(r"/connections\?limit=50"), lambda route: route.fulfill(json=body))
+    await open_console(page, f"{dev.internal_url}/console#/connections")
+    pager = page.locator("#connections-pager")
+    await expect(pager).to_contain_text("Page 1")
+    await page.evaluate(
+        """() => {
+            const [, next] = document.querySelectorAll("#connections-pager button");
+            next.click();
+            next.click();
+        }"""
+    )
+    await expect(pager).to_contain_text("Page 2")
+    await pager.get_by_role("button", name="Previous").click()
+    await expect(pager).to_contain_text("Page 1")
+
+
+async def test_unknown_answer_stays_unknown(browser: Browser, dev: Dev) -> None:
+    """What is wrong with the shown answer is said until another view is opened."""
+    page = await (await new_context(browser)).new_page()
+    await page.clock.install()
+    await open_console(page, f"{dev.internal_url}/console#/answer/g00unknown")
+    message = page.locator("#message")
+    await expect(message).to_be_visible()
+    await page.clock.run_for(5000)
+    await expect(message).to_be_visible()

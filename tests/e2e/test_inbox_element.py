@@ -546,3 +546,34 @@ async def test_topics(shop: Shop) -> None:
     shop.publish("an ad", inbox={"category": "ads"})
     shop.publish("important", inbox={"category": "ads", "required": True})
     await tab.expect_titles("important", "own")
+
+
+async def test_category_that_was_left(shop: Shop) -> None:
+    """The items of an earlier category are not shown, when they arrive after those of another."""
+    bell = await shop.open()
+    await bell.expect_number(0)
+    shown = await bell.page.evaluate(
+        """async () => {
+            const element = document.querySelector("hub-inbox");
+            const opened = {};
+            const lists = {};
+            for (const name of ["late", "early"]) {
+                const state = { items: [{ id: name, data: name, created_at: 1 }] };
+                lists[name] = { state, on() {}, close: () => { lists[name].isClosed = true; } };
+            }
+            const open = ({ category }) => {
+                return new Promise((resolve) => { opened[category] = resolve; });
+            };
+            const on = () => () => {};
+            element.hub = { inbox: { counts: null, on, open, seen: async () => {} } };
+            element.setAttribute("category", "early");
+            element.open = true;
+            element.setAttribute("category", "late");
+            for (const name of ["late", "early"]) {
+                opened[name](lists[name]);
+                await new Promise((done) => setTimeout(done));
+            }
+            return [element.items.map(({ id }) => id), lists.early.isClosed, lists.late.isClosed];
+        }"""
+    )
+    assert shown == [["late"], True, None]

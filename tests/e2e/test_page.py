@@ -182,19 +182,27 @@ async def test_chats_in_the_sidebar(browser: Browser, dev: Dev) -> None:
 
 
 async def test_edit_and_ask_again(browser: Browser, dev: Dev) -> None:
-    """An edited question replaces the old one and what followed it, also after a reload."""
+    """An edited question replaces the old one and what followed it, also in another tab and after a
+    reload.
+    """
     page = await open_page(browser, dev, "edna")
-    await expect_status(await ask(page, "count to 3"), "done")
-    await expect_status(await ask(page, "count to 5"), "done")
+    other = await open_page(browser, dev, "edna")
+    for number, prompt in enumerate(("count to 3", "count to 5"), start=1):
+        await ask(page, prompt)
+        for each in (page, other):
+            done = each.locator('[data-testid=answer][data-status="done"]')
+            await expect(done).to_have_count(number)
     await page.get_by_role("button", name="Edit and ask again").first.click()
     await expect(page.get_by_label("Your question")).to_have_value("count to 3")
     await page.get_by_label("Your question").fill("count to 7")
     await page.keyboard.press("Enter")
     for _ in range(2):
-        await expect(page.get_by_test_id("answer").filter(visible=True)).to_have_count(1)
-        await expect(page.get_by_text("replaced by an edit")).to_have_count(2)
-        await expect_status(page.get_by_test_id("answer").last, "done")
-        await expect(text_of(page.get_by_test_id("answer").last)).to_contain_text("1 2 3 4 5 6 7")
+        for each in (page, other):
+            answers = each.get_by_test_id("answer")
+            await expect(answers.filter(visible=True)).to_have_count(1)
+            await expect(each.get_by_text("replaced by an edit")).to_have_count(2)
+            await expect_status(answers.last, "done")
+            await expect(text_of(answers.last)).to_contain_text("1 2 3 4 5 6 7")
         await page.reload()
         await expect_live(page)
 

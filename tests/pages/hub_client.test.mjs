@@ -493,6 +493,21 @@ test("after a reset, a running answer is completed from its snapshot", async () 
   assert.equal((await answer.ended()).text, "abc");
 });
 
+test("a snapshot from before a reset completes no answer: the reset may have skipped the end", async () => {
+  const { fake, hub, stream } = await openHub();
+  const snapshot = { generation: "g1", attempt: 1, model: "m", usage: null };
+  const answer = hub.join("g1");
+  await runCallbacks();
+  const early = await fake.next();
+  stream.send("hub.reset", { channel: "user:alice", reason: "trimmed" }, "AAAAA-9*BBBBB-0.");
+  await runCallbacks();
+  early.respond({ ...snapshot, status: "running", text: "a", deltas: 1 });
+  await runCallbacks();
+  await tick(10_000);
+  (await fake.next()).respond({ ...snapshot, status: "done", text: "ab", deltas: 2 });
+  assert.equal((await answer.ended()).text, "ab");
+});
+
 test("an answer that ended before the response to its POST arrived is completed from its snapshot", async () => {
   const { fake, hub, stream } = await openHub();
   const snapshot = { status: "done", attempt: 1, model: "m", text: "abc", deltas: 3, usage: null };

@@ -136,6 +136,19 @@ test("a snapshot from before the gap does not close it", () => {
   assert.deepEqual([transcript.text, transcript.hasGap], ["abcdef", false]);
 });
 
+test("what was buffered of an earlier attempt is not a part of a snapshot", () => {
+  for (const events of [[], [started]]) {
+    const ended = transcriptOf(...events, delta(2, "c"));
+    ended.applySnapshot(snapshot({ status: "done", attempt: 2, text: "x", deltas: 1 }));
+    assert.deepEqual([ended.text, ended.hasGap], ["x", false]);
+  }
+  const running = transcriptOf(started, delta(2, "z"));
+  running.applySnapshot(snapshot({ attempt: 2, text: "x", deltas: 1 }));
+  assert.deepEqual([running.text, running.hasGap], ["x", true]); // it may have been of the new attempt
+  running.applySnapshot(snapshot({ attempt: 2, text: "xyz", deltas: 3 }));
+  assert.deepEqual([running.text, running.hasGap], ["xyz", false]);
+});
+
 test("an end with a higher number of deltas opens a gap", () => {
   const transcript = transcriptOf(done(3));
   assert.equal(transcript.hasGap, true);

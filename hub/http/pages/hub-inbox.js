@@ -30,7 +30,8 @@ export class HubInbox extends Base {
   #getToken = null;
   #ownLabels = {};
   #list = null; // an InboxList, from the first time that the panel opens
-  #opening = null;
+  #opening = null; // resolves with #list
+  #opened = null; // the newest list that was requested, as a promise
   #removers = [];
   #error = null; // why the last change failed
   #seen = null; // the newest item that was marked as seen
@@ -213,7 +214,7 @@ export class HubInbox extends Base {
     clearTimeout(this.#announceTimer);
     this.#list?.close();
     this.#ownHub?.close();
-    this.#list = this.#opening = this.#ownHub = this.#hub = this.#seen = null;
+    this.#list = this.#opening = this.#opened = this.#ownHub = this.#hub = this.#seen = null;
   }
 
   #restart() {
@@ -223,9 +224,17 @@ export class HubInbox extends Base {
   }
 
   #openList() {
-    const hub = this.#hub;
-    this.#opening ??= hub?.inbox.open({ category: this.category, limit: Number(this.getAttribute("limit")) || DEFAULT_LIMIT }).then((list) => {
-      if (hub !== this.#hub) {
+    const limit = Number(this.getAttribute("limit")) || DEFAULT_LIMIT;
+    this.#opening ??= this.#hub && this.#useList(this.#hub.inbox.open({ category: this.category, limit }));
+    return this.#opening;
+  }
+
+  // Another hub or category may have been chosen until the list is open: then it is closed.
+  async #useList(opened) {
+    this.#opened = opened;
+    try {
+      const list = await opened;
+      if (opened !== this.#opened) {
         list.close();
         return null;
       }
@@ -233,12 +242,13 @@ export class HubInbox extends Base {
       list.on(() => this.#render());
       this.#render();
       return list;
-    }).catch((error) => {
+    } catch (error) {
+      if (opened !== this.#opened) return null;
       this.#opening = null; // the module could not be loaded
       this.#error = error.message;
       this.#render();
-    });
-    return this.#opening;
+      return null;
+    }
   }
 
   // -- what the user does

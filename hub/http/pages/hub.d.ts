@@ -264,6 +264,8 @@ export interface Snapshot {
   deltas: number;
   /** How often a worker has started the answer. */
   attempt: number;
+  /** When it was requested, in seconds since 1970. Nodes of earlier versions do not send it. */
+  requested_at?: number;
   /** The model that answers. */
   model: string;
   /** The conversation of the request; in a topic, only for the user who asked. */

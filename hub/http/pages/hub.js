@@ -1052,6 +1052,9 @@ export class Transcript {
     const { attempt, deltas } = snapshot;
     const isOlder = attempt < this.attempt || (attempt === this.attempt && deltas < this.deltas);
     if (isOlder) return; // a later snapshot has more
+    const isRestarted = this.attempt > 0 && attempt > this.attempt;
+    const mayMiss = isRestarted && this.#buffered.length > 0;
+    if (isRestarted || END_STATUSES.has(snapshot.status)) this.#buffered = []; // parts of an earlier attempt, or of the snapshot
     this.version += 1;
     if (!snapshot.text.startsWith(this.text)) this.rewriteCount += 1;
     this.#folded = new FoldedParts(snapshot.parts ?? [{ type: "text", text: snapshot.text }]); // an older node
@@ -1061,6 +1064,7 @@ export class Transcript {
       if (this.isEnded) this.#setResult(snapshot);
     }
     this.#closeGap(deltas);
+    if (mayMiss && !this.isEnded) this.hasGap = true; // some of them may have been of this attempt: another snapshot has them
     if (this.isEnded) this.#folded.apply(`generation.${this.status}`, {});
     this.#showWaiting();
   }
@@ -1419,7 +1423,9 @@ class AnswerRegistry {
       if (failures) await sleep(retryDelayMs(Math.min(failures - 1, 4)));
       try {
         await this.#whenPositioned(); // otherwise an end between snapshot and stream could be missed
-        transcript.applySnapshot(await this.#api.getSnapshot(transcript.generation));
+        const lossCount = this.#lossCount;
+        const snapshot = await this.#api.getSnapshot(transcript.generation);
+        if (lossCount === this.#lossCount) transcript.applySnapshot(snapshot); // otherwise it may lack lost events
       } catch (error) {
         if (error.code === "closed") {
           this.fail(error);

@@ -66,7 +66,6 @@ class WholeGenerationResponse(GenerationResponse, frozen=True, kw_only=True):
     seconds, by the clock of Redis: when an attempt began, when it had its first delta, and the end.
     """
 
-    requested_at: float
     moments: list[Moment]
     messages: list[dict[str, Any]]  # type: ignore[assignment]  # the same JSON, without its schema
 
@@ -153,8 +152,8 @@ class ActiveGenerationRoutes:
         record = await self._store.find(request.match_info["id"])
         if record is None:
             raise generation_not_found()
-        times = {"requested_at": record.requested_at, "moments": record.moments}
-        return json_response({**describe_generation(record, has_hidden_parts=True), **times})
+        described = describe_generation(record, has_hidden_parts=True)
+        return json_response({**described, "moments": record.moments})
 
 
 def _active_generation(record: Generation, *, include_text: bool) -> ActiveGeneration:

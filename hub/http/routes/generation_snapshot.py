@@ -27,6 +27,7 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
     status: StatusName
     attempt: int
     deltas: int
+    requested_at: float
     model: str
     upstream: str
     chat: str | UnsetType = UNSET
@@ -44,9 +45,10 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GenerationResponse(_Description, frozen=True, kw_only=True):
-    """A snapshot of a generation. In a topic, only the user who asked gets `messages` and
-    `metadata`. `inputs` is present on the internal listener. From `finish_reason` to `seconds`, the
-    fields describe its end: those that apply are present once it has ended.
+    """A snapshot of a generation. `requested_at` is in Unix seconds. In a topic, only the user who
+    asked gets `messages` and `metadata`. `inputs` is present on the internal listener. From
+    `finish_reason` to `seconds`, the fields describe its end: those that apply are present once it
+    has ended.
     """
 
     user: str
@@ -75,7 +77,6 @@ class ListedGeneration(_Description, frozen=True, kw_only=True):
     `GET /generations/{id}`.
     """
 
-    requested_at: float
     metadata: dict[str, Any]
 
 
@@ -97,6 +98,7 @@ def describe_generation(
         "text": folded.text,
         "parts": folded.parts if has_hidden_parts else visible_parts(folded.parts),
         "deltas": record.deltas,
+        "requested_at": record.requested_at,
         "model": request.model,
         "upstream": request.upstream,
         **({"inputs": _describe_inputs(record)} if has_hidden_parts else {}),

@@ -8,22 +8,28 @@ import { formatTime } from "./format.js";
 const MAX_LINES = 8;
 const isolate = (name) => `\u2068${name}\u2069`; // the direction of the name is its own
 
+let answer = () => {}; // resolves the confirmation that is open
+
+$("confirm-form").addEventListener("submit", () => answer($("confirm-input").value));
+$("confirm-no").addEventListener("click", () => $("confirm").close());
+// The browser sends this event some time after the dialog was closed. If the dialog is open, the event
+// belongs to the one before, which confirm() has resolved.
+$("confirm").addEventListener("close", () => {
+  if (!$("confirm").open) answer(null);
+});
+
 /** Asks for confirmation. field: {label, type, value}, or nothing. Returns the value of the field, ""
  *  without one, or null if the operator cancels. */
 function confirm({ title, note, yes, field }) {
+  answer(null);
   $("confirm-title").textContent = title;
   $("confirm-note").textContent = note;
   $("confirm-yes").textContent = yes;
   $("confirm-field").hidden = !field;
   $("confirm-label").textContent = field?.label ?? "";
   Object.assign($("confirm-input"), { type: field?.type ?? "text", value: field?.value ?? "", required: Boolean(field), min: 1, disabled: !field });
-  $("confirm").returnValue = "no";
-  $("confirm-no").onclick = () => $("confirm").close();
   $("confirm").showModal();
-  return new Promise((resolve) => {
-    const onClose = () => resolve($("confirm").returnValue === "yes" ? $("confirm-input").value : null);
-    $("confirm").addEventListener("close", onClose, { once: true });
-  });
+  return new Promise((resolve) => { answer = resolve; });
 }
 
 /** Asks, does it, and shows a line. request(value) returns the text of the line. Returns whether it was done. */

@@ -15,7 +15,7 @@ const MAX_PART_CHARS = 4000;
 const END_STATUSES = new Set(["done", "stopped", "failed"]);
 const refresh = () => dispatchEvent(new Event("hub-refresh"));
 let skip = 0;
-let shown = { id: "", isEnded: false };
+let shown = { id: "", isEnded: false, error: null };
 
 export const answersView = {
   intervalMs: 2000,
@@ -23,25 +23,30 @@ export const answersView = {
     skip = 0;
   },
   async refresh() {
-    const page = await get(`/generations?limit=${PAGE}&skip=${skip}`);
-    setText($("answers-total"), formatNumber(page.total));
-    setText($("pinned"), page.pinned.filter(({ workers }) => workers === 0).map(describePinned).join(" "));
-    fillTable("answers", page.generations.map((each) => [
-      { text: each.generation, href: pathTo("answer", each.generation), className: "mono" },
-      { text: each.user, href: pathTo("user", each.user) },
-      statusCell(each.status),
-      each.model,
-      { text: `${formatAge(each.requested_at)} ago`, title: formatDate(each.requested_at) },
-      number(formatNumber(each.attempt)),
-      number(formatNumber(each.characters)),
-    ]), skip ? "no answers on this page" : "no answer runs or waits");
-    const last = Math.min(skip + PAGE, page.total);
-    fillPager("answers-pager", page.total > PAGE || skip ? `${formatNumber(skip + 1)} to ${formatNumber(last)} of ${formatNumber(page.total)}` : "", [
-      ["Previous", skip > 0, () => { skip = Math.max(0, skip - PAGE); refresh(); }],
-      ["Next", skip + PAGE < page.total, () => { skip += PAGE; refresh(); }],
-    ]);
+    const first = skip;
+    const page = await get(`/generations?limit=${PAGE}&skip=${first}`);
+    return () => showAnswers(page, first);
   },
 };
+
+function showAnswers(page, first) {
+  setText($("answers-total"), formatNumber(page.total));
+  setText($("pinned"), page.pinned.filter(({ workers }) => workers === 0).map(describePinned).join(" "));
+  fillTable("answers", page.generations.map((each) => [
+    { text: each.generation, href: pathTo("answer", each.generation), className: "mono" },
+    { text: each.user, href: pathTo("user", each.user) },
+    statusCell(each.status),
+    each.model,
+    { text: `${formatAge(each.requested_at)} ago`, title: formatDate(each.requested_at) },
+    number(formatNumber(each.attempt)),
+    number(formatNumber(each.characters)),
+  ]), first ? "no answers on this page" : "no answer runs or waits");
+  const last = Math.min(first + PAGE, page.total);
+  fillPager("answers-pager", page.total > PAGE || first ? `${formatNumber(first + 1)} to ${formatNumber(last)} of ${formatNumber(page.total)}` : "", [
+    ["Previous", first > 0, () => { skip = Math.max(0, first - PAGE); refresh(); }],
+    ["Next", first + PAGE < page.total, () => { skip = first + PAGE; refresh(); }],
+  ]);
+}
 
 const describePinned = ({ jobs, queue, version }) =>
   `${formatNumber(jobs)} runs of the queue ${queue} wait for a worker ${version ? `of the version ${version}` : "without a version"}.`;
@@ -54,7 +59,7 @@ export const answerView = {
     }));
   },
   open(id = "") {
-    shown = { id, isEnded: false };
+    shown = { id, isEnded: false, error: null };
     setText($("answer-id"), id);
     setText($("answer-status"), "");
     fillTable("answer-parts", [], "…");
@@ -63,17 +68,19 @@ export const answerView = {
   },
   async refresh() {
     const current = shown;
-    if (current.isEnded) return;
+    if (current.error) throw current.error;
+    if (current.isEnded) return null;
     let snapshot;
     try {
       snapshot = await get(`/generations/${encodeURIComponent(current.id)}`);
     } catch (error) {
-      if (error.status === 404) current.isEnded = true; // it is not requested again
+      if (error.status === 404) current.error = error; // it is not requested again
       throw error;
     }
-    if (current !== shown) return; // another one was chosen meanwhile
-    current.isEnded = END_STATUSES.has(snapshot.status);
-    showSnapshot(snapshot, current.isEnded);
+    return () => {
+      current.isEnded = END_STATUSES.has(snapshot.status);
+      showSnapshot(snapshot, current.isEnded);
+    };
   },
 };
 

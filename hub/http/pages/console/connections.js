@@ -38,17 +38,22 @@ export const connectionsView = {
     pages = [""];
   },
   async refresh() {
-    const filter = $("only-slow").checked ? "&waiting=true" : `&after=${encodeURIComponent(pages.at(-1))}`;
+    const shown = pages;
+    const filter = $("only-slow").checked ? "&waiting=true" : `&after=${encodeURIComponent(shown.at(-1))}`;
     const page = await get(`/connections?limit=${PAGE}${filter}`);
-    setText($("connections-total"), formatNumber(page.total));
-    setText($("missing"), page.missing.length ? `Without ${page.missing.join(", ")}: no answer in time.` : "");
-    fillTable("connections", page.connections.map((each) => connectionCells(each)), "none");
-    fillPager("connections-pager", page.next || pages.length > 1 ? `Page ${pages.length}` : "", [
-      ["Previous", pages.length > 1, () => { pages = pages.slice(0, -1); refresh(); }],
-      ["Next", Boolean(page.next), () => { pages = [...pages, page.next]; refresh(); }],
-    ]);
+    return () => showConnections(page, shown);
   },
 };
+
+function showConnections(page, shown) {
+  setText($("connections-total"), formatNumber(page.total));
+  setText($("missing"), page.missing.length ? `Without ${page.missing.join(", ")}: no answer in time.` : "");
+  fillTable("connections", page.connections.map((each) => connectionCells(each)), "none");
+  fillPager("connections-pager", page.next || shown.length > 1 ? `Page ${shown.length}` : "", [
+    ["Previous", shown.length > 1, () => { pages = shown.slice(0, -1); refresh(); }],
+    ["Next", Boolean(page.next), () => { pages = [...shown, page.next]; refresh(); }],
+  ]);
+}
 
 export const connectionView = {
   intervalMs: 3000,
@@ -59,15 +64,19 @@ export const connectionView = {
   },
   async refresh() {
     const { connections: [info], missing } = await get(`/connections?connection=${encodeURIComponent(connection)}`);
-    fillFacts("connection-facts", info ? [
-      ["User", { text: info.user, href: pathTo("user", info.user) }],
-      ["Node", info.node],
-      ["Transport", info.transport],
-      ["Address", info.address ?? "unknown"],
-      ["Since", `${formatDate(info.since)} (${formatAge(info.since)})`],
-      ["Topics", { names: info.topics }],
-      ["Events sent", formatNumber(info.events)],
-      ["Events that wait", formatNumber(info.waiting)],
-    ] : [["State", missing.length ? `not found; no answer in time from ${missing.join(", ")}` : "there is no such connection now"]]);
+    return () => showConnection(info, missing);
   },
 };
+
+function showConnection(info, missing) {
+  fillFacts("connection-facts", info ? [
+    ["User", { text: info.user, href: pathTo("user", info.user) }],
+    ["Node", info.node],
+    ["Transport", info.transport],
+    ["Address", info.address ?? "unknown"],
+    ["Since", `${formatDate(info.since)} (${formatAge(info.since)})`],
+    ["Topics", { names: info.topics }],
+    ["Events sent", formatNumber(info.events)],
+    ["Events that wait", formatNumber(info.waiting)],
+  ] : [["State", missing.length ? `not found; no answer in time from ${missing.join(", ")}` : "there is no such connection now"]]);
+}

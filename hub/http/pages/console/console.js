@@ -17,7 +17,8 @@ import { createTiles } from "./tiles.js";
 import { userView } from "./user.js";
 
 const NAV = { answer: "answers", connection: "connections" };
-/** By name: {intervalMs, open(...names), refresh(), close()}. */
+/** By name: {intervalMs, open(...names), refresh(), close()}. refresh() resolves with a function that shows
+ *  what it has loaded, or with nothing. */
 const VIEWS = {
   overview, answers: answersView, answer: answerView, connections: connectionsView, connection: connectionView, user: userView, tail: tailView,
 };
@@ -26,10 +27,11 @@ const reports = new ReportWindow(ALERT_METRICS);
 const alerts = new Alerts(reports);
 let current = null;
 let timer = null;
+let runs = 0; // the number of the newest refresh
 
 const errors = { refresh: null, action: null }; // the newest error of each; the next success removes it
 
-function showMessage(error, source = "refresh") {
+function showMessage(error, source) {
   if (error instanceof ApiError && error.status === 401) return askForKey(error.message);
   errors[source] = error;
   const shown = errors.action ?? errors.refresh;
@@ -55,21 +57,30 @@ async function followReports() {
 }
 
 /** Runs an action and shows what went wrong. */
-async function attempt(action, source = "action") {
+async function attempt(action) {
   try {
     await action();
-    showMessage(null, source);
+    showMessage(null, "action");
   } catch (error) {
-    showMessage(error, source);
+    showMessage(error, "action");
   }
 }
 
-// Repeats while the view is shown, one run at a time, and rests while the page is hidden.
+// Repeats while the view is shown, and rests while the page is hidden. Only the newest run shows what it has
+// loaded: a response may arrive after that of a later request, or when another view is shown.
 async function refresh(view) {
   clearTimeout(timer);
-  if (!document.hidden) await attempt(() => view.refresh(), "refresh");
-  if (view !== current) return;
-  clearTimeout(timer);
+  runs += 1;
+  const run = runs;
+  try {
+    const show = document.hidden ? null : await view.refresh();
+    if (run !== runs) return;
+    show?.();
+    showMessage(null, "refresh");
+  } catch (error) {
+    if (run !== runs) return;
+    showMessage(error, "refresh");
+  }
   timer = setTimeout(() => refresh(view), view.intervalMs);
 }
 

@@ -28,7 +28,7 @@ function showState() {
 
 async function follow(path, signal) {
   const onState = (next) => {
-    state = next;
+    if (!signal.aborted) state = next;
   };
   const target = rows;
   for await (const { event, data } of followStream(path, onState, signal)) {

@@ -35,7 +35,8 @@ export const userView = {
   },
   async refresh() {
     const path = `/users/${encodeURIComponent(user)}`;
-    const earlier = before.at(-1) && `&before=${encodeURIComponent(before.at(-1))}`;
+    const shown = before;
+    const earlier = shown.at(-1) && `&before=${encodeURIComponent(shown.at(-1))}`;
     const [page, answers, inbox, usage, events] = await Promise.all([
       get(`${path}?limit=${MAX_ROWS}`),
       get(`${path}/generations?limit=${PAGE}${earlier}`),
@@ -43,26 +44,30 @@ export const userView = {
       get(`/usage?user=${encodeURIComponent(user)}`),
       getRows(path),
     ]);
-    if (page.user !== user) return; // another one was chosen meanwhile
-    $("blocked").hidden = !page.blocked_until;
-    setText($("blocked"), page.blocked_until ? `blocked until ${formatTime(page.blocked_until)}` : "");
-    const tokens = usage.usage.reduce((all, each) => all + each.prompt_tokens + each.completion_tokens, 0);
-    fillFacts("user-facts", [
-      ["Connections", formatNumber(page.total)],
-      ["Stored of the budget", page.max_stored_bytes
-        ? `${formatBytes(page.stored_bytes)} of ${formatBytes(page.max_stored_bytes)} (${formatPercent(page.stored_bytes / page.max_stored_bytes)})`
-        : "no limit is set"],
-      ["Tokens today (UTC)", formatNumber(tokens)],
-      ["Answers today (UTC)", formatNumber(usage.usage.reduce((all, each) => all + each.answers, 0))],
-    ]);
-    fillTable("user-connections", page.connections.map((each) => connectionCells(each, { hasUser: false, hasTopics: true })), "not connected");
-    showAnswers(answers);
-    fillTable("user-events", events.map((each) => [each.event, number(formatNumber(each.count)), mono(each.data)]), "no stored events");
-    showInbox(inbox);
+    return () => showUser({ page, answers, inbox, usage, events }, shown);
   },
 };
 
-function showAnswers({ generations, next }) {
+function showUser({ page, answers, inbox, usage, events }, shown) {
+  $("blocked").hidden = !page.blocked_until;
+  setText($("blocked"), page.blocked_until ? `blocked until ${formatTime(page.blocked_until)}` : "");
+  const tokens = usage.usage.reduce((all, each) => all + each.prompt_tokens + each.completion_tokens, 0);
+  fillFacts("user-facts", [
+    ["Connections", formatNumber(page.total)],
+    ["Stored of the budget", page.max_stored_bytes
+      ? `${formatBytes(page.stored_bytes)} of ${formatBytes(page.max_stored_bytes)} (${formatPercent(page.stored_bytes / page.max_stored_bytes)})`
+      : "no limit is set"],
+    ["Tokens today (UTC)", formatNumber(tokens)],
+    ["Answers today (UTC)", formatNumber(usage.usage.reduce((all, each) => all + each.answers, 0))],
+  ]);
+  fillTable("user-connections", page.connections.map((each) => connectionCells(each, { hasUser: false, hasTopics: true })), "not connected");
+  showAnswers(answers, shown);
+  fillTable("user-events", events.map((each) => [each.event, number(formatNumber(each.count)), mono(each.data)]), "no stored events");
+  showInbox(inbox);
+}
+
+// shown: the `before` of each page up to this one.
+function showAnswers({ generations, next }, shown) {
   fillTable("user-answers", generations.map((each) => [
     { text: each.generation, href: pathTo("answer", each.generation), className: "mono" },
     statusCell(each.status),
@@ -73,8 +78,8 @@ function showAnswers({ generations, next }) {
     each.code ?? each.finish_reason ?? "",
   ]), "no answers are kept");
   fillPager("user-answers-pager", "", [
-    ["Newer", before.length > 1, () => { before = before.slice(0, -1); refresh(); }],
-    ["Older", Boolean(next), () => { before = [...before, next]; refresh(); }],
+    ["Newer", shown.length > 1, () => { before = shown.slice(0, -1); refresh(); }],
+    ["Older", Boolean(next), () => { before = [...shown, next]; refresh(); }],
   ]);
 }
 

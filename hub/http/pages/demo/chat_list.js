@@ -2,19 +2,23 @@
 // question that the hub still keeps as its title.
 
 import { chatOfTopic, topicOfChat } from "./chat_turns.js";
-import { $, create } from "./dom.js";
+import { $, create, setHidden, setText } from "./dom.js";
 
 const RELOAD_MS = 400;
+const RETRY_MS = 2000;
 const STATUS_TEXTS = { running: "answering", queued: "queued", waiting: "waits for you", suspended: "waits for you" };
-const RELOADING = new Set(["started", "done", "stopped", "failed", "input_requested", "input_received"]);
+const RELOADING = new Set(["started", "done", "stopped", "failed", "input_requested", "input_received", "input_expired"]);
 
 export class ChatList {
   #generations = new Map(); // id → its entry of the list
+  #items = new Map(); // chat → its elements
   #timer = null;
+  #requests = 0; // the number of the newest request
+  #answered = 0; // the number of the request whose response is shown
 
-  // current: the id of the chat that is shown; "" is the one without an id. onSelect(chat)
-  constructor(api, { current, onSelect }) {
-    Object.assign(this, { api, current, onSelect });
+  // current: the id of the chat that is shown; "" is the one without an id. onSelect(chat), onLoad()
+  constructor(api, { current, onSelect, onLoad }) {
+    Object.assign(this, { api, current, onSelect, onLoad });
     this.loaded = this.load();
     $("new-chat").addEventListener("click", () => this.select(`chat-${Date.now().toString(36)}`));
     addEventListener("popstate", () => this.#show(chatOfPage()));
@@ -31,24 +35,35 @@ export class ChatList {
   }
 
   onEvent(name) {
-    if (!RELOADING.has(name.replace("generation.", ""))) return;
+    if (RELOADING.has(name.replace("generation.", ""))) this.#loadSoon();
+  }
+
+  // Resolves when the list was loaded, or could not be loaded. Then it is loaded again later.
+  async load() {
+    const number = (this.#requests += 1);
+    let listed;
+    try {
+      listed = await this.api.listGenerations();
+    } catch {
+      this.#loadSoon(RETRY_MS);
+      return;
+    }
+    if (number < this.#answered) return; // a newer response was faster
+    this.#answered = number;
+    this.#generations = new Map(listed.map((each) => [each.generation, each]));
+    this.#draw();
+    this.onLoad();
+  }
+
+  #loadSoon(delayMs = RELOAD_MS) {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       this.load();
-    }, RELOAD_MS);
-  }
-
-  async load() {
-    try {
-      const listed = await this.api.listGenerations();
-      this.#generations = new Map(listed.map((each) => [each.generation, each]));
-    } catch {
-      return; // the list stays as it was
-    }
-    this.#draw();
+    }, delayMs);
   }
 
   select(chat) {
+    if (chat === chatOfPage()) return this.#show(chat);
     const url = new URL(location.href);
     if (chat) url.searchParams.set("chat", chat);
     else url.searchParams.delete("chat");
@@ -69,24 +84,40 @@ export class ChatList {
       chats.set(chatOf(each), { title: each.metadata?.title ?? chat.title, status: chat.status ?? STATUS_TEXTS[each.status] });
     }
     if (!chats.has(this.current) && chats.size) chats.set(this.current, { title: "New chat" });
-    const focused = document.activeElement?.dataset?.chat;
-    $("chat-list").replaceChildren(...[...chats].map(([chat, facts]) => this.#createItem(chat, facts)));
-    if (focused !== undefined) $("chat-list").querySelector(`[data-chat="${CSS.escape(focused)}"]`)?.focus();
+    for (const [chat, { item }] of this.#items) {
+      if (chats.has(chat)) continue;
+      item.remove();
+      this.#items.delete(chat);
+    }
+    [...chats].forEach(([chat, facts], index) => {
+      const { item, ...elements } = this.#items.get(chat) ?? this.#createItem(chat);
+      if ($("chat-list").children[index] !== item) $("chat-list").insertBefore(item, $("chat-list").children[index] ?? null);
+      this.#drawItem(elements, chat, facts);
+    });
     $("no-chats").hidden = chats.size > 0;
   }
 
-  #createItem(chat, { title, status }) {
+  // An item stays while its chat is listed, so that a press and the focus survive a new list.
+  #createItem(chat) {
     const button = Object.assign(create("button", "chat-item"), { type: "button" });
-    const topic = topicOfChat(chat);
-    const name = create("span", "title", topic ? `# ${topic}` : title ?? "Untitled");
+    const [name, note] = [create("span", "title"), create("span", "note")];
     name.dir = "auto";
-    button.append(name, ...(status ? [create("span", "note", status)] : []));
+    button.append(name, note);
     button.dataset.chat = chat;
-    if (chat === this.current) button.setAttribute("aria-current", "page");
     button.addEventListener("click", () => this.select(chat));
     const item = create("li");
     item.append(button);
-    return item;
+    this.#items.set(chat, { item, button, name, note });
+    return this.#items.get(chat);
+  }
+
+  #drawItem({ button, name, note }, chat, { title, status }) {
+    const topic = topicOfChat(chat);
+    setText(name, topic ? `# ${topic}` : title ?? "Untitled");
+    setText(note, status ?? "");
+    setHidden(note, !status);
+    if (chat === this.current) button.setAttribute("aria-current", "page");
+    else button.removeAttribute("aria-current");
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { newIdempotencyKey } from "../hub.js";
 import { addPrompt, assignTurn, getGeneration, newestRunning, runningGenerations } from "./conversation.js";
-import { isReplaced, topicOfChat, turnsOf } from "./chat_turns.js";
+import { topicOfChat } from "./chat_turns.js";
 import { announce } from "./dom.js";
 import { requestErrorText } from "./errors.js";
 
@@ -20,7 +20,6 @@ export class ChatRequests {
   ask(prompt, editedTurn = null) {
     const { conversation, current } = this.chat;
     const turn = addPrompt(conversation, newIdempotencyKey(), prompt, { chat: current, edited: editedTurn });
-    for (const each of turnsOf(conversation, current)) if (isReplaced(conversation, each)) this.chat.draw(each);
     this.send(turn);
   }
 
@@ -31,18 +30,19 @@ export class ChatRequests {
   // The turn's key is sent twice. As the idempotency key it makes retries safe. In the metadata it
   // survives a reload and is copied by a restart, so that all answers to one question are found.
   async send(turn) {
+    if (turn.isSending) return;
     const { messages, key, chat, replaces, prompt } = turn;
     const topic = topicOfChat(chat);
     const recipient = topic ? { to: { topic } } : chat && { chat };
     Object.assign(turn, { isSending: true, error: null });
     this.chat.draw(turn);
     this.onAsk();
-    const requestedAt = performance.now();
-    const metadata = { turn: key, title: prompt.slice(0, MAX_TITLE_CHARS), ...(replaces && { replaces }) };
+    const sent = { at: performance.now(), resetCount: (turn.resetCount ??= this.chat.resetCount) };
+    const metadata = { turn: key, title: prompt.slice(0, MAX_TITLE_CHARS), ...(replaces.length && { replaces }) };
     const notify = this.isNotifying() && { notify: true };
-    const { accepted } = this.hub.ask({ messages, id: key, metadata, ...recipient, ...notify });
     try {
-      await this.#run(accepted.then((id) => this.#addAnswer(id, turn, requestedAt)));
+      const { accepted } = this.hub.ask({ messages, id: key, metadata, ...recipient, ...notify });
+      await this.#run(accepted.then((id) => this.#addAnswer(id, turn, sent)));
     } catch (error) {
       turn.error = requestErrorText(error);
     }
@@ -53,12 +53,12 @@ export class ChatRequests {
   async restart(generation) {
     if (generation.isRestarting) return;
     const { turn } = generation;
-    const requestedAt = performance.now();
+    const sent = { at: performance.now(), resetCount: this.chat.resetCount };
     generation.isRestarting = true;
     this.chat.draw(turn);
     const { accepted } = this.hub.restart(generation.generation);
     await this.#report(this.#run(accepted.then((id) => {
-      this.#addAnswer(id, turn, requestedAt);
+      this.#addAnswer(id, turn, sent);
       this.chat.stores.turnKeys.put(id, turn.key);
     })));
     generation.isRestarting = false;
@@ -99,14 +99,14 @@ export class ChatRequests {
     }
   }
 
-  #addAnswer(id, turn, requestedAt) {
+  // sent: when the request was sent, and how many resets there had been. Another one may have skipped events.
+  #addAnswer(id, turn, sent) {
     const generation = getGeneration(this.chat.conversation, id);
-    const before = generation.turn;
-    generation.requestedAt ??= requestedAt;
-    assignTurn(this.chat.conversation, generation, turn.key);
-    if (before && before !== turn) this.chat.turns.remove(before);
-    if (generation.firstTokenAt) generation.firstTokenMs ??= generation.firstTokenAt - requestedAt;
-    this.chat.draw(turn);
+    generation.requestedAt ??= sent.at;
+    assignTurn(this.chat.conversation, generation, turn.key, turn.chat);
+    if (generation.firstTokenAt) generation.firstTokenMs ??= generation.firstTokenAt - sent.at;
+    if (sent.resetCount !== this.chat.resetCount) this.chat.loader.recover(generation);
+    this.chat.draw(generation.turn);
   }
 
   // Shows and announces the error of a request. Returns whether it succeeded.

@@ -5,6 +5,7 @@ import { $, setHidden } from "./dom.js";
 
 export class Composer {
   #edited = null; // the turn whose question is edited
+  #isSteering = false;
 
   // onAsk(prompt, editedTurn), onStop(), onSteer(message): resolves with whether the answer has it.
   constructor({ onAsk, onStop, onSteer }) {
@@ -46,6 +47,11 @@ export class Composer {
     this.focus();
   }
 
+  // Another chat is shown: the turn that is edited is not in it.
+  onChat() {
+    if (this.#edited) this.cancelEdit();
+  }
+
   // The button in the composer stays in its place, while the one below an answer moves with the text.
   // canSteer: whether an answer of the chat that is shown runs.
   showRunning(isRunning, canSteer) {
@@ -65,8 +71,11 @@ export class Composer {
 
   async #steer() {
     const message = $("composer").value.trim();
-    if (!message || !(await this.onSteer(message))) return;
-    if ($("composer").value.trim() === message) this.cancelEdit();
+    if (!message || this.#isSteering) return;
+    this.#isSteering = true;
+    const isSent = await this.onSteer(message);
+    this.#isSteering = false;
+    if (isSent && $("composer").value.trim() === message) this.cancelEdit();
   }
 
   #onKey(event) {

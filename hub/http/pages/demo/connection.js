@@ -16,6 +16,7 @@ export class ConnectionView {
   #latency = "";
   #cursor = "–";
   #liveCount = 0; // how often the page has been connected
+  #messages = new Map(); // source → its text; the newest is shown
 
   // api: measures the round trip. onUser(name): called with the user of the connection.
   constructor(hub, api, { onUser }) {
@@ -37,9 +38,12 @@ export class ConnectionView {
     if ($("connection").open) $("connection-cursor").textContent = cursor;
   }
 
-  // Shows a text without announcing it: not all of them are new to the user.
-  showMessage(text) {
-    $("message").textContent = text;
+  // Shows a text without announcing it: not all of them are new to the user. source: what it is about. An
+  // empty text removes that of the source, and no other.
+  showMessage(text, source) {
+    this.#messages.delete(source);
+    if (text) this.#messages.set(source, text);
+    $("message").textContent = [...this.#messages.values()].at(-1) ?? "";
   }
 
   #show({ state, reason, retryAt, open, transport, isLeader }) {
@@ -49,7 +53,7 @@ export class ConnectionView {
     if (isNew || !isLive) {
       const text = isLive ? this.#resumedText(open) : REASONS[reason] ?? reason ?? "";
       if (isNew) announce(`Connection: ${STATES[state]}. ${text}`);
-      this.showMessage(text);
+      this.showMessage(text, "connection");
     }
     $("state").dataset.state = state;
     if (isLive) this.#showDetails(open, transport, isLeader);

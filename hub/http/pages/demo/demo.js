@@ -36,10 +36,11 @@ Object.assign(document.querySelector("hub-inbox"), { hub, labels: { arrived: "",
 const api = new Api({ user, token });
 
 const list = new ChatList(api, { current: chatOfPage(), onSelect: (id) => {
+  composer.onChat();
   chat.show(id);
   closeSheet();
   composer.focus();
-} });
+}, onLoad: () => chat.onList() });
 const connection = new ConnectionView(hub, api, { onUser: showUser });
 const chat = new Chat(hub, {
   list, user, current: chatOfPage(), topic: ROOM,
@@ -53,9 +54,9 @@ const chat = new Chat(hub, {
   },
   onDraw: (isRunning, canSteer) => composer.showRunning(isRunning, canSteer),
 });
-const push = new PushButton(hub, { showMessage: (text) => connection.showMessage(text) });
+const push = new PushButton(hub, { showMessage: (text) => connection.showMessage(text, "push") });
 const requests = new ChatRequests(hub, chat, {
-  showMessage: (text) => connection.showMessage(text),
+  showMessage: (text) => connection.showMessage(text, "request"),
   isNotifying: () => push.isOn,
   onAsk: () => requestAnimationFrame(() => chat.turns.follower.follow()),
 });
@@ -83,9 +84,7 @@ hub.on("*", (event) => {
 
 // Show the introduction when the conversation is known to be empty, or when the hub does not respond.
 const timeout = new Promise((resolve) => setTimeout(resolve, READY_TIMEOUT_MS));
-Promise.race([Promise.all([hub.ready, list.loaded]), timeout]).then(() => {
-  if (chat.isEmpty) $("empty").hidden = false;
-});
+Promise.race([Promise.all([hub.ready, list.loaded]), timeout]).then(() => chat.onReady());
 
 // ---- who is signed in
 

@@ -1,5 +1,5 @@
 // Asks for the value of an input, and shows what became of it: a button for each option, or a form
-// from the schema. The form is built once, so that nothing that was entered is lost.
+// from the schema. The form is built once for a request, so that nothing that was entered is lost.
 
 import { create } from "./dom.js";
 import { listFields, readValue } from "./input_fields.js";
@@ -18,10 +18,16 @@ export function createInput(respond) {
   element.setAttribute("aria-labelledby", prompt.id);
   element.append(prompt, outcome);
   let form = null;
+  let shown = ""; // what the form is for
   const update = (part) => {
     element.dataset.state = part.state;
     prompt.textContent = part.prompt;
-    form ??= element.insertBefore(createForm(part, prompt.id, (value) => respond(part.input, value)), outcome);
+    const request = JSON.stringify([part.prompt, part.options, part.schema, part.expires_at]);
+    if (request !== shown) { // another attempt of the answer may need the same input again
+      form?.remove();
+      form = element.insertBefore(createForm(part, prompt.id, (value) => respond(part.input, value)), outcome);
+      shown = request;
+    }
     const isWaiting = part.state === "waiting";
     const hadFocus = form.contains(document.activeElement);
     form.hidden = !isWaiting;

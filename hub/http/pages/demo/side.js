@@ -27,7 +27,7 @@ export class Side {
     $("notify").hidden = metaOf("hub-dev") !== "true";
     $("notify").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#notify(api, $("notify-text").value.trim());
+      this.#notify(api);
     });
   }
 
@@ -54,15 +54,19 @@ export class Side {
     $("open-side").ariaLabel = count ? `Activity, ${count} new` : "Activity";
   }
 
-  async #notify(api, title) {
+  // The field is empty at once: for the next text, and so that a second Enter sends nothing.
+  async #notify(api) {
+    const field = $("notify-text");
+    const title = field.value.trim();
+    field.value = "";
     let error = "";
     try {
       if (title) await api.notify(title);
     } catch (reason) {
       error = reason.message;
+      field.value ||= title;
     }
     $("notify-error").textContent = error;
     $("notify-error").hidden = !error;
-    if (!error) $("notify-text").value = "";
   }
 }

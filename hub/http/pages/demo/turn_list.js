@@ -3,6 +3,7 @@
 // draw() may be called for every event. frame_pace.js says when that is done.
 
 import { cloneTemplate, createAnswer, drawAnswer } from "./answer_view.js";
+import { isUnsent } from "./chat_turns.js";
 import { $, setHidden, setText } from "./dom.js";
 import { EarlierTurns } from "./earlier_turns.js";
 import { FramePace } from "./frame_pace.js";
@@ -15,25 +16,22 @@ export class TurnList {
   #pace = new FramePace(() => this.#drawAll());
 
   // actions: stop(generation), restart(generation), respond(generation, input, value), retry(turn),
-  // edit(turn), copy(text, button). listed(): all turns of the chat, in their order. isReplaced(turn):
-  // whether an edit has replaced it. onDraw(): called after the drawing of a frame.
-  constructor(root, { user, actions, listed, isReplaced, onDraw }) {
-    Object.assign(this, { root, user, actions, listed, isReplaced, onDraw });
+  // edit(turn), copy(text, button). listed(): all turns of the chat, in their order. replaced(): the set
+  // of those that edits have replaced. onDraw(): called after the drawing of a frame.
+  constructor(root, { user, actions, listed, replaced, onDraw }) {
+    Object.assign(this, { root, user, actions, listed, replaced, onDraw });
     this.earlier = new EarlierTurns(root, listed, () => this.#showEarlier());
     this.follower = new ScrollFollower($("scroll"), root, $("latest"));
   }
 
   draw(turn) {
     this.#pending.add(turn);
-    this.#pace.request();
+    this.update();
   }
 
-  // Removes a turn that was merged into another. Its answers move when that one is drawn.
-  remove(turn) {
-    this.#pending.delete(turn);
-    this.#turns.get(turn)?.root.remove();
-    this.#turns.delete(turn);
-    this.earlier.forget(turn);
+  // Asks for a frame, also if no turn of the chat has changed: onDraw() shows what else has.
+  update() {
+    this.#pace.request();
   }
 
   clear() {
@@ -57,17 +55,19 @@ export class TurnList {
   }
 
   #drawAll() {
-    if (!this.#pending.size) return; // the list was cleared
+    const replaced = this.replaced();
+    // One turn may replace others, also when it becomes known after they were drawn.
+    for (const [turn, { root }] of this.#turns) if (isMarked(root) !== replaced.has(turn)) this.#pending.add(turn);
     const turns = [...this.#pending].filter((turn) => !this.earlier.has(turn));
     this.#pending.clear();
-    for (const turn of turns) this.#drawTurn(turn);
+    for (const turn of turns) this.#drawTurn(turn, replaced.has(turn));
+    this.#arrange();
     if (this.follower.isFollowing) this.earlier.hide(turns).forEach((turn) => this.#hide(turn));
     this.onDraw();
   }
 
-  #drawTurn(turn) {
+  #drawTurn(turn, isReplaced) {
     const elements = this.#turns.get(turn) ?? this.#addTurn(turn);
-    const isReplaced = this.isReplaced(turn);
     elements.root.classList.toggle("replaced", isReplaced);
     setText(elements.prompt, turn.prompt ?? "");
     setHidden(elements.prompt, !turn.prompt);
@@ -76,7 +76,7 @@ export class TurnList {
     setHidden(elements.requester, !elements.requester.textContent);
     setHidden(elements.edit, !turn.messages || turn.isSending || isReplaced);
     setHidden(elements.sending, !turn.isSending);
-    setHidden(elements.unsent, !turn.error);
+    setHidden(elements.unsent, !isUnsent(turn));
     setText(elements.unsent.firstElementChild, turn.error ?? "");
     for (const generation of turn.generations) {
       const answer = this.#answers.get(generation) ?? this.#addAnswer(generation);
@@ -86,6 +86,20 @@ export class TurnList {
     // An answer whose turn became known late may belong before one that is already shown.
     const inOrder = turn.generations.map((generation) => this.#answers.get(generation).root);
     if (inOrder.some((root, index) => elements.answers.children[index] !== root)) elements.answers.append(...inOrder);
+  }
+
+  // The order of the turns is known late, and new elements are at the end. The others stay, since the
+  // keyboard focus does not move with an element.
+  #arrange() {
+    const focused = document.activeElement;
+    let next = null;
+    for (const turn of this.listed().reverse()) {
+      const root = this.#turns.get(turn)?.root;
+      if (!root) continue;
+      if (nextTurn(root) !== next) this.root.insertBefore(root, next);
+      next = root;
+    }
+    if (this.root.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   // Removes the elements of a turn that stays in the conversation.
@@ -99,8 +113,10 @@ export class TurnList {
   // the browser would keep their beginning in its place when it knows their height.
   #showEarlier() {
     const first = this.root.querySelector(".turn");
+    const replaced = this.replaced();
     let last = null;
-    for (last of this.earlier.takeMore()) this.#drawTurn(last);
+    for (last of this.earlier.takeMore()) this.#drawTurn(last, replaced.has(last));
+    this.#arrange();
     first?.scrollIntoView({ block: "start" });
     this.#turns.get(last)?.root.focus({ preventScroll: true });
   }
@@ -111,9 +127,7 @@ export class TurnList {
     elements.unsent.lastElementChild.addEventListener("click", () => this.actions.retry(turn));
     elements.edit.addEventListener("click", () => this.actions.edit(turn));
     this.#turns.set(turn, elements);
-    const listed = this.listed();
-    const next = listed.slice(listed.indexOf(turn) + 1).find((each) => this.#turns.has(each));
-    this.root.insertBefore(elements.root, this.#turns.get(next)?.root ?? null);
+    this.root.append(elements.root);
     return elements;
   }
 
@@ -122,4 +136,14 @@ export class TurnList {
     this.#answers.set(generation, elements);
     return elements;
   }
+}
+
+function nextTurn(root) {
+  let next = root.nextElementSibling;
+  while (next && next.className === "gap") next = next.nextElementSibling;
+  return next;
+}
+
+function isMarked(root) {
+  return root.classList.contains("replaced");
 }

@@ -138,10 +138,13 @@ export class Panel {
     for (const view of this.#views.values()) view.showTime(this.#language, Date.now());
   }
 
+  // The first of the older items gets the focus, unless the user has moved it meanwhile.
   async #loadMore() {
-    const count = this.#list.children.length;
+    const last = this.#list.lastElementChild;
     await this.#callbacks.onMore();
-    if (this.isOpen && this.#list.children.length > count) this.#focusItem(count);
+    const focused = this.element.getRootNode().activeElement;
+    const next = last?.nextElementSibling;
+    if (this.isOpen && next && (focused === null || focused === this.#more)) this.#focusItem([...this.#list.children].indexOf(next));
   }
 
   #focusItem(index) {
