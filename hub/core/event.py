@@ -38,6 +38,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: compact JSON in UTF-8.
     position: None for an ephemeral event, which is delivered live and never replayed.
     trace: the trace context of its publication; only live events have it, stored ones do not.
+    continues: of a live event that is the first one of its epoch, the epochs that end directly
+    before it: a reader that has everything of one of them misses nothing.
     """
 
     channel: Channel
@@ -45,6 +47,16 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     position: Position | None
     trace: str = ""
+    continues: tuple[str, ...] = ()
+
+    def follows(self, position: Position) -> bool:
+        """Return whether it is the next stored event after a position of its channel."""
+        at = self.position
+        return (
+            at is not None
+            and at.offset == position.offset + 1
+            and (at.epoch == position.epoch or position.epoch in self.continues)
+        )
 
 
 @lru_cache(maxsize=1024)  # a product has few names and many events

@@ -305,6 +305,25 @@ async def test_restart_with_the_data_continues(restarted: Restarted) -> None:
         assert {event.position.epoch for event in page.events if event.position} == {after.epoch}
 
 
+async def test_first_event_after_a_restart_follows_the_newest_saved_one(
+    restarted: Restarted,
+) -> None:
+    """A node that has received exactly what the new process has does not read the log."""
+    saved = [await publish(restarted.log, b"%d" % n) for n in range(12)]
+    await restarted.save()
+    lost = await publish(restarted.log, b"lost")
+    await restarted.restart()
+    async with restarted.client.pubsub() as listener:
+        await listener.psubscribe("*")
+        await listener.get_message(timeout=60)  # the subscription
+        position = await publish(restarted.log, b"new")
+        message = await listener.get_message(timeout=60)
+    received: list[Event] = []
+    parse_announcement(ALICE, message["data"], received)
+    assert received[0].position == position
+    assert [each for each in [*saved, lost] if received[0].follows(each)] == [saved[-1]]
+
+
 async def test_restart_that_lost_events_resets_the_cursors_behind_them(
     restarted: Restarted,
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hub.core.channel import ALL, Channel, topic_channel, user_channel
 from hub.core.close_reason import CloseReason
 from hub.core.cursor import Position, parse_cursor
+from hub.core.event import Event
 from hub.engine.streams.connection import Connection
 from hub.engine.streams.connections import Connections
 from hub.engine.streams.heartbeat import HeartbeatWheel
@@ -229,6 +230,43 @@ async def test_new_epoch_at_the_next_offset_is_a_reset(node: Node) -> None:
     await node.publish("second of the new epoch")
     await until(lambda: not node.connections[0].is_buffering)
     assert [event.name for event in writer.events] == ["hub.open", "e", "hub.reset"]
+
+
+@pytest.mark.parametrize("is_synced", [True, False])
+async def test_new_epoch_that_continues_needs_no_read(node: Node, is_synced: bool) -> None:
+    """Live events of an epoch that continues the present one follow without a read of the log."""
+    writer = await node.connect_live()
+    await node.publish("old")
+    connection = node.connections[0]
+    if not is_synced:
+        connection.leave_sync()
+    before = connection.positions[ALICE]
+    first, second = (Position("other", before.offset + n) for n in (1, 2))
+    node.registry.deliver(
+        [
+            Event(ALICE, "e", b'"new"', first, continues=("older", before.epoch)),
+            Event(ALICE, "e", b'"next"', second),
+        ]
+    )
+    assert node.registry.recovering == 0
+    assert writer.data == ["old", "new", "next"]
+    assert connection.is_synced
+    assert parse_cursor(writer.events[-1].id, [ALICE, ALL])[ALICE] == second
+
+
+@pytest.mark.parametrize("is_synced", [True, False])
+async def test_new_epoch_that_continues_from_another_offset(node: Node, is_synced: bool) -> None:
+    """A client with events that the new epoch does not have is reset by the log."""
+    writer = await node.connect_live()
+    await node.publish("saved", "lost")
+    if not is_synced:
+        node.connections[0].leave_sync()
+    at = node.connections[0].positions[ALICE]
+    node.backend.events.begin_new_epoch(ALICE)
+    event = Event(ALICE, "e", b"1", Position("other", at.offset), continues=(at.epoch,))
+    node.registry.deliver([event])
+    await until(lambda: not node.connections[0].is_buffering)
+    assert [event.name for event in writer.events] == ["hub.open", "e", "e", "hub.reset"]
 
 
 async def test_connection_that_read_ahead_of_the_announcement(node: Node) -> None:

@@ -620,16 +620,18 @@ def _encode_input(update: RequestedInput | AnsweredInput) -> tuple[Argument, ...
 def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) -> None:
     """Append the events of a message that publish.lua sent.
 
-    Each is a line `<epoch>-<offset>[ <trace>][ <item>][ +<bytes of the data>]`, the line of the
-    name, and the data. Where the data have a length, another event of the same step follows. If an
+    Each is a line `<epoch>-<offset>[ ~<epochs>][ <trace>][ <item>][ +<bytes of the data>]`, the
+    line of the name, and the data. The epochs are those that the event continues, with commas
+    between. Where the data have a length, another event of the same step follows. If an
     event is kept as an item, `<item>` is `i` or `k` and `<epoch>.<offset>` of the item's event, the
     last one of the step; the state of the inbox and the item, seven lines, come before the name.
     """
     item_event: Event | None = None
+    continues: tuple[str, ...]
     while payload:
         position_text, name, data = payload.split(b"\n", 2)
         epoch, rest = position_text.decode().rsplit("-", 1)
-        trace, payload = "", b""
+        trace, continues, payload = "", (), b""
         try:
             offset = int(rest)
         except ValueError:  # has more; rare, so that other events cost nothing more
@@ -647,9 +649,11 @@ def parse_announcement(channel: Channel, payload: bytes, events: list[Event]) ->
                 item_epoch, _, item_offset = item[1:].partition(".")
                 at = Position(item_epoch, int(item_offset))
                 item_event = Event(channel, "inbox.item", item_data, at)
+            if more and more[0].startswith("~"):
+                continues = tuple(more.pop(0)[1:].split(","))
             trace = "".join(more)
         position = Position(epoch, offset) if epoch else None
-        events.append(Event(channel, name.decode(), data, position, trace))
+        events.append(Event(channel, name.decode(), data, position, trace, continues))
     if item_event is not None:
         events.append(item_event)
 

@@ -11,8 +11,8 @@ Rules:
 1. A connection is either synced or unsynced, and the same in all of its channel states.
 2. A channel state has a position exactly while a connection is synced with it, and every synced
    connection has that position: the first one to enter the synced state sets it.
-3. Events are taken in order. After a gap, or in another epoch, every connection becomes unsynced
-   and reads the log.
+3. Events are taken in order. After a gap, or in an epoch that does not continue the present one,
+   every connection becomes unsynced and reads the log.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ class ChannelState:
         if at is None:
             return None
         epoch, offset, part, parts = at.epoch, at.offset, self.cursor_part, []
+        before_offset = self._before_offset
         for event in events:
             position = event.position
             if position is None:
@@ -137,10 +138,13 @@ class ChannelState:
                 continue
             offset += 1
             if position.offset != offset or position.epoch != epoch:
-                return None
-            at, part = position, f"{self._before_offset}{to_base62(offset)}".encode()
+                if not event.follows(at):
+                    return None
+                epoch = position.epoch
+                before_offset = f"{part_prefix(self.channel)}{epoch}-"
+            at, part = position, f"{before_offset}{to_base62(offset)}".encode()
             parts.append(part)
-        self.position, self.cursor_part = at, part
+        self.position, self.cursor_part, self._before_offset = at, part, before_offset
         self.delivered += len(events)
         self.delivered_at = now
         return parts

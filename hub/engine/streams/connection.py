@@ -567,12 +567,11 @@ class Connection:
             self._send_in_order(event)
             return True
         at = self._positions[event.channel]
-        if position.epoch != at.epoch:
-            return False
-        if position.offset == at.offset + 1:
+        if event.follows(at):
             self.set_position(event.channel, position)
             self._send_in_order(event)
-        return position.offset <= at.offset + 1
+            return True
+        return position.epoch == at.epoch and position.offset <= at.offset
 
     def _send_in_order(self, event: Event) -> None:
         """Send the event if its view shows it, with the cursor if the event is stored."""

@@ -154,7 +154,9 @@ class InboxesContract:
         item = ["inbox.changed", "inbox.item"]
         assert names == ["n", "inbox.item"] * 6 + item + ["n", *item]
         received = [await node.next() for _ in range(len(stored) + 1)]  # one is ephemeral
-        assert [event for event in received if event.position is not None] == [*stored]
+        assert [(event.position, event.data) for event in received if event.position] == [
+            (event.position, event.data) for event in stored
+        ]
         position = FROM_START
         for event in stored:
             page = await node.page(position, 1)

@@ -100,6 +100,16 @@ local function append(log, head_key, log_key, name, data, retention, event_ttl_m
   return head.epoch, first == head.offset and offset or string.format('%d', first), offset
 end
 
+-- Returns the epochs that ended just before this offset, the first one of a new epoch: a reader that has
+-- everything of one of them misses nothing before the event. They have commas between them.
+local function continued_epochs(head, offset)
+  local epochs = {}
+  for epoch in string.gmatch(head.older, '(%w+):' .. string.format('%d', offset - 1) .. ' ') do
+    epochs[#epochs + 1] = epoch
+  end
+  return table.concat(epochs, ',')
+end
+
 -- Returns the notification of an event. trace: '', or what follows the position. following: the
 -- notification of the next event of the same step, or nil; then the first line ends with the length of
 -- the data, which the other notification follows.

@@ -161,6 +161,10 @@ local function publish()
   if not ephemeral then
     epoch, offset, last = append(log, head_key, log_key, name, data, retention, event_ttl_ms, item, item_events)
     item_epoch = epoch
+    if log.head.older then
+      trace = ' ~' .. continued_epochs(log.head, offset) .. trace
+      log.head.older = nil
+    end
   elseif item_events > 0 then
     item_epoch, offset, last = append(log, head_key, log_key, '', data, retention, nil, item, item_events)
     offset = '0'
