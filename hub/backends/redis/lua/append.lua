@@ -23,9 +23,6 @@ local function maintain(log, head_key, log_key, head, before, retention)
   local now, head_ttl_ms = log.now, tonumber(log.head_ttl_ms)
   local first = redis.call('HMGET', head_key, 'ft', 'fb')
   local first_ms, first_bytes = tonumber(first[1] or now), tonumber(first[2] or before)
-  if not first[1] then
-    redis.call('HSET', head_key, 'ft', now, 'fb', before)
-  end
   local max_bytes, max_ms = retention.bytes * 9 / 8, retention.ms * 9 / 8
   if head.bytes - first_bytes > max_bytes or now - first_ms > max_ms then
     local ms, bytes = trim(head_key, log_key, head, now, retention.bytes, retention.ms)
@@ -33,7 +30,7 @@ local function maintain(log, head_key, log_key, head, before, retention)
   end
   local check_ms = math.min(now + math.min(retention.ms, head_ttl_ms) / 8, first_ms + max_ms)
   redis.call('HSET', head_key, 'h', string.format('%s %s %013d %d', head.epoch, current_history(log.run_id),
-    check_ms, first_bytes + max_bytes))
+    check_ms, first_bytes + max_bytes), 'ft', first_ms, 'fb', first_bytes)
   redis.call('PEXPIRE', log_key, math.ceil(max_ms))
   redis.call('PEXPIRE', head_key, math.ceil(head_ttl_ms * 9 / 8))
 end

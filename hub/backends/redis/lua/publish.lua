@@ -54,8 +54,9 @@
 -- 5. See append.lua for what a log holds, and how long it lives.
 
 local log = {run_id = ARGV[1], new_epoch = new_epoch, head_ttl_ms = head_ttl_ms}
-if plain_time then -- one time for all events of a call
+if plain_time then -- one time and one history for all events of a call
   log.now, log.now_text = tonumber(plain_time), plain_time
+  history = plain_history ~= '' and string.sub(plain_history, 2, -2) or nil
 end
 local function next_key()
   key = key + 1
