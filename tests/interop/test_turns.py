@@ -22,7 +22,11 @@ from tests.interop.running_hub import RunningHub
 from tests.interop.turn_clients import TURN_CLIENTS
 from tests.interop.weather_llm import Line, result_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+_TIMEOUT_SECONDS = 300.0  # all programs start at the same time, some with modules to compile
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(_TIMEOUT_SECONDS + 60),
+]
 Turns = dict[str, list[dict[str, Any]]]
 """By the conversation: the text of each turn, or the client's error."""
 _COMMANDS = {
@@ -32,7 +36,6 @@ _COMMANDS = {
     "agents": (script_command, "turns_agents"),
     "llama_index": (script_command, "turns_llama_index"),
 }
-_TIMEOUT_SECONDS = 150.0  # all programs start at the same time
 _TEXTS = [
     'Simulated: rain in Tromsø "now" 🌧.',
     'Simulated: rain in Köln "now" 🌧; rain in São Paulo "now" 🌧.',
