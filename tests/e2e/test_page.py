@@ -35,10 +35,13 @@ async def expect_live(page: Page) -> None:
 
 
 async def ask(page: Page, prompt: str) -> Locator:
-    """Ask by keyboard. Return the newest answer."""
+    """Ask by keyboard. Return the newest answer to this question, also before the page has it."""
+    shown = page.locator(".prompt", has_text=re.compile(f"^{re.escape(prompt)}$"))
+    turns = page.locator(".turn", has=shown)
+    count = await turns.count()  # of the turns with the same question
     await page.get_by_label("Your question").fill(prompt)
     await page.keyboard.press("Enter")
-    return page.get_by_test_id("answer").last
+    return turns.nth(count).get_by_test_id("answer").last
 
 
 async def expect_status(answer: Locator, status: str) -> None:
