@@ -231,6 +231,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     group_tests(items)
 
 
+_MAX_ID_CHARACTERS = 100  # of the value of one parameter
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the ids of long values: xdist sends an id of megabytes with each report, and every
+    process that the test starts gets it in the environment.
+    """
+    if not isinstance(val, str | bytes) or len(val) <= _MAX_ID_CHARACTERS:
+        return None
+    return f"{val[:20]!r} and {len(val) - 20} more"
+
+
 # On a busy machine an example may take long; the timeout of the test guards against hanging.
 hypothesis.settings.register_profile("hub", deadline=None)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=15)

@@ -12,6 +12,7 @@ from tests.quick import read_costly
 from tests.sharing import check_groups, group_tests, order
 
 ROOT = Path(__file__).parents[1]
+MAX_ID_CHARACTERS = 400
 UNGROUPED = "tests/core/test_values.py::test_a[x@y]"
 GROUPED = "tests/interop/test_silence.py::test_a"
 
@@ -32,6 +33,12 @@ def test_id_with_an_address_is_refused(request: pytest.FixtureRequest) -> None:
     )
     with pytest.raises(pytest.UsageError, match=r"another id for .*test_a\[<object at 0x7f4d>\]"):
         group_tests([item])
+
+
+def test_ids_are_short(request: pytest.FixtureRequest) -> None:
+    """No test has the value of a long parameter as its id."""
+    for item in request.session.items:
+        assert len(item.nodeid) < MAX_ID_CHARACTERS, item.nodeid
 
 
 def test_own_run_is_ordered_and_grouped(request: pytest.FixtureRequest) -> None:

@@ -53,16 +53,15 @@ class StopOnDisconnect:
     async def start(
         self, start: Coroutine[Any, Any, CreatedGeneration], user: str, *, stops: bool
     ) -> CreatedGeneration:
-        """Await `start` and return its result.
+        """Await `start` and return its result. It goes on if the client disconnects meanwhile, so
+        that no generation exists without its job.
 
-        stops: if the client disconnects before `start` returns, stop the generation as soon as it
-        exists.
+        stops: stop the generation then, as soon as it exists.
         """
-        if not stops:
-            return await start
 
         def on_abandoned(created: CreatedGeneration) -> None:
-            self._stop_later(created.generation, user)
+            if stops:
+                self._stop_later(created.generation, user)
 
         return await self._background_tasks.finish("start generation", start, on_abandoned)
 

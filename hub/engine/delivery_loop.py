@@ -6,14 +6,15 @@ Rules:
    by a lease, and the delivery may arrive twice.
 2. At most `concurrency` deliveries are sent at once.
 3. A failed delivery is tried again with a growing delay, until it is too old (core/deliveries.py).
-4. At the end of the process, deliveries that are still being sent are due again at once.
+4. At the end of the process, deliveries that are still being sent are due again at once, also
+   those of a look that was cancelled while the broker took them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -28,7 +29,7 @@ from hub.core.deliveries import (
     Settlement,
 )
 from hub.engine.metrics.delivery_metrics import DeliveryMetrics
-from hub.engine.tasks import cancel_and_wait, run_unless
+from hub.engine.tasks import BackgroundTasks, cancel_and_wait, run_unless
 from hub.errors import BrokerUnavailable
 from hub.ports.clock import Clock
 from hub.ports.deliveries import DeliveryStore, TakenDelivery
@@ -73,6 +74,7 @@ class DeliveryLoop:
         self._metrics = metrics or DeliveryMetrics()
         self._jitter = jitter
         self._tasks: set[asyncio.Task[None]] = set()  # one for each delivery that is being sent
+        self._looks = BackgroundTasks()  # the one for due deliveries that runs
         self._wake = asyncio.Event()  # set: look for due deliveries now
         self._has_more = False  # whether the last look may have left some
 
@@ -90,10 +92,10 @@ class DeliveryLoop:
             self._wake.clear()
             free = self._concurrency - len(self._tasks)
             if free > 0:
-                taken = await self._store.take(self.queue, free, lease_seconds=self._lease_seconds)
+                taking = self._store.take(self.queue, free, lease_seconds=self._lease_seconds)
+                taken = await self._looks.finish("take deliveries", taking, self._start)
                 self._has_more = len(taken) == free
-                for delivery in taken:
-                    self._start(delivery)
+                self._start(taken)
             else:
                 self._has_more = True
             pause = self._poll_seconds * (0.75 + 0.5 * self._jitter())
@@ -111,15 +113,17 @@ class DeliveryLoop:
 
         deadline_seconds: how long to wait. force: ends the wait at once when it is set.
         """
+        await self._looks.join()
         if self._tasks:
             finished = asyncio.wait(self._tasks, timeout=deadline_seconds)
             await run_unless(force, "end of deliveries", _wait(finished))
         await cancel_and_wait(self._tasks)
 
-    def _start(self, delivery: TakenDelivery) -> None:
-        task = asyncio.create_task(self._process(delivery), name=f"delivery {delivery.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
+    def _start(self, taken: Sequence[TakenDelivery]) -> None:
+        for delivery in taken:
+            task = asyncio.create_task(self._process(delivery), name=f"delivery {delivery.id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._on_done)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

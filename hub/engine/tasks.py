@@ -145,6 +145,11 @@ class BackgroundTasks:
             task.add_done_callback(partial(_pass_result, on_abandoned))
             raise
 
+    async def join(self) -> None:
+        """Return when no task runs."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

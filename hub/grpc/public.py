@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import grpc
@@ -104,12 +105,12 @@ class HubService:
             await self._event_streams.stream(call, context, stream)
 
     async def stop(self, request: pb.StopRequest, context: Context) -> pb.StopResponse:
-        """Stop a generation."""
+        """Stop a generation. A caller that disconnects does not interrupt the stop."""
         identity = await self._authenticator.identify(_call("Stop", request, context))
         identity.check_may_ask()
         if not request.generation:
             raise BadRequest("generation is required", path="generation")
-        result = await self._generations.stop(request.generation, identity.user)
+        result = await asyncio.shield(self._generations.stop(request.generation, identity.user))
         return pb.StopResponse(generation=request.generation, status=result.value)
 
 

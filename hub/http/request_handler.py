@@ -97,8 +97,11 @@ class HubRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
+        dispatcher = Dispatcher(
+            self.app, made.request_handler, cancels_handlers=made.handler_cancellation
+        )
         server = _Server(
-            _check_requests(Dispatcher(self.app, made.request_handler).handle),
+            _check_requests(dispatcher.handle),
             request_factory=_decode_bodies(made.request_factory),
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,

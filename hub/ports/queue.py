@@ -113,7 +113,10 @@ class GenerationQueue(Protocol):
         ...
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
-        """Return the next job, or one whose lease has expired; None after `wait_seconds`."""
+        """Return the next job, or one whose lease has expired; None after `wait_seconds`.
+
+        A call that is cancelled holds no job: another worker gets it at once.
+        """
         ...
 
     async def renew(self, leases: Collection[Lease]) -> Collection[Lease]:

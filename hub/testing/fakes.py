@@ -65,8 +65,10 @@ class Gate:
         """Return when the gate is open."""
         if not self._open.is_set():
             self.waiting += 1
-            await self._open.wait()
-            self.waiting -= 1
+            try:
+                await self._open.wait()
+            finally:
+                self.waiting -= 1
 
 
 class ScriptedUpstream:

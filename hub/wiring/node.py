@@ -73,7 +73,8 @@ async def run_node(settings: Settings, stop: Shutdown, sockets: Sockets) -> None
         introduce(public, internal)
         for app in (internal, public):
             tracing.watch(app)
-        # The handler of a publish goes on when its client disconnects; that of a stream ends.
+        # Handlers of streams end when their clients disconnect; a publish goes on, as do all
+        # changes on the public listener (http/dispatch.py), without the cost of a task.
         internal_address = _internal_address(settings.internal, sockets)
         await opened.enter_async_context(
             listen(

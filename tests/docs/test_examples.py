@@ -129,7 +129,7 @@ def wait_for(url: str) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=30):
+            with urllib.request.urlopen(url, timeout=60):
                 return
         except (urllib.error.URLError, OSError):
             assert time.monotonic() < deadline, f"nothing answers at {url}"

@@ -282,7 +282,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     dev = Dev(tmp_path, program=IN_FULL).wait_until_ready()
     children = dev.children()
     assert len(children) == 4
-    with socket.create_connection(("127.0.0.1", dev.port), timeout=10) as stream:
+    with socket.create_connection(("127.0.0.1", dev.port), timeout=60) as stream:
         stream.sendall(b"GET /sse/connect/leo HTTP/1.1\r\nHost: x\r\n\r\n")
         dev.call("POST", "/generations?user=leo", {"prompt": "count to 900"})
         received = b""
@@ -328,7 +328,7 @@ def test_data_directory_keeps_events(tmp_path: Path) -> None:
         third = Dev(tmp_path, "--data", str(data))
         assert third.wait() == 2
         assert "another hub dev uses the data directory" in third.output
-        with socket.create_connection(("127.0.0.1", second.port), timeout=30) as stream:
+        with socket.create_connection(("127.0.0.1", second.port), timeout=60) as stream:
             stream.sendall(b"GET /sse/connect/dora?cursor=start HTTP/1.0\r\n\r\n")
             received = b""
             while b'{"kept":true}' not in received:
@@ -360,7 +360,7 @@ def test_taken_port_is_named_with_its_flag(flag: str) -> None:
 def _stats(base: str) -> dict[str, int]:
     import urllib.request
 
-    with urllib.request.urlopen(f"{base}/stats", timeout=30) as response:
+    with urllib.request.urlopen(f"{base}/stats", timeout=60) as response:
         stats: dict[str, int] = json.load(response)
         return stats
 

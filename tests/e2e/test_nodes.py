@@ -122,7 +122,7 @@ async def test_three_nodes(nodes: Nodes) -> None:
         nodes.stream(third, "bob") as other,
     ):
         for n in range(30):
-            assert (await nodes.publish(nodes.all[n % 3], "alice", n))[0] == 200
+            await nodes.publish_until_accepted(nodes.all[n % 3], "alice", n)
         expected = [("notification", n) for n in range(30)]
         for stream in (a, b, c, d):
             assert [await stream.next() for _ in range(30)] == expected
@@ -136,13 +136,13 @@ async def test_killed_node(nodes: Nodes) -> None:
     """A client resumes on another node with its cursor, without losses or duplicates."""
     first, second, _ = nodes.all
     async with nodes.stream(first, "alice") as stream:
-        await nodes.publish(second, "alice", 0)
+        await nodes.publish_until_accepted(second, "alice", 0)
         assert await stream.next() == ("notification", 0)
         await first.end(signal.SIGKILL)
         with pytest.raises((EOFError, aiohttp.ClientError)):
             await stream.next()
     for n in (1, 2, 3):
-        await nodes.publish(second, "alice", n)
+        await nodes.publish_until_accepted(second, "alice", n)
     async with nodes.stream(second, "alice", stream.cursor) as resumed:
         assert [await resumed.next() for _ in range(3)] == [("notification", n) for n in (1, 2, 3)]
 
@@ -152,7 +152,7 @@ async def test_unavailable_broker(nodes: Nodes, how: str) -> None:
     """Connections stay open, publishes and /readyz answer 503; all recover with the broker."""
     first, second, _ = nodes.all
     async with nodes.stream(first, "alice") as stream:
-        await nodes.publish(second, "alice", 1)
+        await nodes.publish_until_accepted(second, "alice", 1)
         assert await stream.next() == ("notification", 1)
         if how == "stalled":
             nodes.valkey.stall(True)
@@ -181,7 +181,7 @@ async def test_broker_without_data(nodes: Nodes) -> None:
     """Each connection receives one hub.reset per channel, and then new events."""
     first, second, _ = nodes.all
     async with nodes.stream(first, "alice") as a, nodes.stream(second, "alice") as b:
-        await nodes.publish(first, "alice", 1)
+        await nodes.publish_until_accepted(first, "alice", 1)
         for stream in (a, b):
             assert await stream.next() == ("notification", 1)
         await nodes.valkey.kill()
@@ -205,7 +205,7 @@ async def test_node_without_a_network(nodes: Nodes) -> None:
     async with nodes.stream(first, "alice") as stream:
         first.proxy.blackhole()
         for n in range(5):
-            assert (await nodes.publish(second, "alice", n))[0] == 200
+            await nodes.publish_until_accepted(second, "alice", n)
         assert await stream.read_for(0.2) == []
         first.proxy.heal()
         assert [await stream.next() for _ in range(5)] == [("notification", n) for n in range(5)]

@@ -27,7 +27,7 @@ from hub.engine.tasks import Supervisor
 from hub.errors import BrokerUnavailable
 from hub.ports.deliveries import TakenDelivery
 from hub.testing.deliveries import MemoryDeliveryStore
-from tests.doubles import FakeClock, Gate, settled
+from tests.doubles import FakeClock, Gate, settled, until
 
 ALICE = user_channel("alice")
 POLICY = RetryPolicy(min_seconds=2.0, max_seconds=60.0, max_age_seconds=1000.0)
@@ -220,6 +220,33 @@ async def test_shutdown(kit: Kit, is_forced: bool) -> None:
     due = await kit.store.take("webhook", 10, lease_seconds=30.0)
     assert sorted(each.body for each in due) == [b"2", b"3"]
     assert [each.failures for each in due] == [0, 0]
+
+
+async def test_shutdown_while_deliveries_are_taken(kit: Kit) -> None:
+    """What the broker gives to a loop that has been cancelled is due again at once."""
+    gate, take = Gate(), kit.store.take
+
+    async def taken_late(*arguments: Any, **options: Any) -> Any:
+        taken = await take(*arguments, **options)
+        await gate.passed()
+        return taken
+
+    kit.store.take = taken_late  # type: ignore[method-assign]
+    kit.sender.gates[b"1"] = Gate()
+    kit.sender.gates[b"1"].close()
+    gate.close()
+    await kit.add(b"1")
+    loop = kit.start()
+    await until(lambda: gate.waiting == 1)
+    await kit.tasks.end("loop")
+    force = asyncio.Event()
+    force.set()
+    shutdown = asyncio.create_task(loop.shut_down(60.0, force))
+    await settled()
+    gate.open()
+    await shutdown
+    due = await take("webhook", 10, lease_seconds=30.0)
+    assert [each.body for each in due] == [b"1"]
 
 
 async def test_broker_away(kit: Kit) -> None:

@@ -57,7 +57,7 @@ async def test_a_delay_that_is_over_does_not_wait(flush_seconds: float) -> None:
     started_at = clock.now()
     await clock.advance(4.9 if flush_seconds else 0.0)
     await clock.advance(0.2)
-    await asyncio.wait_for(FlushTimer(clock, flush_seconds).wait(since=started_at), timeout=10)
+    await asyncio.wait_for(FlushTimer(clock, flush_seconds).wait(since=started_at), timeout=60)
     assert clock.sleeps == 0
 
 

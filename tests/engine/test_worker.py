@@ -83,6 +83,15 @@ class WorkerTest:
         force.set()
         await worker.shut_down(0.0, force)
 
+    async def begin_elsewhere(self, generation: str) -> None:
+        """Begin the second attempt at a generation, as a worker that dies afterwards."""
+        begin = GenerationUpdate(generation, 2, UpdateKind.BEGIN, writer="of a worker that died")
+        data = json.dumps({"generation": generation}).encode()
+        restarted = Publication(
+            channel=user_channel("alice"), name="generation.restarted", data=data, update=begin
+        )
+        await self.backend.events.publish([restarted])
+
     async def start_generation(self) -> str:
         return (await self.generations.start("alice", REQUEST)).generation
 
@@ -279,9 +288,9 @@ class FrozenQueue:
         if name != self._call:
             return method
 
-        async def frozen(*arguments: Any) -> Any:
-            result = await method(*arguments)
-            if result is not None:
+        async def frozen(*arguments: Any, **options: Any) -> Any:
+            result = await method(*arguments, **options)
+            if result is not None or name != "reserve":  # a worker without a job asks again
                 await self.gate.passed()
             return result
 
@@ -318,12 +327,7 @@ async def test_refused_worker_leaves_the_job_to_others(case: WorkerTest) -> None
     generation = await case.start_generation()
     await until(lambda: case.gate.waiting == 1)
     await settled()
-    begin = GenerationUpdate(generation, 2, UpdateKind.BEGIN, writer="of a worker that died")
-    data = json.dumps({"generation": generation}).encode()
-    restarted = Publication(
-        channel=user_channel("alice"), name="generation.restarted", data=data, update=begin
-    )
-    await case.backend.events.publish([restarted])
+    await case.begin_elsewhere(generation)
     case.gate.open()
     await until(lambda: case.upstream.closed == 2)
     await settled()
@@ -331,6 +335,33 @@ async def test_refused_worker_leaves_the_job_to_others(case: WorkerTest) -> None
     assert (record.status, record.attempt, record.text) == (Status.DONE, 3, "ab")
     case.queue.expire_leases()
     assert await case.queue.reserve(0.001) is None
+
+
+async def test_job_that_a_worker_releases_and_gets_again(case: WorkerTest) -> None:
+    """The worker relays it, also when it gets the job before the reply to its release."""
+    frozen: Any = FrozenQueue(case.queue, "release")
+    case.gate.close()
+    case.worker(queue=frozen)
+    generation = await case.start_generation()
+    await until(lambda: case.gate.waiting == 1)
+    await case.begin_elsewhere(generation)
+    case.gate.open()
+    await until(lambda: frozen.gate.waiting == 1)
+    await settled()
+    assert await case.status(generation) is Status.DONE
+    frozen.gate.open()
+
+
+async def test_next_job_of_a_generation(case: WorkerTest) -> None:
+    """A worker completes it, also when it gets the job before the reply to the first completion."""
+    frozen: Any = FrozenQueue(case.queue, "complete")
+    case.worker(queue=frozen)
+    generation = await case.start_generation()
+    await until(lambda: frozen.gate.waiting == 1)
+    await case.queue.enqueue(Job(generation, "alice", "main"))
+    await settled()
+    assert (await case.queue.list_jobs(1)).total == 0
+    frozen.gate.open()
 
 
 async def test_forced_shutdown(case: WorkerTest) -> None:

@@ -74,7 +74,7 @@ async def test_refused(
 ) -> None:
     """An error has the gRPC status that matches the HTTP status, and one sentence."""
     method = type(request_).__name__.removesuffix("Request")
-    error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=30))
+    error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=60))
     assert error.code() is code
     assert sentence in (error.details() or "")
     assert details_of(error).code == code.value[0]
@@ -93,7 +93,7 @@ async def test_refused(
 async def test_code_of_the_error(kit: Kit, request_: Any, metadata: Any, code: str) -> None:
     """google.rpc.ErrorInfo carries the code of the error, as a reason and as it is elsewhere."""
     method = type(request_).__name__.removesuffix("Request")
-    error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=30))
+    error = await fails(getattr(kit.public, method)(request_, metadata=metadata, timeout=60))
     information = ErrorInfo()
     assert details_of(error).details[-1].Unpack(information)
     assert (information.reason, information.domain) == (code.upper(), "hub")
@@ -494,7 +494,7 @@ async def test_scopes(kit: Kit, scope: str | None, refused: list[Any]) -> None:
     """A call without the scope that it needs is PERMISSION_DENIED, and starts and stops nothing."""
     metadata = token(**({} if scope is None else {"scope": scope}))
     for name, request in (*STREAM_CALLS, *ASK_CALLS):
-        call = getattr(kit.public, name)(request, metadata=metadata, timeout=30)
+        call = getattr(kit.public, name)(request, metadata=metadata, timeout=60)
         if (name, request) in refused:
             error = await fails(call)
             assert error.code() is StatusCode.PERMISSION_DENIED

@@ -18,6 +18,7 @@ from hub.core.generation import GenerationUpdate, Status, UpdateKind
 from hub.errors import BrokerUnavailable
 from hub.ports.events import Publication
 from hub.transports import held_heads
+from tests.doubles import Gate, settled, until
 from tests.http.kit import Hub, Stream, running_hub
 
 ALICE = "?user=alice"
@@ -257,10 +258,8 @@ async def test_client_that_disconnects(hub: Hub, on_disconnect: str, status: str
     async with hub.ask("POST", f"/generations{ALICE}", json=body, headers=STREAMED) as response:
         author = Author(hub, json.loads((await Stream(response).next()).data)["generation"])
         await author.begin()
-    async with asyncio.timeout(60):
-        while len(hub.node.connections):
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await until(lambda: not len(hub.node.connections))
+    await settled()
     record = await hub.backend.generations.find(author.generation)
     assert record is not None
     assert record.status.value == (status or "running")
@@ -339,6 +338,29 @@ async def test_client_that_disconnects_before_its_stream_starts(hub: Hub) -> Non
     async with asyncio.timeout(60):
         while (await hub.backend.generations.stop_requested_by(joined_ids[0])) is None:
             await asyncio.sleep(0.01)
+
+
+async def test_client_that_disconnects_while_its_answer_is_stored(hub: Hub) -> None:
+    """The answer gets its job at once, not when a check finds that it has none."""
+    store, gate = hub.backend.generations, Gate()
+    create = store.create
+    gate.close()
+
+    async def slow(*arguments: Any) -> Any:
+        created = await create(*arguments)
+        await gate.passed()
+        return created
+
+    store.create = slow  # type: ignore[method-assign]
+    waiting = asyncio.create_task(hub.call("POST", f"/generations{ALICE}", json={"prompt": "hi"}))
+    await until(lambda: gate.waiting == 1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    for _ in range(20):  # the server notices it meanwhile
+        await asyncio.sleep(0.005)
+    gate.open()
+    await settled()
+    assert (await hub.backend.queue.list_jobs(9)).total == 1
 
 
 async def test_refused_retry_of_a_request_that_never_reached_the_queue(hub: Hub) -> None:

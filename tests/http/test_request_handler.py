@@ -12,6 +12,8 @@ from aiohttp import web
 
 from hub.http.errors import ErrorMiddleware, Handler
 from hub.http.request_handler import HubRunner
+from hub.http.routing import Operation, build_routes
+from hub.testing.fakes import settled
 
 LARGE = b"x" * 300_000
 NAME = web.AppKey("name", str)
@@ -198,3 +200,53 @@ async def test_client_that_disconnects_ends_only_its_connection() -> None:
             assert (await exchange(port, b"")).endswith(b'{"a":1}')
             while runner.request_handlers:
                 await asyncio.sleep(0.01)
+
+
+class Resource:
+    """A change and a stream, whose handlers wait for `goes_on`."""
+
+    def __init__(self) -> None:
+        self.started, self.goes_on, self.done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @Operation(id="a", method="DELETE", paths=["/a"], tag="t", summary="s", responses=[])
+    async def change(self, _: web.Request) -> web.Response:
+        return await self._wait()
+
+    @Operation(
+        id="b", method="POST", paths=["/b"], tag="t", summary="s", responses=[], long_lived=True
+    )
+    async def stream(self, _: web.Request) -> web.Response:
+        return await self._wait()
+
+    async def _wait(self) -> web.Response:
+        self.started.set()
+        await self.goes_on.wait()
+        self.done.set()
+        return web.Response()
+
+
+@pytest.mark.parametrize(("request_line", "is_done"), [("DELETE /a", True), ("POST /b", False)])
+async def test_change_whose_client_disconnects(request_line: str, is_done: bool) -> None:
+    """It is carried out, where the handler of a stream is cancelled."""
+    resource, cancelled = Resource(), asyncio.Event()
+
+    @web.middleware
+    async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    app = web.Application(middlewares=[watch])
+    app.add_routes(build_routes(resource))
+    runner = HubRunner(app, access_log=None, max_field_size=8190, handler_cancellation=True)
+    async with serving(runner) as port, asyncio.timeout(60):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{request_line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await resource.started.wait()
+        writer.transport.abort()
+        await cancelled.wait()
+        resource.goes_on.set()
+        await settled()
+        assert resource.done.is_set() is is_done

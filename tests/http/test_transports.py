@@ -176,11 +176,9 @@ class Kit:
         reader = Reader(self.hub, transport or self.transport, headers)
         before = len(self.hub.node.connections)
         await reader.start("", cursor)
-        async with asyncio.timeout(60):
-            while len(self.hub.node.connections) <= before and not cursor:
-                await asyncio.sleep(0.01)
-        if not cursor:
-            await asyncio.sleep(0.05)  # until it has joined
+        connections = self.hub.node.connections
+        if not cursor:  # the stream begins with what is published after it has joined
+            await until(lambda: len(connections) > before and not connections.recovering)
         try:
             yield reader
         finally:
@@ -432,7 +430,7 @@ class TestWebSocket:
 
     async def reply(self, socket: Any, message: Any) -> Any:
         await socket.send_str(message if isinstance(message, str) else json.dumps(message))
-        message = await socket.receive_json(timeout=30)
+        message = await socket.receive_json(timeout=60)
         assert message["event"] == "hub.reply"
         return message["data"]
 
@@ -444,7 +442,7 @@ class TestWebSocket:
             assert (reply["to"], reply["status"]) == (1, 200)
             stop = {"type": "stop", "id": "s", "generation": reply["generation"]}
             await socket.send_json(stop)
-            seen = [await socket.receive_json(timeout=30) for _ in range(2)]
+            seen = [await socket.receive_json(timeout=60) for _ in range(2)]
             by_name = {message["event"]: message["data"] for message in seen}
             assert by_name["hub.reply"]["answer"] == "stopping"
             assert by_name["generation.stopped"]["by"] == "alice"
@@ -469,7 +467,7 @@ class TestWebSocket:
             assert reply["status"] in (400, 404)
             assert expected in reply["detail"].lower() or expected in reply["detail"]
             await hub.publish(to={"user": "alice"}, data="on")
-            assert (await socket.receive_json(timeout=30))["data"] == "on"
+            assert (await socket.receive_json(timeout=60))["data"] == "on"
 
     async def test_bye_to_a_client_that_continues_to_send(self, hub: Hub) -> None:
         """Messages that arrive while the hub closes do not reset the connection: the client gets
@@ -557,7 +555,7 @@ class TestWebSocket:
             await socket.send_json({"type": "ping", "id": 1})
             await asyncio.sleep(0.05)  # time for a premature reply
             proceed.set()
-            message = [(await socket.receive_json(timeout=30))["event"] for _ in range(2)]
+            message = [(await socket.receive_json(timeout=60))["event"] for _ in range(2)]
         assert message == ["hub.open", "hub.reply"]
 
     async def test_too_many_at_once(self, hub: Hub) -> None:
@@ -574,14 +572,14 @@ class TestWebSocket:
                 await socket.send_json({"type": "ping", "id": number})
             await until(lambda: hub.node.metrics.refused["messages"] == 2)
             proceed.set()
-            message = [(await socket.receive_json(timeout=30))["data"] for _ in range(19)]
+            message = [(await socket.receive_json(timeout=60))["data"] for _ in range(19)]
             answers = {reply["to"]: reply["status"] for reply in message[1:]}
             assert answers == {n: 200 if n < 16 else 429 for n in range(18)}
             proceed.clear()
         async with self.socket(hub, opened=False) as socket:
             for number in range(70):
                 await socket.send_json({"type": "ping", "id": number})
-            assert (await socket.receive(timeout=30)).type is aiohttp.WSMsgType.CLOSED
+            assert (await socket.receive(timeout=60)).type is aiohttp.WSMsgType.CLOSED
 
     async def test_reply_while_a_gap_is_being_filled(self, hub: Hub) -> None:
         """Messages are answered however long the broker is away."""
@@ -601,13 +599,13 @@ class TestWebSocket:
             assert (await self.reply(socket, more))["topics"] == ["a", "b"]
             for topic in ("a", "b"):
                 await hub.publish(to={"topic": topic}, data=topic)
-                message = await socket.receive_json(timeout=30)
+                message = await socket.receive_json(timeout=60)
                 assert (message["channel"], message["data"]) == (f"topic:{topic}", topic)
             less = {"type": "unsubscribe", "id": 2, "topics": ["a", "never"]}
             assert (await self.reply(socket, less))["topics"] == ["b"]
             await hub.publish(to={"topic": "a"}, data="unsubscribed")
             await hub.publish(to={"user": "alice"}, data="own")
-            message = await socket.receive_json(timeout=30)
+            message = await socket.receive_json(timeout=60)
             assert message["data"] == "own"
         await hub.publish(to={"topic": "b"}, data="missed")
         async with hub.stream(
@@ -622,7 +620,7 @@ class TestWebSocket:
                 await socket.send_json({"type": "subscribe", "topics": [topic]})
             for n in range(30):
                 await hub.publish(to={"user": "alice"}, data=n)
-            seen = [await socket.receive_json(timeout=30) for _ in range(33)]
+            seen = [await socket.receive_json(timeout=60) for _ in range(33)]
             replies = [s["data"]["topics"] for s in seen if s["event"] == "hub.reply"]
             assert replies == [["a"], ["a", "b"], ["a", "b", "c"]]
             assert [s["data"] for s in seen if s["event"] != "hub.reply"] == [*range(30)]
@@ -634,7 +632,7 @@ class TestWebSocket:
                 message = {"type": "subscribe", "topics": topics}
                 assert (await self.reply(socket, message))["status"] == status
             await hub.publish(to={"user": "alice"}, data="on")
-            assert (await socket.receive_json(timeout=30))["data"] == "on"
+            assert (await socket.receive_json(timeout=60))["data"] == "on"
 
     async def test_ping_is_answered_in_order(self, hub: Hub) -> None:
         """A pong comes between events, never inside one."""
@@ -642,7 +640,7 @@ class TestWebSocket:
             for n in range(20):
                 await socket.ping(b"%d" % n)
                 await hub.publish(to={"user": "alice"}, data="x" * 5000)
-            kinds = [(await socket.receive(timeout=30)).type for _ in range(40)]
+            kinds = [(await socket.receive(timeout=60)).type for _ in range(40)]
             assert kinds.count(aiohttp.WSMsgType.PONG) == 20
             assert kinds.count(aiohttp.WSMsgType.TEXT) == 20
 
@@ -650,13 +648,13 @@ class TestWebSocket:
         """3000 and above: reconnect; 3500 and above: do not."""
         async with self.socket(hub) as socket:
             await hub.node.connections.drain(0.0, asyncio.Event())
-            assert (await socket.receive_json(timeout=30))["event"] == "hub.bye"
-            assert (await socket.receive(timeout=30)).type is aiohttp.WSMsgType.CLOSE
+            assert (await socket.receive_json(timeout=60))["event"] == "hub.bye"
+            assert (await socket.receive(timeout=60)).type is aiohttp.WSMsgType.CLOSE
             assert socket.close_code == 3000
         async with running_hub() as other, self.socket(other) as socket:
             await other.node.admin_commands.disconnect("alice")
-            await socket.receive(timeout=30)
-            await socket.receive(timeout=30)
+            await socket.receive(timeout=60)
+            await socket.receive(timeout=60)
             assert socket.close_code == 3500
 
     async def test_client_that_closes(self, hub: Hub) -> None:

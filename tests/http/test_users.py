@@ -17,6 +17,7 @@ from hub.api.origins import AllowedOrigins
 from hub.api.tokens import FixedKeys
 from hub.api.verifying_keys import secret_key
 from hub.core.denylist import USER
+from hub.testing.fakes import settled
 from tests.defaults import token_reader
 from tests.described import described_operations
 from tests.http.kit import Hub, running_hub
@@ -229,6 +230,6 @@ async def test_order_heard_while_what_is_denied_is_read(hub: Hub) -> None:
     await was_read.wait()
     await hub.node.admin_commands.disconnect("alice", 60.0)
     proceed.set()
-    await asyncio.sleep(0.05)
+    await settled()
     assert await connect_status(hub, bearer("alice")) == 403
     running.cancel()

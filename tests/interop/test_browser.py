@@ -94,7 +94,8 @@ async def test_fetch_event_source_reconnects_only_after_a_break(
         await program.until(lambda program: program.named("hub.open"))
         proxy.target = hub.expiring_node
         proxy.reset_all()
-        await program.until(lambda program: len(program.named("hub.open")) == 2)
+        # On a slow machine, the hub may end the second stream before it has begun.
+        await program.until(lambda program: len(program.named("hub.open")) == 2 or program.ended)
         proxy.target = hub.main_node
         await program.wait_finished()
     assert len(program.ends) == 2

@@ -131,7 +131,7 @@ class ResponseChecker:
         arguments = case.as_transport_kwargs(base_url=url)
         waiting = case.operation.path in WAITING
         try:
-            sent = self._session.request(**arguments, timeout=1 if waiting else 10, stream=True)
+            sent = self._session.request(**arguments, timeout=1 if waiting else 60, stream=True)
         except requests.ReadTimeout:
             self.statuses[0] += 1
             assert waiting

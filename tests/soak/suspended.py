@@ -219,10 +219,13 @@ class SuspendedRuns:
         return {name: int(value) for name, value in re.findall(_SERVER, reply, re.MULTILINE)}
 
     async def _server_is_quiet(self) -> None:
-        """Return when the connections that processes open at their start are there."""
-        before = -1
-        while (now := (await self._server())["connected_clients"]) != before:
-            before = now
+        """Return when the connections that processes open at their start are there: when their
+        number has not changed for two seconds, because a busy machine may stall a process.
+        """
+        before, unchanged = -1, 0
+        while unchanged < 4:
+            now = (await self._server())["connected_clients"]
+            before, unchanged = now, unchanged + 1 if now == before else 0
             await asyncio.sleep(0.5)
 
     async def _start_hub(self) -> None:
@@ -244,6 +247,7 @@ class SuspendedRuns:
             **os.environ,
             "HUB_NODE__NAME": name,
             "HUB_REDIS__URL": embedded_url(self._folder),
+            "HUB_REDIS__TIMEOUT_SECONDS": "10",  # Valkey may be slow on a busy machine
             "HUB_AUTH__DISABLED": "true",
             "HUB_UPSTREAMS__approval__KIND": "function",
             "HUB_UPSTREAMS__approval__TARGET": "answers:app",

@@ -24,7 +24,7 @@ def asks_for_input_in_a_thread(run: SyncRun) -> Iterator[str]:
     yield f" {value}"
 
 
-@app.producer(timeout_seconds=0.05)
+@app.producer(timeout_seconds=2)
 async def asks_longer_than_it_may_run(run: Run) -> AsyncIterator[str]:
     before = run.deadline
     yield "a"

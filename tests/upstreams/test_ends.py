@@ -80,7 +80,7 @@ async def test_usage_after_the_finish(set_grace: Callable[[float], None]) -> Non
 async def test_usage_for_ever_after_the_finish(set_grace: Callable[[float], None]) -> None:
     """An upstream that repeats the usage for ever does not keep the answer open."""
     set_grace(0.1)
-    stream = itertools.chain([HEAD, TEXT, STOP], itertools.repeat(USAGE))
+    stream = itertools.chain([HEAD, TEXT, STOP + USAGE], itertools.repeat(USAGE))
     async with scripted_server(send_and_hold(stream)) as url:
         parts = await collect(url)
     assert (parts[0], parts[1], parts[-1]) == (
@@ -192,7 +192,7 @@ async def test_silence_after_a_finish_that_was_none(set_grace: Callable[[float],
 async def test_whole_answer_on_an_open_connection(beat: bytes) -> None:
     """A whole answer in its first chunk ends with the time between two pieces, at the latest."""
     timeouts = upstream_timeouts(idle_seconds=0.2)
-    stream = itertools.chain([HEAD, TEXT_AND_STOP], itertools.repeat(beat) if beat else ())
+    stream = itertools.chain([HEAD + TEXT_AND_STOP], itertools.repeat(beat) if beat else ())
     async with scripted_server(send_and_hold(stream)) as url:
         parts = await collect(url, timeouts=timeouts)
     assert (texts_of(parts), parts[-1]) == ("a", Finished("stop"))

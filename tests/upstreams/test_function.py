@@ -402,12 +402,12 @@ def test_process_ends_with_its_worker() -> None:
         )  # fmt: skip
         frame = msgspec.json.encode([Start(1, "blocks", context)])
         own.sendall(len(frame).to_bytes(4, "big") + frame)
-        own_watch.settimeout(30)
+        own_watch.settimeout(60)
         stack = b""
         while b"time.sleep" not in stack:
             own_watch.sendall(b"?")
             stack = own_watch.recv(65536)
-    assert process.wait(30) == -signal.SIGALRM
+    assert process.wait(60) == -signal.SIGALRM
 
 
 @pytest.mark.parametrize(

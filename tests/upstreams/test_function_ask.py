@@ -214,7 +214,7 @@ async def test_what_closes_the_connection() -> None:
                     parts += await anext(stream)
                 await until(partial(counted.has_closed, 2))
         upstream = upstreams["llm"] = waiting()
-        failed = await case.failure("asks", metadata=with_asks({}), timeout_seconds=0.05)
+        failed = await case.failure("asks", metadata=with_asks({}), timeout_seconds=2.0)
         assert failed.code == "producer_timeout"
         await settled()
         assert upstream.closed == 1

@@ -37,7 +37,7 @@ from hub.backends.redis.keys import (
     parse_jobs_stream,
 )
 from hub.core.fair_queue import Admission, Job, QueueLimits, versioned_queue
-from hub.engine.tasks import Supervisor, SystemClock
+from hub.engine.tasks import BackgroundTasks, Supervisor, SystemClock
 from hub.errors import BrokerUnavailable
 from hub.ports.queue import JobPage, JobState, Lease, QueueBacklog, WaitingVersion
 
@@ -84,6 +84,7 @@ class RedisGenerationQueue:
         self._pipeline: CommandPipeline | None = None  # for commands that may block
         self._running = asyncio.Event()
         self._stop_listeners: set[asyncio.Queue[str]] = set()
+        self._background_tasks = BackgroundTasks()
 
     async def run(self) -> None:
         """See ports.queue.GenerationQueue.run. The connections follow the partition of the jobs."""
@@ -144,6 +145,19 @@ class RedisGenerationQueue:
         ]
 
     async def reserve(self, wait_seconds: float) -> Lease | None:
+        """See ports.queue.GenerationQueue.reserve.
+
+        The server may give a job to a call that is cancelled, because it has the command already.
+        The job is then released.
+        """
+        reserving = self._reserve(wait_seconds)
+        return await self._background_tasks.finish("reserve", reserving, self._on_abandoned)
+
+    def _on_abandoned(self, lease: Lease | None) -> None:
+        if lease is not None:
+            self._background_tasks.run("release", self.release(lease))
+
+    async def _reserve(self, wait_seconds: float) -> Lease | None:
         group = (JOBS_GROUP, self._consumer)
         for stream, name in zip(self._streams, self._stream_names, strict=True):
             # XAUTOCLAIM would examine only ten entries for each one that it is to return.

@@ -113,7 +113,8 @@ class GenerationJobs:
 
         was_suspended: whether the answer was suspended when the holder of the job last looked.
         While there was the job, a node that got the value or the end added none. Whoever ended the
-        answer may have been lost before it told the approvers. Raise BrokerUnavailable.
+        answer may have been lost before it told the approvers, and before it added the job of the
+        next answer of the chat. Raise BrokerUnavailable.
         """
         record = await self._store.find(generation)
         if record is None:
@@ -122,6 +123,7 @@ class GenerationJobs:
             await self.resume(record)
         elif record.status.ended:
             await close_requests(self._events, record)
+            await self.add_next(record)
             if was_suspended:
                 await self._add_to_cancel(record, record.status)
 

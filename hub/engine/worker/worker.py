@@ -13,6 +13,8 @@ Rules:
 4. A worker that may not continue a generation gives the job to those of its version.
 5. A worker whose events are refused although the generation has not ended releases the job.
 6. A renewal that failed is repeated soon, so that leases survive a broker that did not answer.
+7. A job is not among the running ones any more when it is completed or released: this worker itself
+   may be the one that gets the next job of the same generation.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -157,10 +159,7 @@ class Worker:
         assert task is not None
         job = self._running[lease.generation] = _RunningJob(lease, task)
         try:
-            holds_lease = partial(self._holds_lease, job)
-            result = await self._relay.run(lease, job.stop, holds_lease=holds_lease)
-            if isinstance(result, GenerationResult):  # an erasure waits until the job is complete
-                await self._on_result(result)
+            result = await self._relay_job(job)
             await self._queue.complete(job.lease)
             if not isinstance(result, GenerationResult):
                 await self._on_released(lease.generation, result is Status.SUSPENDED)
@@ -176,8 +175,22 @@ class Worker:
         except BrokerUnavailable as error:
             # The lease expires, and a worker that reaches the broker takes the job.
             _log.warning("worker.broker_unavailable", generation=lease.generation, error=str(error))
+
+    async def _relay_job(
+        self, job: _RunningJob
+    ) -> GenerationResult | Literal[Status.SUSPENDED] | None:
+        """Relay the generation of a job as one of the running ones. Return and raise as Relay.run.
+
+        An erasure waits until the job is complete, so the result is passed on before.
+        """
+        try:
+            holds_lease = partial(self._holds_lease, job)
+            result = await self._relay.run(job.lease, job.stop, holds_lease=holds_lease)
+            if isinstance(result, GenerationResult):
+                await self._on_result(result)
+            return result
         finally:
-            del self._running[lease.generation]
+            del self._running[job.lease.generation]
 
     async def _holds_lease(self, job: _RunningJob) -> bool:
         """Renew the lease of a job, and return whether this worker still holds it."""

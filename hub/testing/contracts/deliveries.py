@@ -49,7 +49,7 @@ class _Sender:
 
     async def take_one(self, **more: Any) -> TakenDelivery:
         """Take one delivery that is about to be due."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (taken := await self.take(1, **more)):
                 await asyncio.sleep(0)  # the clock of a server cannot be controlled
         return taken[0]

@@ -64,7 +64,7 @@ class EventsContract:
         ]
         await node.backend.events.publish(batch)
         outcomes = [Outcome.DUPLICATE]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while outcomes[0] is not Outcome.WRITTEN:
                 repeated = await node.backend.events.publish(batch)
                 outcomes = [published.outcome for published in repeated]

@@ -69,7 +69,7 @@ class Node:
 
     async def next(self) -> Event:
         """Wait for the next event."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.received.get()
 
     async def read(self, after: Position | None, max_events: int = 100) -> list[bytes]:

@@ -11,7 +11,9 @@ from hub.core.fair_queue import Admission, Job, QueueLimits, UpstreamLimits
 from hub.ports.queue import GenerationQueue, JobState, Lease
 from hub.testing.contracts.node import BackendOptions, OpenBackend
 
-LEASE_SECONDS = 0.3  # of a lease that is to expire
+# Of a lease that is to expire. A quarter of it has to be more than 0.1 s: an idle server looks at
+# the end of a blocking read that often, and a worker claims nothing after a read that took longer.
+LEASE_SECONDS = 0.8
 RENEWED_LEASE_SECONDS = 1.5  # of a lease that is to be renewed in time, on a busy machine too
 LIMITS = QueueLimits(
     max_user_running=3,
@@ -39,7 +41,7 @@ class Workers:
 
     async def take(self, queue: GenerationQueue) -> Lease:
         """Reserve the next job. `reserve` is repeated, because a double may not block."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (lease := await queue.reserve(0.02)) is None:
                 await asyncio.sleep(0)
             return lease
@@ -85,6 +87,17 @@ class QueueContract:
         await asyncio.sleep(0)  # the task begins to wait
         await workers.second.enqueue(job("a"))
         assert (await waiting).generation == "a"
+
+    async def test_worker_that_stops_waiting(self, workers: Workers) -> None:
+        """A job that is added after a worker has stopped waiting goes to another one at once."""
+        waiting = asyncio.create_task(workers.first.reserve(5.0))
+        for _ in range(20):
+            await workers.first.backlog()  # meanwhile, a server gets the command of the first one
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await workers.second.enqueue(job("a"))
+        assert (await workers.take(workers.second)).generation == "a"
 
     @expiring_lease
     async def test_expired_lease_frees_the_job(self, workers: Workers) -> None:
@@ -164,7 +177,7 @@ class QueueContract:
         listeners = [
             asyncio.create_task(listen(queue)) for queue in (workers.first, workers.second)
         ]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             # A stop that is sent before the listeners are subscribed is lost, so it is repeated.
             while not all(listener.done() for listener in listeners):
                 await workers.first.broadcast_notice("a")
@@ -296,7 +309,7 @@ class QueueContract:
 
     async def _expire(self, workers: Workers, generation: str) -> None:
         """Return when the lease of a job has expired; the last check is the first without it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 (state,) = await workers.first.job_states([generation])
                 assert state is not None

@@ -27,7 +27,7 @@ class CommandsContract:
         received: list[tuple[str, bytes]] = []
         first.listen(lambda message: received.append(("first", message)), lambda: None)
         second.listen(lambda message: received.append(("second", message)), lambda: None)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             # A command that is sent before a node is subscribed is lost, so it is repeated.
             while {node for node, _ in received} != {"first", "second"}:
                 await first.broadcast(b"x")
@@ -109,7 +109,7 @@ class TopicPresenceContract:
         await presence.update(HALL, "dead", ["a", "b"], [], seconds=0.2)
         await presence.update(HALL, "n1", ["b"], [], seconds=60)
         left: list[str] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not left:
                 change = await presence.update(HALL, "n1", ["b"], [], seconds=60)
                 left += change.left
