@@ -76,7 +76,7 @@ async def test_paused_connection_is_resumed(monkeypatch: pytest.MonkeyPatch) -> 
         aiohttp.ClientSession(connector=UpstreamConnector()) as session,
         session.post(url, json={}) as response,
     ):
-        await asyncio.wait_for(paused.wait(), 10)
+        await asyncio.wait_for(paused.wait(), 60)
         received = 0
         while chunk := await response.content.readany():
             received += len(chunk)
