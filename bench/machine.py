@@ -28,7 +28,10 @@ def compile_program(name: str) -> str:
     source, binary = ROOT / "bench" / "c" / f"{name}.c", OUTPUT / name
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         OUTPUT.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cc", "-O2", "-w", "-o", str(binary), str(source)], check=True)
+        # Another process may compile the same program, or run it already.
+        unfinished = binary.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-O2", "-w", "-o", str(unfinished), str(source)], check=True)
+        unfinished.replace(binary)
     return str(binary)
 
 

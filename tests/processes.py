@@ -32,9 +32,13 @@ class Valkey:
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)
-        command = embedded_command(self._folder, keep=True)
+        # With `everysec`, a server on a busy disk acknowledges writes that it has not passed to the
+        # kernel yet, and a kill loses them.
+        options = ("--appendfsync", "no", "--logfile", str(self._folder / "log"))
         self._process = await asyncio.create_subprocess_exec(
-            *command, "--logfile", str(self._folder / "log"), stdin=asyncio.subprocess.DEVNULL
+            *embedded_command(self._folder, keep=True),
+            *options,
+            stdin=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(_START_SECONDS):
             while b"PONG" not in await self.ask("PING"):
