@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from hub.upstreams.http.connector import UpstreamConnector
-from tests.upstreams.kit import HEAD, scripted_server
+from tests.upstreams.kit import HEAD, open_session, scripted_server
 
 CHUNK: Final = b"x" * 1000
 MANY: Final = 4000  # more than the sockets and aiohttp hold
@@ -44,7 +42,7 @@ async def test_read_chunk_resumes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
     async with (
         scripted_server(script) as url,
-        aiohttp.ClientSession(connector=UpstreamConnector()) as session,
+        open_session() as session,
         session.post(url, json={}) as response,
     ):
         for _n in range(20):
@@ -73,7 +71,7 @@ async def test_paused_connection_is_resumed(monkeypatch: pytest.MonkeyPatch) -> 
 
     async with (
         scripted_server(script) as url,
-        aiohttp.ClientSession(connector=UpstreamConnector()) as session,
+        open_session() as session,
         session.post(url, json={}) as response,
     ):
         await asyncio.wait_for(paused.wait(), 60)
